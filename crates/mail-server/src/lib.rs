@@ -1,2 +1,14 @@
 #![forbid(unsafe_code)]
-//! Skeleton.
+//! IMAP, POP3, SMTP, submission and LMTP services over any mail store.
+pub mod imap;
+pub mod local;
+pub mod pop3;
+mod server;
+pub mod smtp;
+pub mod store;
+
+pub use server::{
+    BoxedStream, Budget, Context, Limits, Peer, Reserved, Service, Shutdown, Stream, base_name, serve,
+    session,
+};
+pub use store::{Directory, MailStore, User};

@@ -1,0 +1,1 @@
+//! A mail store on Maildirs.
