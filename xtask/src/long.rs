@@ -1,0 +1,25 @@
+//! The runs that take too long for each change.
+
+use crate::run;
+
+/// Runs demos with different seeds, demos in network namespaces, and the simulator; stops at the
+/// first failure, whose seed is in the command that it names.
+pub(crate) fn long(demos: u64, netns: u64, seeds: u64) -> Result<(), String> {
+    run::pass(&mut run::cargo(&["build", "--release", "--bin", "posthaste"]))?;
+    for seed in 1..=demos {
+        demo(seed, &["--test-disk"])?;
+    }
+    for seed in 1..=netns {
+        demo(seed, &["--netns"])?;
+    }
+    println!("simulating {seeds} seeds");
+    let mut sim = run::cargo(&["run", "--release", "--package", "posthaste-sim", "--", "--seeds"]);
+    run::pass(sim.arg(seeds.to_string()))
+}
+
+fn demo(seed: u64, more: &[&str]) -> Result<(), String> {
+    println!("demo, seed {seed} {more:?}");
+    let mut command =
+        run::cargo(&["run", "--quiet", "--release", "--bin", "posthaste", "--", "demo", "--seed"]);
+    run::pass(command.arg(seed.to_string()).args(more))
+}
