@@ -1,2 +1,72 @@
 #![forbid(unsafe_code)]
-//! Skeleton.
+//! SMTP, submission and LMTP: syntax and framing for both sides, without I/O.
+//!
+//! Octets go in as they come off the wire, in any split; the same events come out. A message's body streams
+//! through as slices of the input, and it ends at CRLF.CRLF and nowhere else.
+//!
+//! ```
+//! use posthaste_smtp_proto::{Command, Config, Event, Receiver};
+//!
+//! let mut receiver = Receiver::new(Config::default());
+//! let mut message = Vec::new();
+//! let wire = b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\r\nDATA\r\nHi\r\n..\r\n.\r\nQUIT\r\n";
+//! for piece in wire.chunks(5) {
+//!     let mut input = piece;
+//!     while let Some(event) = receiver.next(&mut input) {
+//!         match event {
+//!             Event::Command(Command::Data) => receiver.accept_data(), // and send 354
+//!             Event::Command(command) => println!("{command}"),
+//!             Event::Body(text) => message.extend_from_slice(text),
+//!             Event::EndOfData { violation: None } => println!("store it, send 250"),
+//!             Event::Refused(error) => println!("{}", error.reply()),
+//!             other => println!("{other:?}"),
+//!         }
+//!     }
+//! }
+//! assert_eq!(message, b"Hi\r\n.\r\n");
+//! ```
+//!
+//! # The types
+//!
+//! A server feeds a [`Receiver`] and gets [`Event`]s: a [`Command`] (with [`ReversePath`], [`ForwardPath`],
+//! [`MailParams`], [`RcptParams`]), pieces of a message, or a [`ProtocolError`] that knows its [`Reply`]. A client
+//! encodes [`Command`]s, sends messages through a [`Stuffer`], and feeds a [`ReplyReceiver`]; [`Ehlo`] is what
+//! the server can do. All of them encode as well as parse. Types borrow; `into_owned` ends that.
+//!
+//! # Limits, and what it does not do
+//!
+//! Line lengths are in [`Config`] and [`ReplyConfig`]. How many recipients, commands, errors and octets of message a
+//! session may have is the session's business: this crate holds at most one line in memory. It keeps no
+//! session state (whether MAIL came before RCPT), and knows no timeouts. SASL mechanisms are not in it.
+//! DELIVERBY, FUTURERELEASE and other extensions come through as opaque parameters.
+//!
+//! # Features
+//!
+//! `serde`: [`Mailbox`] and the text types serialize as strings.
+
+mod address;
+mod client;
+mod command;
+mod data;
+mod ehlo;
+mod error;
+mod line;
+mod params;
+mod parse;
+mod receiver;
+mod reply;
+mod text;
+mod xtext;
+
+pub use address::{Domain, DomainName, ForwardPath, InvalidAddress, LocalPart, Mailbox, ReversePath};
+pub use client::{ReplyConfig, ReplyError, ReplyReceiver};
+pub use command::Command;
+pub use data::{Piece, Stuffer, TextCheck, Unstuffer};
+pub use ehlo::{Ehlo, Extension};
+pub use error::{ProtocolError, SyntaxError, Violation};
+pub use params::{
+    AuthSender, Body, MailParams, Notify, OTHER_PARAMETERS_MAX, OriginalRecipient, Parameter, RcptParams, Ret,
+};
+pub use receiver::{BadText, Config, Event, Receiver, SaslResponse};
+pub use reply::{Enhanced, Reply};
+pub use text::{ClientName, InvalidText, Keyword, Secret, Text, Value};

@@ -1,0 +1,183 @@
+//! Commands, both ways.
+
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+
+use crate::address::{ForwardPath, ReversePath};
+use crate::params::{MailParams, RcptParams};
+use crate::text::{ClientName, Keyword, Secret, Text};
+use crate::{SyntaxError, parse};
+
+/// A command of SMTP, submission or LMTP. Borrows from the line it was parsed from; [`Command::into_owned`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Command<'a> {
+    /// RFC 5321 §4.1.1.1
+    Ehlo(ClientName<'a>),
+    /// RFC 5321 §4.1.1.1
+    Helo(ClientName<'a>),
+    /// RFC 2033 §4.1
+    Lhlo(ClientName<'a>),
+    /// RFC 5321 §4.1.1.2
+    Mail {
+        /// Where bounces go.
+        from: ReversePath<'a>,
+        /// SIZE, BODY and so on.
+        params: MailParams<'a>,
+    },
+    /// RFC 5321 §4.1.1.3
+    Rcpt {
+        /// Whom the message is for.
+        to: ForwardPath<'a>,
+        /// NOTIFY and ORCPT.
+        params: RcptParams<'a>,
+    },
+    /// RFC 5321 §4.1.1.4. Only [`crate::Receiver::accept_data`] makes what follows a message.
+    Data,
+    /// RFC 3030 §2. The chunk follows whether it is wanted or not.
+    Bdat {
+        /// Octets in the chunk.
+        size: u64,
+        /// Whether it ends the message.
+        last: bool,
+    },
+    /// RFC 5321 §4.1.1.5
+    Rset,
+    /// RFC 5321 §4.1.1.6
+    Vrfy(Text<'a>),
+    /// RFC 5321 §4.1.1.7
+    Expn(Text<'a>),
+    /// RFC 5321 §4.1.1.8
+    Help(Option<Text<'a>>),
+    /// RFC 5321 §4.1.1.9
+    Noop(Option<Text<'a>>),
+    /// RFC 5321 §4.1.1.10
+    Quit,
+    /// RFC 3207. See [`crate::Receiver::start_tls`].
+    StartTls,
+    /// RFC 4954 §4
+    Auth {
+        /// The SASL mechanism, as written.
+        mechanism: Keyword<'a>,
+        /// The initial response in base64; empty for `=`.
+        initial: Option<Secret<'a>>,
+    },
+}
+
+impl<'a> Command<'a> {
+    /// Parses one line without its CRLF.
+    pub fn parse(line: &'a [u8]) -> Result<Self, SyntaxError> {
+        parse::command(line)
+    }
+
+    /// The same, owning its text.
+    pub fn into_owned(self) -> Command<'static> {
+        match self {
+            Command::Ehlo(name) => Command::Ehlo(name.into_owned()),
+            Command::Helo(name) => Command::Helo(name.into_owned()),
+            Command::Lhlo(name) => Command::Lhlo(name.into_owned()),
+            Command::Mail { from, params } => {
+                Command::Mail { from: from.into_owned(), params: params.into_owned() }
+            }
+            Command::Rcpt { to, params } => {
+                Command::Rcpt { to: to.into_owned(), params: params.into_owned() }
+            }
+            Command::Data => Command::Data,
+            Command::Bdat { size, last } => Command::Bdat { size, last },
+            Command::Rset => Command::Rset,
+            Command::Vrfy(text) => Command::Vrfy(text.into_owned()),
+            Command::Expn(text) => Command::Expn(text.into_owned()),
+            Command::Help(text) => Command::Help(text.map(Text::into_owned)),
+            Command::Noop(text) => Command::Noop(text.map(Text::into_owned)),
+            Command::Quit => Command::Quit,
+            Command::StartTls => Command::StartTls,
+            Command::Auth { mechanism, initial } => {
+                Command::Auth { mechanism: mechanism.into_owned(), initial: initial.map(Secret::into_owned) }
+            }
+        }
+    }
+
+    /// Appends the command with its CRLF: what a client sends.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Command::Ehlo(name) => put(out, format_args!("EHLO {name}")),
+            Command::Helo(name) => put(out, format_args!("HELO {name}")),
+            Command::Lhlo(name) => put(out, format_args!("LHLO {name}")),
+            Command::Mail { from, params } => {
+                put(out, format_args!("MAIL FROM:{from}"));
+                params.encode(out);
+            }
+            Command::Rcpt { to, params } => {
+                put(out, format_args!("RCPT TO:{to}"));
+                params.encode(out);
+            }
+            Command::Data => out.extend(b"DATA"),
+            Command::Bdat { size, last } => {
+                put(out, format_args!("BDAT {size}{}", if *last { " LAST" } else { "" }));
+            }
+            Command::Rset => out.extend(b"RSET"),
+            Command::Vrfy(text) => put(out, format_args!("VRFY {text}")),
+            Command::Expn(text) => put(out, format_args!("EXPN {text}")),
+            Command::Help(text) => put_optional(out, "HELP", text.as_ref()),
+            Command::Noop(text) => put_optional(out, "NOOP", text.as_ref()),
+            Command::Quit => out.extend(b"QUIT"),
+            Command::StartTls => out.extend(b"STARTTLS"),
+            Command::Auth { mechanism, initial } => put_auth(out, mechanism, initial.as_ref()),
+        }
+        out.extend(b"\r\n");
+    }
+
+    /// The verb alone, for logs: never an argument, so never a secret.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Command::Ehlo(_) => "EHLO",
+            Command::Helo(_) => "HELO",
+            Command::Lhlo(_) => "LHLO",
+            Command::Mail { .. } => "MAIL",
+            Command::Rcpt { .. } => "RCPT",
+            Command::Data => "DATA",
+            Command::Bdat { .. } => "BDAT",
+            Command::Rset => "RSET",
+            Command::Vrfy(_) => "VRFY",
+            Command::Expn(_) => "EXPN",
+            Command::Help(_) => "HELP",
+            Command::Noop(_) => "NOOP",
+            Command::Quit => "QUIT",
+            Command::StartTls => "STARTTLS",
+            Command::Auth { .. } => "AUTH",
+        }
+    }
+}
+
+/// Writing to a `Vec` cannot fail.
+pub(crate) fn put(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    let _ = out.write_fmt(text);
+}
+
+fn put_optional(out: &mut Vec<u8>, verb: &str, text: Option<&Text<'_>>) {
+    out.extend(verb.as_bytes());
+    if let Some(text) = text {
+        put(out, format_args!(" {text}"));
+    }
+}
+
+fn put_auth(out: &mut Vec<u8>, mechanism: &Keyword<'_>, initial: Option<&Secret<'_>>) {
+    put(out, format_args!("AUTH {mechanism}"));
+    match initial.map(Secret::expose) {
+        None => {}
+        Some("") => out.extend(b" ="),
+        Some(text) => put(out, format_args!(" {text}")),
+    }
+}
+
+impl fmt::Display for Command<'_> {
+    /// As on the wire without CRLF, the initial response of AUTH left out: for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Command::Auth { mechanism, .. } = self {
+            return write!(f, "AUTH {mechanism}");
+        }
+        let mut line = Vec::new();
+        self.encode(&mut line);
+        String::from_utf8_lossy(&line).trim_end().chars().try_for_each(|c| f.write_char(c))
+    }
+}

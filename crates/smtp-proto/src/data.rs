@@ -1,0 +1,287 @@
+//! The text of a message on the wire: dot-stuffing (RFC 5321 §4.5.2) both ways, and what text may not hold.
+//!
+//! All of it hands out slices of what it was given, nothing is copied. The end of a message is CRLF.CRLF and
+//! nothing else: every other reading is how mail gets smuggled.
+
+use memchr::memmem;
+
+use crate::Violation;
+
+/// Removes dot-stuffing and finds the end of the message.
+///
+/// A dot at the start of a line is dropped; if CRLF follows it, the message has ended. The octets handed out
+/// are the message, final CRLF included.
+#[derive(Debug, Clone, Default)]
+pub struct Unstuffer {
+    at: At,
+}
+
+/// Where in the text the last octet left us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum At {
+    /// After CRLF, or before the first octet: the CRLF of `DATA` counts (RFC 5321 §4.1.1.4).
+    #[default]
+    LineStart,
+    InLine,
+    /// After a CR, which was handed out.
+    Cr,
+    /// After a dot at the start of a line, which was not.
+    Dot,
+    /// After dot CR at the start of a line; neither was handed out.
+    DotCr,
+}
+
+/// What [`Unstuffer::next`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Octets of the message.
+    Text(&'a [u8]),
+    /// The message is over; what is left of the input comes after it.
+    End,
+}
+
+impl Unstuffer {
+    /// At the start of a message.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The next piece, or `None` when all input is taken and more is needed.
+    pub fn next<'i>(&mut self, input: &mut &'i [u8]) -> Option<Piece<'i>> {
+        loop {
+            let first = *input.first()?;
+            match (self.at, first) {
+                (At::LineStart, b'.') => {
+                    self.at = At::Dot;
+                    *input = &input[1..];
+                }
+                (At::Dot, b'\r') => {
+                    self.at = At::DotCr;
+                    *input = &input[1..];
+                }
+                (At::DotCr, b'\n') => {
+                    *self = Self::default();
+                    *input = &input[1..];
+                    return Some(Piece::End);
+                }
+                (At::DotCr, _) => {
+                    self.at = At::Cr;
+                    return Some(Piece::Text(b"\r"));
+                }
+                _ => return Some(Piece::Text(self.text(input))),
+            }
+        }
+    }
+
+    /// Through the next CRLF that a dot follows, or all there is.
+    fn text<'i>(&mut self, input: &mut &'i [u8]) -> &'i [u8] {
+        if self.at == At::Cr && input.starts_with(b"\n.") {
+            return self.split(input, 1, At::LineStart);
+        }
+        if let Some(at) = memmem::find(input, b"\r\n.") {
+            return self.split(input, at + 2, At::LineStart);
+        }
+        let at = match *input {
+            [.., b'\r', b'\n'] => At::LineStart,
+            [b'\n'] if self.at == At::Cr => At::LineStart,
+            [.., b'\r'] => At::Cr,
+            _ => At::InLine,
+        };
+        self.split(input, input.len(), at)
+    }
+
+    fn split<'i>(&mut self, input: &mut &'i [u8], len: usize, at: At) -> &'i [u8] {
+        let (text, rest) = input.split_at(len);
+        self.at = at;
+        *input = rest;
+        text
+    }
+}
+
+/// Adds dot-stuffing to a message that is given in pieces.
+///
+/// ```
+/// # use posthaste_smtp_proto::Stuffer;
+/// let mut stuffer = Stuffer::new();
+/// let mut wire: Vec<u8> = Vec::new();
+/// for piece in [b"a\r\n.".as_slice(), b"b\r\n"] {
+///     stuffer.stuff(piece).for_each(|slice| wire.extend_from_slice(slice));
+/// }
+/// wire.extend_from_slice(stuffer.finish());
+/// assert_eq!(wire, b"a\r\n..b\r\n.\r\n");
+/// ```
+///
+/// It does not look for bare CR or LF, which some servers would misread: refuse them with [`TextCheck`] first.
+#[derive(Debug, Clone, Default)]
+pub struct Stuffer {
+    at: At,
+}
+
+impl Stuffer {
+    /// At the start of a message.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The slices to send for this piece, in order. Take all of them before the next call.
+    pub fn stuff<'s, 'i>(&'s mut self, piece: &'i [u8]) -> impl Iterator<Item = &'i [u8]> + use<'s, 'i> {
+        let mut rest = piece;
+        std::iter::from_fn(move || {
+            let first = *rest.first()?;
+            if self.at == At::LineStart && first == b'.' {
+                self.at = At::Dot;
+                return Some(b".".as_slice());
+            }
+            let mut scan = Unstuffer { at: if self.at == At::Dot { At::InLine } else { self.at } };
+            let text = scan.text(&mut rest);
+            self.at = scan.at;
+            Some(text)
+        })
+    }
+
+    /// What ends the message: dot CRLF, after a CRLF if the message had none at its end. Starts a new one.
+    pub fn finish(&mut self) -> &'static [u8] {
+        match std::mem::take(self).at {
+            At::LineStart => b".\r\n",
+            _ => b"\r\n.\r\n",
+        }
+    }
+}
+
+/// Looks for what text may not hold: bare LF, bare CR, NUL. Give it every octet in order, in any pieces.
+#[derive(Debug, Clone)]
+pub struct TextCheck {
+    last: u8,
+    violation: Option<Violation>,
+}
+
+impl Default for TextCheck {
+    fn default() -> Self {
+        // A message begins as if after CRLF; any octet but CR will do.
+        Self { last: b'\n', violation: None }
+    }
+}
+
+impl TextCheck {
+    /// At the start of a message.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Checks a whole message.
+    pub fn whole(message: &[u8]) -> Result<(), Violation> {
+        let mut check = Self::new();
+        check.push(message);
+        check.finish().map_or(Ok(()), Err)
+    }
+
+    /// Looks at the next octets.
+    pub fn push(&mut self, text: &[u8]) {
+        let (Some(&first), Some(&last)) = (text.first(), text.last()) else { return };
+        if self.violation.is_none() && (wrong(self.last, first) || any_wrong(text)) {
+            self.violation = std::iter::once((self.last, first))
+                .chain(text.windows(2).map(|pair| (pair[0], pair[1])))
+                .find_map(|(a, b)| violation(a, b));
+        }
+        self.last = last;
+    }
+
+    /// The first violation; a CR at the very end is one. Starts a new message.
+    pub fn finish(&mut self) -> Option<Violation> {
+        let done = std::mem::take(self);
+        done.violation.or((done.last == b'\r').then_some(Violation::BareCr))
+    }
+}
+
+fn wrong(a: u8, b: u8) -> bool {
+    (a == b'\r') != (b == b'\n') || b == 0
+}
+
+/// One pass without branches, which the compiler turns into vector instructions.
+fn any_wrong(text: &[u8]) -> bool {
+    const BLOCK: usize = 4096;
+    let mut rest = text;
+    while rest.len() > 1 {
+        let end = rest.len().min(BLOCK);
+        let bad = rest[..end - 1].iter().zip(&rest[1..end]).fold(false, |bad, (&a, &b)| bad | wrong(a, b));
+        if bad {
+            return true;
+        }
+        rest = &rest[end - 1..];
+    }
+    false
+}
+
+fn violation(a: u8, b: u8) -> Option<Violation> {
+    match (a, b) {
+        (_, 0) if a != b'\r' => Some(Violation::Nul),
+        (b'\r', b'\n') => None,
+        (b'\r', _) => Some(Violation::BareCr),
+        (_, b'\n') => Some(Violation::BareLf),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unstuff(pieces: &[&[u8]]) -> (Vec<u8>, bool, usize) {
+        let mut unstuffer = Unstuffer::new();
+        let (mut text, mut ended, mut left) = (Vec::new(), false, 0);
+        for piece in pieces {
+            let mut input = *piece;
+            while !ended {
+                match unstuffer.next(&mut input) {
+                    Some(Piece::Text(slice)) => text.extend_from_slice(slice),
+                    Some(Piece::End) => ended = true,
+                    None => break,
+                }
+            }
+            left += input.len();
+        }
+        (text, ended, left)
+    }
+
+    #[test]
+    fn unstuffing_known_answers() {
+        for (wire, text, ended) in [
+            ("a\r\n.\r\n", "a\r\n", true),
+            (".\r\n", "", true),
+            ("..\r\n.\r\n", ".\r\n", true),
+            ("a\r\n..b\r\n.\r\nQUIT", "a\r\n.b\r\n", true),
+            (".a\r\n.\r\n", "a\r\n", true),
+            ("a.\r\n.b.\r\n.\r\n", "a.\r\nb.\r\n", true),
+            ("\r\n.\r\n", "\r\n", true),
+            ("a\r\n.", "a\r\n", false),
+        ] {
+            let (out, end, _) = unstuff(&[wire.as_bytes()]);
+            assert_eq!((out.as_slice(), end), (text.as_bytes(), ended), "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn unstuffing_hands_out_slices_of_the_input() {
+        let wire = b"line one\r\nline two\r\n.\r\n";
+        let mut input = wire.as_slice();
+        let Some(Piece::Text(text)) = Unstuffer::new().next(&mut input) else { panic!() };
+        assert_eq!(text.as_ptr(), wire.as_ptr());
+        assert_eq!(text.len(), 20);
+    }
+
+    #[test]
+    fn text_check_finds_the_first_violation() {
+        assert_eq!(TextCheck::whole(b"a\r\nb\r\n"), Ok(()));
+        assert_eq!(TextCheck::whole(b""), Ok(()));
+        assert_eq!(TextCheck::whole(b"a\nb\rc"), Err(Violation::BareLf));
+        assert_eq!(TextCheck::whole(b"\n"), Err(Violation::BareLf));
+        assert_eq!(TextCheck::whole(b"a\rb\nc"), Err(Violation::BareCr));
+        assert_eq!(TextCheck::whole(b"a\r"), Err(Violation::BareCr));
+        assert_eq!(TextCheck::whole(b"a\r\r\n"), Err(Violation::BareCr));
+        assert_eq!(TextCheck::whole(b"\0a"), Err(Violation::Nul));
+        let mut long = vec![b'x'; 10_000];
+        assert_eq!(TextCheck::whole(&long), Ok(()));
+        long[4096] = b'\n';
+        assert_eq!(TextCheck::whole(&long), Err(Violation::BareLf));
+    }
+}

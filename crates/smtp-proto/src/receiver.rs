@@ -1,0 +1,280 @@
+//! The server's side of the wire: octets in, events out.
+
+use std::fmt;
+
+use crate::data::{Piece, TextCheck, Unstuffer};
+use crate::line::{Found, LineBuffer};
+use crate::text::Secret;
+use crate::{Command, ProtocolError, SyntaxError, Violation};
+
+/// Limits and policies of a [`Receiver`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Longest command line in octets with CRLF. RFC 5321 §4.5.3.1.4 asks for 512 plus what extensions add; 4096
+    /// has room for all of them.
+    pub command_line_max: usize,
+    /// Longest SASL response line with CRLF (RFC 4954 §4.5 asks for 12,288).
+    pub sasl_line_max: usize,
+    /// How much of a bad line is skipped in search of its CRLF before the connection is given up.
+    pub skip_limit: usize,
+    /// What to make of messages with bare CR, bare LF or NUL.
+    pub bad_text: BadText,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { command_line_max: 4096, sasl_line_max: 12_288, skip_limit: 65_536, bad_text: BadText::Report }
+    }
+}
+
+/// What to make of messages with bare CR, bare LF or NUL. Neither choice changes where a message ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum BadText {
+    /// Report the first at the end of the message, which is then to be refused.
+    #[default]
+    Report,
+    /// Pass them. Only for a server that never sends the mail on and whose readers do not care.
+    Pass,
+}
+
+/// What came. Borrows from the input, or from the receiver where a line came in several pieces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A command; answer it.
+    Command(Command<'a>),
+    /// The answer to a 334, after [`Receiver::expect_sasl`].
+    Sasl(SaslResponse<'a>),
+    /// A piece of the message, dot-stuffing removed, after [`Receiver::accept_data`] or BDAT.
+    Body(&'a [u8]),
+    /// CRLF.CRLF came: answer DATA.
+    EndOfData {
+        /// Why the message is to be refused.
+        violation: Option<Violation>,
+    },
+    /// The chunk is complete: answer BDAT.
+    EndOfChunk {
+        /// Whether this chunk ended the message.
+        last: bool,
+        /// Why the message is to be refused; told with the last chunk.
+        violation: Option<Violation>,
+    },
+    /// Not a command: answer with [`ProtocolError::reply`].
+    Refused(ProtocolError),
+}
+
+/// A line of a SASL exchange.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SaslResponse<'a> {
+    /// `*`: the client gives up; answer 501 (RFC 4954 §4).
+    Cancel,
+    /// Base64, maybe empty.
+    Response(Secret<'a>),
+}
+
+impl fmt::Debug for SaslResponse<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SaslResponse::Cancel => "Cancel",
+            SaslResponse::Response(_) => "Response(<redacted>)",
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Command,
+    Skip { left: usize },
+    Sasl,
+    Data,
+    Chunk { left: u64, last: bool },
+    Dead,
+}
+
+/// The server's side of an SMTP or LMTP connection as a state machine without I/O.
+///
+/// Driving contract: for each piece of input call [`Receiver::next`] until it returns `None`; the input is
+/// then empty. A `Command` that changes what the next octets mean is refused by doing nothing, and accepted
+/// **before** the next call: [`Receiver::accept_data`] after DATA, [`Receiver::expect_sasl`] after AUTH and
+/// after each 334, [`Receiver::start_tls`] after STARTTLS.
+#[derive(Debug)]
+pub struct Receiver {
+    config: Config,
+    state: State,
+    line: LineBuffer,
+    unstuffer: Unstuffer,
+    check: TextCheck,
+}
+
+impl Receiver {
+    /// At the start of a connection.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            state: State::Command,
+            line: LineBuffer::default(),
+            unstuffer: Unstuffer::new(),
+            check: TextCheck::new(),
+        }
+    }
+
+    /// The next event, or `None` when all input is taken.
+    pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
+        match self.state {
+            State::Command => self.next_command(input),
+            State::Sasl => self.next_sasl(input),
+            State::Data => self.next_data(input),
+            State::Chunk { left, last } => self.next_chunk(input, left, last),
+            State::Skip { left } => self.next_skip(input, left),
+            State::Dead => {
+                *input = &[];
+                None
+            }
+        }
+    }
+
+    /// DATA is accepted (354 is on its way): what follows is a message.
+    pub fn accept_data(&mut self) {
+        debug_assert_eq!(self.state, State::Command, "only after DATA");
+        self.unstuffer = Unstuffer::new();
+        self.check = TextCheck::new();
+        self.state = State::Data;
+    }
+
+    /// A 334 is on its way: the next line is a SASL response.
+    pub fn expect_sasl(&mut self) {
+        debug_assert_eq!(self.state, State::Command, "only after AUTH or a response");
+        self.state = State::Sasl;
+    }
+
+    /// STARTTLS is accepted (220 is on its way): everything that came in the clear behind it is thrown away, what
+    /// the receiver holds as well as the rest of `input`. Returns how many octets that were; any at all means a
+    /// broken client or an attacker (CVE-2011-0411).
+    pub fn start_tls(&mut self, input: &mut &[u8]) -> usize {
+        let dropped = self.line.buffered() + input.len();
+        *input = &[];
+        *self = Self::new(self.config.clone());
+        dropped
+    }
+
+    /// Forgets what it knows of a message that came in chunks: after RSET, MAIL or EHLO.
+    pub fn reset_message(&mut self) {
+        self.check = TextCheck::new();
+    }
+
+    /// Whether the octets that come next are part of a message and not a command.
+    pub fn in_message(&self) -> bool {
+        matches!(self.state, State::Data | State::Chunk { .. })
+    }
+
+    /// Whether it holds the beginning of a line.
+    pub fn in_line(&self) -> bool {
+        self.line.buffered() > 0 || matches!(self.state, State::Skip { .. })
+    }
+
+    fn next_command<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
+        let Self { config, state, line, .. } = self;
+        let line = match line.take(input, config.command_line_max) {
+            Found::Incomplete => return None,
+            Found::Bad(error) => return Some(refuse(state, config, error)),
+            Found::Whole(found) => found,
+            Found::Spilled => line.spilled(),
+        };
+        match Command::parse(line) {
+            Ok(command) => {
+                if let Command::Bdat { size, last } = command {
+                    *state = State::Chunk { left: size, last };
+                }
+                Some(Event::Command(command))
+            }
+            Err(error) => Some(refuse_syntax(state, error)),
+        }
+    }
+
+    fn next_sasl<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
+        let Self { config, state, line, .. } = self;
+        let line = match line.take(input, config.sasl_line_max) {
+            Found::Incomplete => return None,
+            Found::Bad(error) => return Some(refuse(state, config, error)),
+            Found::Whole(found) => found,
+            Found::Spilled => line.spilled(),
+        };
+        *state = State::Command;
+        if line == b"*" {
+            return Some(Event::Sasl(SaslResponse::Cancel));
+        }
+        let text = std::str::from_utf8(line).ok().and_then(Secret::new);
+        Some(match text {
+            Some(text) => Event::Sasl(SaslResponse::Response(text)),
+            None => Event::Refused(ProtocolError::BadSasl),
+        })
+    }
+
+    fn next_skip<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8], mut left: usize) -> Option<Event<'s>> {
+        let found = self.line.skip(input, &mut left);
+        if left == 0 {
+            self.state = State::Dead;
+            let limit = self.config.skip_limit;
+            return Some(Event::Refused(ProtocolError::LineWithoutEnd { limit }));
+        }
+        if !found {
+            self.state = State::Skip { left };
+            return None;
+        }
+        self.state = State::Command;
+        self.next_command(input)
+    }
+
+    fn next_data<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
+        match self.unstuffer.next(input)? {
+            Piece::Text(text) => {
+                self.look_at(text);
+                Some(Event::Body(text))
+            }
+            Piece::End => {
+                self.state = State::Command;
+                Some(Event::EndOfData { violation: self.check.finish() })
+            }
+        }
+    }
+
+    fn next_chunk<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i [u8],
+        left: u64,
+        last: bool,
+    ) -> Option<Event<'s>> {
+        if left == 0 {
+            self.state = State::Command;
+            let violation = if last { self.check.finish() } else { None };
+            return Some(Event::EndOfChunk { last, violation });
+        }
+        if input.is_empty() {
+            return None;
+        }
+        let len = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+        let (text, rest) = input.split_at(len);
+        *input = rest;
+        self.state = State::Chunk { left: left - len as u64, last };
+        self.look_at(text);
+        Some(Event::Body(text))
+    }
+
+    fn look_at(&mut self, text: &[u8]) {
+        if self.config.bad_text == BadText::Report {
+            self.check.push(text);
+        }
+    }
+}
+
+fn refuse<'a>(state: &mut State, config: &Config, error: ProtocolError) -> Event<'a> {
+    *state = State::Skip { left: config.skip_limit.max(1) };
+    Event::Refused(error)
+}
+
+fn refuse_syntax<'a>(state: &mut State, error: SyntaxError) -> Event<'a> {
+    if error.is_fatal() {
+        *state = State::Dead;
+    }
+    Event::Refused(ProtocolError::Syntax(error))
+}

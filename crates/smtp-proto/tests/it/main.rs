@@ -1,0 +1,67 @@
+//! Behaviour of the whole crate: laws by proptest, known answers, attacks by name.
+
+mod attacks;
+mod known_answers;
+mod laws;
+
+use posthaste_smtp_proto::{Command, Config, Event, ProtocolError, Receiver, SaslResponse, Violation};
+
+/// An event that owns what it holds, adjacent body pieces joined.
+#[derive(Debug, Clone, PartialEq)]
+enum Seen {
+    Command(Command<'static>),
+    Sasl(Option<String>),
+    Body(Vec<u8>),
+    EndOfData(Option<Violation>),
+    EndOfChunk(bool, Option<Violation>),
+    Refused(ProtocolError),
+}
+
+fn own(event: Event<'_>) -> Seen {
+    match event {
+        Event::Command(command) => Seen::Command(command.into_owned()),
+        Event::Sasl(SaslResponse::Cancel) => Seen::Sasl(None),
+        Event::Sasl(SaslResponse::Response(secret)) => Seen::Sasl(Some(secret.expose().to_owned())),
+        Event::Body(text) => Seen::Body(text.to_vec()),
+        Event::EndOfData { violation } => Seen::EndOfData(violation),
+        Event::EndOfChunk { last, violation } => Seen::EndOfChunk(last, violation),
+        Event::Refused(error) => Seen::Refused(error),
+    }
+}
+
+/// Feeds the pieces to a server that accepts every DATA and asks one question for every AUTH.
+fn run_pieces<'a>(config: Config, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
+    let mut receiver = Receiver::new(config);
+    let mut seen: Vec<Seen> = Vec::new();
+    for piece in pieces {
+        let mut input = piece;
+        while let Some(event) = receiver.next(&mut input).map(own) {
+            match &event {
+                Seen::Command(Command::Data) => receiver.accept_data(),
+                Seen::Command(Command::Auth { .. }) => receiver.expect_sasl(),
+                _ => {}
+            }
+            match (seen.last_mut(), event) {
+                (Some(Seen::Body(body)), Seen::Body(more)) => body.extend(more),
+                (_, event) => seen.push(event),
+            }
+        }
+        assert!(input.is_empty(), "None means that all input is taken");
+    }
+    seen
+}
+
+fn run(wire: &[u8]) -> Vec<Seen> {
+    run_pieces(Config::default(), [wire])
+}
+
+/// Whole, octet by octet, and cut in two at every place: all the same.
+fn run_all_splits(config: Config, wire: &[u8]) -> Vec<Seen> {
+    let whole = run_pieces(config.clone(), [wire]);
+    assert_eq!(run_pieces(config.clone(), wire.chunks(1)), whole, "octet by octet");
+    for at in 0..wire.len() {
+        let (a, b) = wire.split_at(at);
+        assert_eq!(run_pieces(config.clone(), [a, b]), whole, "cut at {at}");
+    }
+    whole
+}
