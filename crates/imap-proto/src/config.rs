@@ -1,0 +1,69 @@
+/// What one connection may ask of the decoder and the parsers.
+///
+/// The defaults suit a server on the open internet: an unauthenticated peer can make it hold 16 KiB,
+/// an authenticated one 256 KiB. Message bodies are never held, whatever their size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Limits until [`CommandDecoder::set_authenticated`](crate::CommandDecoder::set_authenticated).
+    pub pre_auth: FrameLimits,
+    /// Limits afterwards.
+    pub authenticated: FrameLimits,
+    /// Largest message in octets that APPEND may announce (RFC 7889 calls it APPENDLIMIT). The message is
+    /// streamed, so this guards the store and not the decoder's memory.
+    pub append_octets_max: u64,
+    /// Limits of the grammar.
+    pub parse: ParseLimits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            pre_auth: FrameLimits {
+                line_octets_max: 16 * 1024,
+                literal_octets_max: 1024,
+                command_octets_max: 16 * 1024,
+            },
+            authenticated: FrameLimits {
+                line_octets_max: 64 * 1024,
+                literal_octets_max: 64 * 1024,
+                command_octets_max: 256 * 1024,
+            },
+            append_octets_max: 64 * 1024 * 1024,
+            parse: ParseLimits::default(),
+        }
+    }
+}
+
+/// Limits on one command while it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameLimits {
+    /// Octets of a command outside its literals, CRLFs included.
+    pub line_octets_max: usize,
+    /// Octets of one literal that is held in memory.
+    pub literal_octets_max: usize,
+    /// Octets of the whole command as it is held: lines and literals together. At least `line_octets_max`.
+    pub command_octets_max: usize,
+}
+
+/// Limits of the grammar, for commands and for responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseLimits {
+    /// Levels of nesting: SEARCH keys, body structures, opaque lists. 100 is what Dovecot chose; each
+    /// level costs some 500 octets of stack.
+    pub depth_max: u32,
+    /// Elements of one list: flags, FETCH items, ranges of a set, SEARCH keys, body parts.
+    pub items_max: usize,
+}
+
+impl Default for ParseLimits {
+    fn default() -> Self {
+        Self { depth_max: 100, items_max: 16 * 1024 }
+    }
+}
+
+impl ParseLimits {
+    /// Limits for a client that trusts its server somewhat: deep structures, a million search results.
+    pub fn client() -> Self {
+        Self { depth_max: 100, items_max: 4 * 1024 * 1024 }
+    }
+}
