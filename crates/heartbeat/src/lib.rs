@@ -1,2 +1,21 @@
 #![forbid(unsafe_code)]
-//! Skeleton.
+//! temp
+
+mod ids;
+mod time;
+
+pub mod agent;
+pub mod clock;
+#[cfg(feature = "tokio")]
+pub mod consensus;
+pub mod detector;
+pub mod lease;
+pub mod message;
+pub mod state;
+
+pub use agent::Agent;
+pub use ids::{
+    BadVolumeId, ClusterId, DeviceId, Epoch, Generation, Incarnation, MembershipEpoch, NodeId, Revision,
+    StoreId, VolumeId,
+};
+pub use time::Time;
