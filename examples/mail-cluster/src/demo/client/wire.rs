@@ -1,7 +1,7 @@
 //! A connection that reads lines and counted bytes, in the clear or under TLS.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -91,7 +91,7 @@ impl Wire {
             return Err(io::Error::other("the server sent text before the TLS handshake"));
         }
         let plain = self.stream.take().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
-        let name = ServerName::from(IpAddr::from(self.target.address.ip()));
+        let name = ServerName::from(self.target.address.ip());
         let connector = TlsConnector::from(Arc::clone(&self.target.trust));
         self.stream = Some(Box::new(connector.connect(name, plain).await?));
         Ok(())
@@ -172,10 +172,7 @@ impl Wire {
         let mut room = [0; 512];
         let mut room = ReadBuf::new(&mut room);
         let polled = std::future::poll_fn(|context| {
-            Poll::Ready(match Pin::new(&mut *stream).poll_read(context, &mut room) {
-                Poll::Ready(_) => true,
-                Poll::Pending => false,
-            })
+            Poll::Ready(Pin::new(&mut *stream).poll_read(context, &mut room).is_ready())
         })
         .await;
         self.buffer.extend_from_slice(room.filled());
