@@ -1,0 +1,138 @@
+//! The commands, and how each ends.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, Role};
+use crate::error::{Error, Exit};
+use crate::{bench, demo, node};
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done
+  1  it did not work; the message says what and why
+  2  wrong command line
+  3  the configuration, or a file that it names, is wrong
+  4  the node cannot be reached
+  5  the node is up but has no quorum
+
+Environment:
+  POSTHASTE_LOG     what to log to stderr, like info or posthaste_heartbeat=debug,warn (default: info for
+                    node and witness, warn for all else)
+  POSTHASTE_CONFIG  the default of --config";
+
+/// Highly available mail on two nodes and a witness.
+#[derive(Debug, Parser)]
+#[command(name = "posthaste", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run this host as a node, which holds and serves mail
+    Node(ConfigArg),
+    /// Run this host as the witness, which only votes
+    Witness(ConfigArg),
+    /// Check a configuration and say what is wrong with it
+    Check(ConfigArg),
+    /// Show a whole cluster at work on this machine: real mail, a kill, nothing lost
+    Demo(demo::DemoArgs),
+    /// Measure deliveries and commands a second, beside the raw disk
+    Bench(bench::BenchArgs),
+}
+
+/// Which configuration.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ConfigArg {
+    /// The member's configuration file
+    #[arg(
+        long,
+        short,
+        env = "POSTHASTE_CONFIG",
+        default_value = "/etc/posthaste/posthaste.toml",
+        value_name = "FILE"
+    )]
+    pub config: PathBuf,
+}
+
+impl ConfigArg {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load(&self) -> Result<Config, Error> {
+        Ok(Config::load(&self.config)?)
+    }
+}
+
+/// Parses the command line, runs the command, prints its error.
+pub fn main() -> ExitCode {
+    // clap itself exits with 2 on a wrong command line and with 0 after --help.
+    let cli = Cli::parse();
+    start_logging(&cli.command);
+    match run(cli.command) {
+        Ok(()) => ExitCode::from(Exit::Ok as u8),
+        Err(error) => {
+            eprintln!("posthaste: {error}");
+            ExitCode::from(error.exit() as u8)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Node(arg) => run_member(&arg, Role::Node),
+        Command::Witness(arg) => run_member(&arg, Role::Witness),
+        Command::Check(arg) => check(&arg),
+        Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    }
+}
+
+fn run_member(arg: &ConfigArg, role: Role) -> Result<(), Error> {
+    let config = arg.load()?;
+    if config.node.role != role {
+        let file = config.file.display();
+        let text = format!(
+            "{file}: {:?} is a {}: start it with `posthaste {}`",
+            config.node.name, config.node.role, config.node.role
+        );
+        return Err(Error::BadFile(text));
+    }
+    node::run(config)
+}
+
+fn check(arg: &ConfigArg) -> Result<(), Error> {
+    let config = arg.load()?;
+    println!(
+        "{}: {} {:?} of cluster {:?}: fine",
+        config.file.display(),
+        config.node.role,
+        config.node.name,
+        config.cluster.name
+    );
+    Ok(())
+}
+
+/// To stderr, so that stdout has only what was asked for.
+fn start_logging(command: &Command) {
+    let default = if matches!(command, Command::Node(_) | Command::Witness(_)) { "info" } else { "warn" };
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_env("POSTHASTE_LOG").unwrap_or_else(|_| default.into());
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}
