@@ -1,0 +1,114 @@
+//! Making base names that no other process, container or node makes.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::name::BaseName;
+
+/// Makes unique base names, strictly ascending in time within the process.
+///
+/// `secs.M<usec>P<pid>Q<counter>R<64 random bits>.<host>`: the random part is what survives pid 1
+/// in containers, cloned host names and clock steps.
+#[derive(Debug)]
+pub struct NameGenerator {
+    host: String,
+    last_usec: Mutex<u64>,
+    counter: AtomicU64,
+}
+
+impl NameGenerator {
+    /// Names for this host. `/`, `:`, `,` and what is not printable ASCII are escaped; the name
+    /// is cut after 64 bytes.
+    pub fn new(host: &str) -> Self {
+        let mut escaped = String::new();
+        for byte in host.bytes() {
+            match byte {
+                b'/' | b':' | b',' => escaped.push_str(&format!("\\{byte:03o}")),
+                0x21..=0x7e => escaped.push(char::from(byte)),
+                _ => escaped.push('_'),
+            }
+        }
+        escaped.truncate(64);
+        let host = if escaped.is_empty() { "localhost".to_owned() } else { escaped };
+        Self { host, last_usec: Mutex::new(0), counter: AtomicU64::new(0) }
+    }
+
+    /// A new name for this message, with its sizes (`,S=` and `,W=`).
+    pub fn next(&self, content: &[u8]) -> BaseName {
+        let stem = self.stem();
+        let name = format!("{stem},S={},W={}", content.len(), wire_len(content));
+        BaseName::parse(name.as_bytes()).expect("made of printable characters, under 255 bytes")
+    }
+
+    /// A new name without sizes, as for files in `tmp`.
+    pub fn stem(&self) -> String {
+        let now = self.monotonic_usec();
+        let counter = self.counter.fetch_add(1, Ordering::Relaxed);
+        let (secs, usec) = (now / 1_000_000, now % 1_000_000);
+        let (pid, random) = (std::process::id(), rand::random::<u64>());
+        format!("{secs}.M{usec:06}P{pid}Q{counter}R{random:016x}.{}", self.host)
+    }
+
+    /// The clock, or one more than the last answer if the clock stands or steps back.
+    fn monotonic_usec(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
+        let mut last = self.last_usec.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *last = now.max(*last + 1);
+        *last
+    }
+}
+
+/// The length of `content` when each bare LF becomes CRLF: what IMAP and POP3 send.
+pub fn wire_len(content: &[u8]) -> u64 {
+    content.len() as u64 + bare_lfs(content)
+}
+
+/// `content` with CRLF line ends.
+pub fn to_wire(content: Vec<u8>) -> Vec<u8> {
+    let bare = bare_lfs(&content) as usize;
+    if bare == 0 {
+        return content;
+    }
+    let mut wire = Vec::with_capacity(content.len() + bare);
+    let mut last = 0;
+    for byte in content {
+        if byte == b'\n' && last != b'\r' {
+            wire.push(b'\r');
+        }
+        wire.push(byte);
+        last = byte;
+    }
+    wire
+}
+
+fn bare_lfs(content: &[u8]) -> u64 {
+    let mut last = 0;
+    let mut bare = 0;
+    for byte in content {
+        bare += u64::from(*byte == b'\n' && last != b'\r');
+        last = *byte;
+    }
+    bare
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_ascend_and_carry_both_sizes() {
+        let names = NameGenerator::new("a/b:c");
+        let first = names.next(b"a\nb\r\n");
+        let second = names.next(b"");
+        assert!(first.arrival() < second.arrival());
+        assert_eq!((first.size(), first.wire_size()), (Some(5), Some(6)));
+        assert!(first.to_string().contains(r".a\\057b\\072c,"), "{first}");
+    }
+
+    #[test]
+    fn bare_line_feeds_become_crlf_on_the_wire() {
+        assert_eq!(to_wire(b"a\nb\r\n\n".to_vec()), b"a\r\nb\r\n\r\n");
+        assert_eq!(to_wire(b"a\r\n".to_vec()), b"a\r\n");
+    }
+}

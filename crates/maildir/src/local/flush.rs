@@ -1,0 +1,99 @@
+//! Flushes that concurrent callers share.
+//!
+//! What was touched gathers in a batch. The first caller of `commit` takes the batch and flushes
+//! it; those who come meanwhile wait, and one of them flushes for all the next.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use super::OpenDir;
+
+/// Something that must reach the disk.
+#[derive(Debug)]
+pub(super) enum Touched {
+    /// Names in a directory.
+    Dir(Arc<OpenDir>),
+    /// Bytes of a control file.
+    File(File),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct SharedFlush {
+    state: Mutex<State>,
+    flushed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By inode.
+    batch: HashMap<u64, Touched>,
+    /// How many batches have been taken, and how many of them are on disk.
+    taken: u64,
+    done: u64,
+    failed: Option<String>,
+}
+
+impl SharedFlush {
+    /// Adds to the batch.
+    pub(super) fn touch(&self, ino: u64, what: Touched) {
+        self.lock().batch.insert(ino, what);
+    }
+
+    /// Returns when all that was touched before the call is on disk.
+    pub(super) fn commit(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        let mine = state.taken + u64::from(!state.batch.is_empty());
+        loop {
+            if let Some(why) = &state.failed {
+                return Err(io::Error::other(format!("an earlier flush failed: {why}")));
+            }
+            if state.done >= mine {
+                return Ok(());
+            }
+            state = if state.taken == state.done {
+                self.flush_batch(state)?
+            } else {
+                self.flushed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner())
+            };
+        }
+    }
+
+    /// A flush that failed is never retried: what it should have written may be gone.
+    pub(super) fn poison_on_error(&self, result: io::Result<()>) -> io::Result<()> {
+        if let Err(e) = &result {
+            self.lock().failed = Some(e.to_string());
+        }
+        result
+    }
+
+    fn flush_batch<'a>(&'a self, mut state: MutexGuard<'a, State>) -> io::Result<MutexGuard<'a, State>> {
+        let batch = mem::take(&mut state.batch);
+        state.taken += 1;
+        drop(state);
+        let result = flush_all(batch);
+        let mut state = self.lock();
+        match &result {
+            Ok(()) => state.done = state.taken,
+            Err(e) => state.failed = Some(e.to_string()),
+        }
+        self.flushed.notify_all();
+        result.map(|()| state)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Files first: a directory may name what must be readable by then.
+fn flush_all(batch: HashMap<u64, Touched>) -> io::Result<()> {
+    let (files, dirs): (Vec<_>, Vec<_>) =
+        batch.into_values().partition(|touched| matches!(touched, Touched::File(_)));
+    files.into_iter().chain(dirs).try_for_each(|touched| match touched {
+        Touched::File(file) => file.sync_data(),
+        Touched::Dir(dir) => Ok(rustix::fs::fsync(&dir.fd)?),
+    })
+}

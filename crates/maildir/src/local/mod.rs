@@ -1,0 +1,526 @@
+//! The local file system as a [`Store`]: descriptors of directories, no paths that could be
+//! swapped, and flushes that concurrent callers share.
+
+mod dotlock;
+mod flush;
+mod slots;
+mod staged;
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use crate::store::{Caps, Durability, Meta, Publish, Stamp, Store};
+use flush::{SharedFlush, Touched};
+
+pub use dotlock::DotlockTimes;
+pub use slots::LocalGuard;
+pub use staged::LocalStaged;
+
+/// How a [`LocalFs`] behaves.
+#[derive(Debug, Clone)]
+pub struct LocalConfig {
+    /// Do programs other than this process change the tree (Dovecot, Postfix, mutt, a second
+    /// node)? Then Dovecot's lock files are taken, and what the last second's time stamps say is
+    /// looked at twice. `false` saves that; a second writer would then damage mailboxes.
+    pub shared: bool,
+    /// The name in lock files and message names. Must differ between nodes *and containers* that
+    /// share a tree: two that share a name steal each other's locks.
+    pub host: String,
+    /// Permission bits of directories that are made. Files take the `rw` bits and the group of
+    /// the directory they are in.
+    pub dir_mode: u32,
+    /// Patience with other holders of lock files.
+    pub lock_times: DotlockTimes,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { shared: true, host, dir_mode: 0o700, lock_times: DotlockTimes::default() }
+    }
+}
+
+/// A tree on the local file system.
+///
+/// Symbolic links below the root are never followed. A failed flush of a directory is final: the
+/// kernel may have dropped what was to be written, so every later [`Store::commit`] fails too.
+#[derive(Debug)]
+pub struct LocalFs {
+    root: PathBuf,
+    config: LocalConfig,
+    flush: SharedFlush,
+}
+
+/// An open directory.
+#[derive(Debug, Clone)]
+pub struct LocalDir(Arc<OpenDir>);
+
+#[derive(Debug)]
+struct OpenDir {
+    fd: OwnedFd,
+    dev: u64,
+    ino: u64,
+    mode: Mode,
+    gid: u32,
+}
+
+/// Counts the changes that this process made, per directory (several may share a counter: then
+/// one's change looks like the other's, and a scan is done for nothing).
+static GENERATIONS: [AtomicU64; 4096] = [const { AtomicU64::new(0) }; 4096];
+
+impl LocalFs {
+    /// Opens the tree at `root`, which must be a directory.
+    pub fn open(root: impl AsRef<Path>, config: LocalConfig) -> io::Result<Self> {
+        let root = root.as_ref().canonicalize()?;
+        let this =
+            Self { root, config, flush: SharedFlush::default() };
+        this.root_dir()?;
+        Ok(this)
+    }
+
+    /// The directory that holds the tree.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn root_dir(&self) -> io::Result<OwnedFd> {
+        Ok(fs::open(&self.root, DIR_FLAGS.difference(OFlags::NOFOLLOW), Mode::empty())?)
+    }
+
+    fn descend(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        components(path).try_fold(self.root_dir()?, |dir, name| open_subdir(&dir, name?))
+    }
+
+    /// The parent directory of `path`, and its last component.
+    fn parent<'a>(&self, path: &'a [u8]) -> io::Result<(OwnedFd, &'a [u8])> {
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (&b""[..], path),
+        };
+        check_name(name)?;
+        Ok((self.descend(parent)?, name))
+    }
+
+    fn touch(&self, dir: &LocalDir) {
+        dir.changed();
+        self.flush.touch(dir.0.ino, Touched::Dir(Arc::clone(&dir.0)));
+    }
+
+    fn dir_mode(&self) -> Mode {
+        Mode::from_raw_mode(self.config.dir_mode)
+    }
+
+    fn publish_one(&self, item: Publish<Self>, touched: &mut Vec<LocalDir>) -> io::Result<()> {
+        check_name(&item.name)?;
+        item.staged.publish(&item.dir, &item.name)?;
+        self.touch(&item.dir);
+        touched.push(item.dir);
+        Ok(())
+    }
+
+    fn stamp_of(&self, stat: &Stat, len: u64, generation: u64) -> Stamp {
+        let mtime_ns = if self.config.shared { mtime_ns(stat) } else { 0 };
+        Stamp { id: stat.st_ino, mtime_ns, len, generation }
+    }
+}
+
+impl LocalDir {
+    fn open(fd: OwnedFd) -> io::Result<Self> {
+        let stat = fs::fstat(&fd)?;
+        let mode = Mode::from_raw_mode(stat.st_mode & 0o666);
+        Ok(Self(Arc::new(OpenDir { dev: stat.st_dev, ino: stat.st_ino, gid: stat.st_gid, mode, fd })))
+    }
+
+    fn counter(&self) -> &'static AtomicU64 {
+        let slot = (self.0.ino ^ self.0.dev.rotate_left(32)) % GENERATIONS.len() as u64;
+        &GENERATIONS[slot as usize]
+    }
+
+    /// Must come after the change: a scan that misses the change then carries the older number.
+    fn changed(&self) {
+        self.counter().fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn generation(&self) -> u64 {
+        self.counter().load(Ordering::SeqCst)
+    }
+
+    /// Makes a file with the directory's mode and group.
+    fn create(&self, name: &[u8], flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = fs::openat(&self.0.fd, name, flags, self.0.mode)?;
+        let stat = fs::fstat(&fd)?;
+        if Mode::from_raw_mode(stat.st_mode & 0o666) != self.0.mode {
+            fs::fchmod(&fd, self.0.mode)?;
+        }
+        if stat.st_gid != self.0.gid {
+            // Not ours to give away: the file is then as private as the process makes it.
+            let _ = fs::fchown(&fd, None, Some(fs::Gid::from_raw(self.0.gid)));
+        }
+        Ok(File::from(fd))
+    }
+}
+
+impl Store for LocalFs {
+    type Dir = LocalDir;
+    type File = File;
+    type Staged = LocalStaged;
+    type Guard = LocalGuard;
+
+    fn caps(&self) -> Caps {
+        Caps { coherent_scan: false, exact_stamp: !self.config.shared, shared: self.config.shared }
+    }
+
+    fn create_dir(&self, path: &[u8]) -> io::Result<bool> {
+        let mut made = false;
+        let mut dir = self.root_dir()?;
+        for name in components(path) {
+            let name = name?;
+            match fs::mkdirat(&dir, name, self.dir_mode()) {
+                Ok(()) => {
+                    made = true;
+                    fs::fsync(&dir)?;
+                }
+                Err(Errno::EXIST) => made = false,
+                Err(e) => return Err(full(e)),
+            }
+            dir = open_subdir(&dir, name)?;
+        }
+        Ok(made)
+    }
+
+    fn open_dir(&self, path: &[u8]) -> io::Result<LocalDir> {
+        LocalDir::open(self.descend(path)?)
+    }
+
+    fn list_dirs(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let dir = self.descend(path)?;
+        let mut found = Vec::new();
+        for entry in fs::Dir::read_from(&dir)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") && file_type(&dir, &entry)? == FileType::Directory {
+                found.push(name.to_vec());
+            }
+        }
+        Ok(found)
+    }
+
+    fn rename_dir(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
+        let (from_dir, from) = self.parent(from)?;
+        let (to_dir, to) = self.parent(to)?;
+        rename_noreplace(from_dir.as_fd(), from, to_dir.as_fd(), to)?;
+        fs::fsync(&to_dir)?;
+        Ok(fs::fsync(&from_dir)?)
+    }
+
+    fn remove_dir(&self, path: &[u8]) -> io::Result<()> {
+        let (parent, name) = self.parent(path)?;
+        remove_tree(&parent, name)?;
+        Ok(fs::fsync(&parent)?)
+    }
+
+    fn stage(&self, tmp: &LocalDir, name: &[u8], modified: Option<SystemTime>) -> io::Result<LocalStaged> {
+        check_name(name)?;
+        let file = tmp.create(name, OFlags::WRONLY | OFlags::EXCL)?;
+        Ok(LocalStaged::new(file, tmp.clone(), name, modified))
+    }
+
+    fn publish(&self, batch: Vec<Publish<Self>>, durability: Durability) -> io::Result<Vec<io::Result<()>>> {
+        let mut touched = Vec::new();
+        let results = batch.into_iter().map(|item| self.publish_one(item, &mut touched)).collect();
+        if durability == Durability::Full && !touched.is_empty() {
+            self.commit()?;
+        }
+        Ok(results)
+    }
+
+    fn rename(&self, from: &LocalDir, old: &[u8], to: &LocalDir, new: &[u8]) -> io::Result<()> {
+        check_name(old)?;
+        check_name(new)?;
+        if from.0.ino == to.0.ino && old == new {
+            return self.stat(from, old).map(drop);
+        }
+        rename_noreplace(from.0.fd.as_fd(), old, to.0.fd.as_fd(), new)?;
+        self.touch(to);
+        self.touch(from);
+        Ok(())
+    }
+
+    fn link(&self, from: &LocalDir, old: &[u8], to: &LocalDir, new: &[u8]) -> io::Result<()> {
+        check_name(old)?;
+        check_name(new)?;
+        fs::linkat(&from.0.fd, old, &to.0.fd, new, AtFlags::empty()).map_err(|e| match e {
+            Errno::XDEV | Errno::MLINK | Errno::PERM => io::ErrorKind::Unsupported.into(),
+            other => full(other),
+        })?;
+        self.touch(to);
+        Ok(())
+    }
+
+    fn unlink(&self, dir: &LocalDir, name: &[u8]) -> io::Result<()> {
+        check_name(name)?;
+        fs::unlinkat(&dir.0.fd, name, AtFlags::empty())?;
+        self.touch(dir);
+        Ok(())
+    }
+
+    fn open(&self, dir: &LocalDir, name: &[u8]) -> io::Result<File> {
+        check_name(name)?;
+        // A FIFO among the messages must not stop the reader.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        Ok(File::from(fs::openat(&dir.0.fd, name, flags, Mode::empty())?))
+    }
+
+    fn stat(&self, dir: &LocalDir, name: &[u8]) -> io::Result<Meta> {
+        check_name(name)?;
+        let stat = fs::statat(&dir.0.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let (secs, nanos) = (stat.st_mtime as i64, stat.st_mtime_nsec as u32);
+        Ok(Meta { len: stat.st_size as u64, modified: system_time(secs, nanos), id: stat.st_ino })
+    }
+
+    fn scan(&self, dir: &LocalDir, each: &mut dyn FnMut(&[u8])) -> io::Result<Stamp> {
+        let stamp = self.stamp(dir)?;
+        for entry in fs::Dir::read_from(&dir.0.fd)? {
+            let entry = entry?;
+            if entry.file_type() == FileType::RegularFile
+                || (entry.file_type() == FileType::Unknown
+                    && file_type(&dir.0.fd, &entry)? == FileType::RegularFile)
+            {
+                each(entry.file_name().to_bytes());
+            }
+        }
+        Ok(stamp)
+    }
+
+    fn stamp(&self, dir: &LocalDir) -> io::Result<Stamp> {
+        let generation = dir.generation();
+        let stat = fs::fstat(&dir.0.fd)?;
+        match stat.st_nlink {
+            0 => Err(io::ErrorKind::NotFound.into()),
+            _ => Ok(self.stamp_of(&stat, 0, generation)),
+        }
+    }
+
+    fn control_stamp(&self, dir: &LocalDir, name: &[u8]) -> io::Result<Stamp> {
+        check_name(name)?;
+        let stat = fs::statat(&dir.0.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(self.control_stamp_of(&stat))
+    }
+
+    fn control_read(&self, dir: &LocalDir, name: &[u8], offset: u64) -> io::Result<(Vec<u8>, Stamp)> {
+        let mut file = self.open(dir, name)?;
+        let stamp = self.control_stamp_of(&fs::fstat(&file)?);
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        file.take(stamp.len.saturating_sub(offset)).read_to_end(&mut bytes)?;
+        Ok((bytes, stamp))
+    }
+
+    fn control_append(
+        &self,
+        dir: &LocalDir,
+        name: &[u8],
+        bytes: &[u8],
+        durability: Durability,
+    ) -> io::Result<Stamp> {
+        check_name(name)?;
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(fs::openat(&dir.0.fd, name, flags, Mode::empty())?);
+        let before = file.metadata()?.len();
+        if let Err(e) = file.write_all(bytes) {
+            // Half a line must not stay; if it does, readers ignore it and writers replace it.
+            let _ = file.set_len(before);
+            return Err(full_io(e));
+        }
+        let stat = fs::fstat(&file)?;
+        match durability {
+            Durability::Full => self.flush.poison_on_error(file.sync_data())?,
+            Durability::None => self.flush.touch(stat.st_ino, Touched::File(file)),
+        }
+        Ok(self.control_stamp_of(&stat))
+    }
+
+    fn control_replace(
+        &self,
+        dir: &LocalDir,
+        name: &[u8],
+        bytes: &[u8],
+        durability: Durability,
+    ) -> io::Result<Stamp> {
+        check_name(name)?;
+        let temporary = [name, b".tmp"].concat();
+        let file = dir.create(&temporary, OFlags::WRONLY | OFlags::TRUNC)?;
+        let stamp = self.write_control(dir, name, &file, bytes).and_then(|stamp| {
+            fs::renameat(&dir.0.fd, &temporary[..], &dir.0.fd, name)?;
+            Ok(stamp)
+        });
+        if stamp.is_err() {
+            let _ = fs::unlinkat(&dir.0.fd, &temporary[..], AtFlags::empty());
+        }
+        let stamp = stamp.map_err(full_io)?;
+        self.touch(dir);
+        if durability == Durability::Full {
+            self.commit()?;
+        }
+        Ok(stamp)
+    }
+
+    fn lock(&self, dir: &LocalDir, name: &[u8], wait: Duration) -> io::Result<LocalGuard> {
+        check_name(name)?;
+        let started = std::time::Instant::now();
+        let thread = slots::take((dir.0.dev, dir.0.ino, name.to_vec()), wait)?;
+        let file = match self.config.shared {
+            false => None,
+            true => {
+                let left = wait.saturating_sub(started.elapsed());
+                Some(dotlock::take(dir, name, &self.config, left)?)
+            }
+        };
+        Ok(LocalGuard::new(thread, file))
+    }
+
+    fn refresh_lock(&self, guard: &LocalGuard) -> io::Result<()> {
+        guard.refresh()
+    }
+
+    fn commit(&self) -> io::Result<()> {
+        self.flush.commit()
+    }
+}
+
+impl LocalFs {
+    fn control_stamp_of(&self, stat: &Stat) -> Stamp {
+        // Control files of an unshared tree may be replaced by one of the same length on the
+        // same inode: here the time tells, at any age, since all writers are in this process.
+        Stamp { id: stat.st_ino, mtime_ns: mtime_ns(stat), len: stat.st_size as u64, generation: 0 }
+    }
+
+    fn write_control(&self, dir: &LocalDir, name: &[u8], mut file: &File, bytes: &[u8]) -> io::Result<Stamp> {
+        file.write_all(bytes)?;
+        if name == b"dovecot-keywords" {
+            self.advance_mtime(dir, name, file)?;
+        }
+        file.sync_all()?;
+        Ok(self.control_stamp_of(&fs::fstat(file)?))
+    }
+
+    /// Dovecot compares the seconds of this file's mtime: they must grow.
+    fn advance_mtime(&self, dir: &LocalDir, name: &[u8], file: &File) -> io::Result<()> {
+        let Ok(old) = fs::statat(&dir.0.fd, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+        let now = fs::fstat(file)?.st_mtime as i64;
+        let next = (old.st_mtime as i64).saturating_add(1);
+        if now < next { set_mtime(file, system_time(next, 0)) } else { Ok(()) }
+    }
+}
+
+const DIR_FLAGS: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+fn components(path: &[u8]) -> impl Iterator<Item = io::Result<&[u8]>> {
+    let all = path.split(|b| *b == b'/').map(|name| check_name(name).map(|()| name));
+    all.take(if path.is_empty() { 0 } else { usize::MAX })
+}
+
+fn check_name(name: &[u8]) -> io::Result<()> {
+    let bad = matches!(name, b"" | b"." | b"..") || name.iter().any(|b| matches!(b, b'/' | 0));
+    if bad { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(()) }
+}
+
+/// Opens a directory and never a link to one.
+fn open_subdir(dir: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
+    Ok(fs::openat(dir, name, DIR_FLAGS, Mode::empty())?)
+}
+
+fn file_type(dir: &OwnedFd, entry: &fs::DirEntry) -> io::Result<FileType> {
+    match entry.file_type() {
+        FileType::Unknown => match fs::statat(dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode)),
+            Err(Errno::NOENT) => Ok(FileType::Unknown),
+            Err(e) => Err(e.into()),
+        },
+        known => Ok(known),
+    }
+}
+
+fn remove_tree(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    let dir = open_subdir(parent, name)?;
+    for entry in fs::Dir::read_from(&dir)? {
+        let entry = entry?;
+        let child = entry.file_name().to_bytes();
+        if matches!(child, b"." | b"..") {
+            continue;
+        }
+        match file_type(&dir, &entry)? {
+            FileType::Directory => remove_tree(&dir, child)?,
+            _ => gone_is_fine(fs::unlinkat(&dir, child, AtFlags::empty()))?,
+        }
+    }
+    gone_is_fine(fs::unlinkat(parent, name, AtFlags::REMOVEDIR))
+}
+
+fn gone_is_fine(result: Result<(), Errno>) -> io::Result<()> {
+    match result {
+        Err(Errno::NOENT) | Ok(()) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Renames without replacing. File systems that cannot (NFS) get a check before a plain rename:
+/// Maildir names are unique by construction, so nobody makes the target in between.
+fn rename_noreplace(
+    from: std::os::fd::BorrowedFd<'_>,
+    old: &[u8],
+    to: std::os::fd::BorrowedFd<'_>,
+    new: &[u8],
+) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    match fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {}
+        other => return other.map_err(full),
+    }
+    match fs::statat(to, new, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(Errno::NOENT) => fs::renameat(from, old, to, new).map_err(full),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn set_mtime(file: &File, time: SystemTime) -> io::Result<()> {
+    let (tv_sec, tv_nsec) = match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => (after.as_secs() as i64, i64::from(after.subsec_nanos())),
+        Err(before) => (-(before.duration().as_secs() as i64), 0),
+    };
+    let time = Timespec { tv_sec, tv_nsec };
+    Ok(fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
+}
+
+fn system_time(secs: i64, nanos: u32) -> SystemTime {
+    let offset = Duration::from_secs(secs.unsigned_abs());
+    let whole = if secs < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
+    whole.and_then(|t| t.checked_add(Duration::from_nanos(nanos.into()))).unwrap_or(UNIX_EPOCH)
+}
+
+fn mtime_ns(stat: &Stat) -> i128 {
+    i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec)
+}
+
+/// A quota that is used up is a full store.
+fn full(e: Errno) -> io::Error {
+    full_io(e.into())
+}
+
+fn full_io(e: io::Error) -> io::Error {
+    match e.kind() {
+        io::ErrorKind::QuotaExceeded => io::Error::new(io::ErrorKind::StorageFull, e),
+        _ => e,
+    }
+}

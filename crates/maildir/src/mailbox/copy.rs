@@ -1,0 +1,128 @@
+//! Copying between mailboxes of one store: a second name for the same immutable file.
+
+use std::io::{self, Read};
+
+use super::fetch::Found;
+use super::sync::Locked;
+use super::{Mailbox, Message};
+use crate::error::{Doing, Error};
+use crate::flags::Flags;
+use crate::name::{BaseName, FileName};
+use crate::store::{Durability, Publish, Store};
+
+/// One message that is in the target now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied {
+    /// UID in the source.
+    pub from: u32,
+    /// UID in the target.
+    pub to: u32,
+    /// False: it was there before, and nothing was changed.
+    pub new: bool,
+}
+
+/// A copy in the target's `tmp`, with what it will be.
+struct Ready<'a> {
+    message: Message,
+    base: BaseName,
+    tmp_name: &'a BaseName,
+}
+
+impl<S: Store> Mailbox<S> {
+    /// Copies messages with flags, keywords and dates to another mailbox (or this one) of the same
+    /// store. Each copy gets the identity that is given with its UID; sizes are added. Messages
+    /// that are gone are left out, unless the target has their copies from an earlier try.
+    ///
+    /// Holds at most one mailbox's lock at a time.
+    pub fn copy(&self, to: &Self, items: &[(u32, BaseName)]) -> Result<Vec<Copied>, Error> {
+        self.sync()?;
+        to.sync()?;
+        let mut copied = Vec::new();
+        let mut ready = Vec::new();
+        for (uid, base) in items {
+            match to.recorded(base) {
+                Some(there) => copied.push(Copied { from: *uid, to: there, new: false }),
+                None => ready.extend(self.link_to_tmp(to, *uid, base)?),
+            }
+        }
+        if !ready.is_empty() {
+            to.locked()?.take_in(ready, &mut copied)?;
+        }
+        copied.sort_unstable_by_key(|copy| copy.from);
+        Ok(copied)
+    }
+
+    fn recorded(&self, base: &BaseName) -> Option<u32> {
+        self.state().uids.as_ref().and_then(|list| list.uid_of_stem(base.stem()))
+    }
+
+    fn link_to_tmp<'a>(&self, to: &Self, uid: u32, base: &'a BaseName) -> Result<Option<Ready<'a>>, Error> {
+        let linked = self.with_file(uid, |found| {
+            let link = || self.store.link(&self.dirs.cur, found.name.as_bytes(), &to.dirs.tmp, base.as_bytes());
+            match link() {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    // From an earlier try that did not come to its end.
+                    self.store.unlink(&to.dirs.tmp, base.as_bytes())?;
+                    link()
+                }
+                Err(e) if e.kind() == io::ErrorKind::Unsupported => self.copy_bytes(to, found, base),
+                other => other,
+            }
+        });
+        match linked {
+            Ok(()) => {}
+            Err(Error::Gone { .. }) => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        let message = self.message(uid)?;
+        let size = match message.base.size() {
+            Some(size) => size,
+            None => self.store.stat(&to.dirs.tmp, base.as_bytes()).doing("copy a message")?.len,
+        };
+        Ok(Some(Ready { base: base.with_sizes(size, message.size)?, message, tmp_name: base }))
+    }
+
+    /// Where files cannot have two names.
+    fn copy_bytes(&self, to: &Self, found: &Found, base: &BaseName) -> io::Result<()> {
+        let mut content = Vec::new();
+        self.store.open(&self.dirs.cur, found.name.as_bytes())?.read_to_end(&mut content)?;
+        let date = self.store.stat(&self.dirs.cur, found.name.as_bytes())?.modified;
+        let staged = to.stage(&content, Some(date)).map_err(|e| match e {
+            Error::Io { source, .. } => source,
+            other => io::Error::other(other),
+        })?;
+        let publish = Publish { staged, dir: to.dirs.tmp.clone(), name: base.as_bytes().to_vec() };
+        self.store.publish(vec![publish], Durability::None)?.into_iter().collect()
+    }
+}
+
+impl<S: Store> Locked<'_, S> {
+    fn take_in(&mut self, ready: Vec<Ready<'_>>, copied: &mut Vec<Copied>) -> Result<(), Error> {
+        let mut names = Vec::new();
+        let mut from = Vec::new();
+        for (step, item) in ready.into_iter().enumerate() {
+            self.still_ours(step)?;
+            if let Some(there) = self.find(&item.base) {
+                copied.push(Copied { from: item.message.uid, to: there, new: false });
+                continue;
+            }
+            let letters = self.letters_that_fit(&item.message.keywords)?;
+            let flags = item.message.flags.minus(Flags::KEYWORDS).union(letters);
+            let name = FileName::new(&item.base, flags);
+            let (store, dirs) = (&self.mailbox.store, &self.mailbox.dirs);
+            let moved = store.rename(&dirs.tmp, item.tmp_name.as_bytes(), &dirs.cur, name.as_bytes());
+            if moved.is_err() {
+                self.state.cur_seen = None;
+            }
+            moved.doing("move a copy to cur")?;
+            names.push(name);
+            from.push(item.message.uid);
+        }
+        if names.is_empty() {
+            return Ok(());
+        }
+        let uids = self.enter(names)?;
+        copied.extend(from.into_iter().zip(uids).map(|(from, to)| Copied { from, to, new: true }));
+        Ok(())
+    }
+}

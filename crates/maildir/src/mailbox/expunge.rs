@@ -1,0 +1,69 @@
+//! Removing messages.
+
+use std::io;
+
+use super::Mailbox;
+use super::sync::Locked;
+use crate::error::Error;
+use crate::flags::Flags;
+use crate::store::Store;
+
+impl<S: Store> Mailbox<S> {
+    /// Removes messages: those of `uids` (all, if `None`), and of them only those marked
+    /// [`Flags::TRASHED`] if `only_trashed`. Returns the UIDs that are gone now, ascending: also
+    /// those of `uids` that were gone before, so a retry gets the same answer.
+    pub fn expunge(&self, uids: Option<&[u32]>, only_trashed: bool) -> Result<Vec<u32>, Error> {
+        let mut locked = self.locked()?;
+        let doomed: Vec<u32> = locked
+            .state
+            .entries
+            .iter()
+            .filter(|entry| uids.is_none_or(|uids| uids.contains(&entry.uid)))
+            .filter(|entry| !only_trashed || entry.name.flags().contains(Flags::TRASHED))
+            .map(|entry| entry.uid)
+            .collect();
+        locked.unlink(&doomed)?;
+        let Some(uids) = uids else { return Ok(doomed) };
+        let mut gone: Vec<u32> =
+            uids.iter().copied().filter(|uid| locked.state.entry(*uid).is_none()).collect();
+        gone.sort_unstable();
+        gone.dedup();
+        Ok(gone)
+    }
+}
+
+impl<S: Store> Locked<'_, S> {
+    fn unlink(&mut self, doomed: &[u32]) -> Result<(), Error> {
+        let mut gone = Vec::with_capacity(doomed.len());
+        let mut result = Ok(());
+        for (step, uid) in doomed.iter().enumerate() {
+            match self.still_ours(step).and_then(|()| self.unlink_one(*uid)) {
+                Ok(true) => gone.push(*uid),
+                Ok(false) => {}
+                Err(e) => {
+                    result = Err(e);
+                    break;
+                }
+            }
+        }
+        self.state.remove(&gone);
+        match gone.len() == doomed.len() {
+            true => self.note_own_changes(),
+            false => {
+                // Somebody renamed without the lock: look again, and leave the rest to a retry.
+                self.state.cur_seen = None;
+                result
+            }
+        }
+    }
+
+    /// False if the file has another name by now, or none.
+    fn unlink_one(&self, uid: u32) -> Result<bool, Error> {
+        let Some(entry) = self.state.entry(uid) else { return Ok(false) };
+        match self.mailbox.store.unlink(&self.mailbox.dirs.cur, entry.name.as_bytes()) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io(format!("expunge message {uid}"), e)),
+        }
+    }
+}

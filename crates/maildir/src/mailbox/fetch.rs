@@ -1,0 +1,144 @@
+//! Reading: messages' facts, and their bytes.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::state::Entry;
+use super::{Mailbox, Message, Snapshot};
+use crate::error::{Doing, Error};
+use crate::generate::{to_wire, wire_len};
+use crate::name::FileName;
+use crate::store::Store;
+
+/// How often a file that was renamed under our hands is looked for again.
+const TRIES: usize = 4;
+
+/// A message's file as it is named now.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) name: FileName,
+}
+
+impl<S: Store> Mailbox<S> {
+    /// The mailbox now. Takes over what was delivered.
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.sync()?;
+        self.fill_facts()?;
+        let mut state = self.state();
+        let uids = state.uids.as_ref().expect("sync has read the uidlist");
+        Ok(Snapshot {
+            uid_validity: uids.validity(),
+            uid_next: uids.next_uid().unwrap_or(u32::MAX),
+            modseq: state.modseq(),
+            keywords: state.keywords.all(),
+            messages: state.entries.iter().map(|entry| describe(&state, entry)).collect(),
+            recent: std::mem::take(&mut state.recent),
+        })
+    }
+
+    /// One message's facts; [`Error::Gone`] if it is not there. Does not look for changes first.
+    pub fn message(&self, uid: u32) -> Result<Message, Error> {
+        self.fact(uid)?;
+        let state = self.state();
+        state.entry(uid).map(|entry| describe(&state, entry)).ok_or(Error::Gone { uid })
+    }
+
+    /// Opens a message's file, as it is stored (line ends may be LF).
+    pub fn open_message(&self, uid: u32) -> Result<S::File, Error> {
+        self.with_file(uid, |found| self.store.open(&self.dirs.cur, found.name.as_bytes()))
+    }
+
+    /// A whole message with CRLF line ends.
+    pub fn read(&self, uid: u32) -> Result<Vec<u8>, Error> {
+        let mut content = Vec::new();
+        self.open_message(uid)?.read_to_end(&mut content).doing("read a message")?;
+        Ok(to_wire(content))
+    }
+
+    /// `len` bytes of a message with CRLF line ends, from `offset`; fewer at its end.
+    pub fn read_range(&self, uid: u32, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
+        let base = self.state().entry(uid).map(|entry| entry.name.base()).ok_or(Error::Gone { uid })?;
+        if base.size().is_some() && base.size() == base.wire_size() {
+            let mut file = self.open_message(uid)?;
+            let mut part = Vec::new();
+            file.seek(SeekFrom::Start(offset)).doing("read a message")?;
+            file.take(len).read_to_end(&mut part).doing("read a message")?;
+            return Ok(part);
+        }
+        let whole = self.read(uid)?;
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+        let to = from.saturating_add(usize::try_from(len).unwrap_or(usize::MAX)).min(whole.len());
+        Ok(whole[from..to].to_vec())
+    }
+
+    /// Does something with a message's file under its name of now; a name that another program
+    /// has changed is looked up again.
+    pub(super) fn with_file<T>(&self, uid: u32, mut act: impl FnMut(&Found) -> io::Result<T>) -> Result<T, Error> {
+        for _ in 0..TRIES {
+            let Some(name) = self.state().entry(uid).map(|entry| entry.name.clone()) else { break };
+            match act(&Found { name }) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => self.look_again()?,
+                other => return other.doing("use a message's file"),
+            }
+        }
+        Err(Error::Gone { uid })
+    }
+
+    fn look_again(&self) -> Result<(), Error> {
+        self.state().cur_seen = None;
+        self.sync()
+    }
+
+    /// Sizes and dates of all messages.
+    fn fill_facts(&self) -> Result<(), Error> {
+        let unknown: Vec<u32> =
+            self.state().entries.iter().filter(|e| e.facts.is_none()).map(|e| e.uid).collect();
+        for uid in unknown {
+            match self.fact(uid) {
+                Ok(()) | Err(Error::Gone { .. }) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn fact(&self, uid: u32) -> Result<(), Error> {
+        let claimed = match self.state().entry(uid) {
+            Some(entry) if entry.facts.is_some() => return Ok(()),
+            Some(entry) => entry.name.base().wire_size(),
+            None => return Err(Error::Gone { uid }),
+        };
+        let meta = self.with_file(uid, |found| self.store.stat(&self.dirs.cur, found.name.as_bytes()))?;
+        let size = match claimed {
+            Some(size) => size,
+            None => self.measure(uid)?,
+        };
+        let mut state = self.state();
+        if let Some(at) = state.index(uid) {
+            state.entries[at].facts = Some((size, meta.modified));
+        }
+        Ok(())
+    }
+
+    /// The wire size of a message whose name does not tell.
+    fn measure(&self, uid: u32) -> Result<u64, Error> {
+        let mut content = Vec::new();
+        self.open_message(uid)?.read_to_end(&mut content).doing("measure a message")?;
+        Ok(wire_len(&content))
+    }
+}
+
+/// An entry for the outside. Facts that nobody could find are taken from the name.
+pub(super) fn describe(state: &super::State, entry: &Entry) -> Message {
+    let base = entry.name.base();
+    let (size, date) = entry.facts.unwrap_or_else(|| from_name(&entry.name));
+    let flags = entry.name.flags();
+    Message { uid: entry.uid, keywords: state.keywords.names(flags), modseq: entry.modseq, base, flags, size, date }
+}
+
+fn from_name(name: &FileName) -> (u64, SystemTime) {
+    let base = name.base();
+    let secs = Duration::from_secs(base.arrival().0);
+    let date = UNIX_EPOCH.checked_add(secs).unwrap_or(UNIX_EPOCH);
+    (base.wire_size().or(base.size()).unwrap_or(0), date)
+}

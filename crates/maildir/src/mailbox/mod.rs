@@ -1,0 +1,172 @@
+//! One mailbox: a Maildir with its UIDs, flags, keywords and change numbers.
+
+mod changes;
+mod copy;
+mod deliver;
+mod expunge;
+mod fetch;
+mod flags;
+mod state;
+mod sync;
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use crate::error::{Doing, Error};
+use crate::flags::Flags;
+use crate::generate::NameGenerator;
+use crate::keywords::Keyword;
+use crate::name::BaseName;
+use crate::store::Store;
+use state::State;
+
+pub use changes::Changes;
+pub use copy::Copied;
+pub use deliver::{Append, Appended, Delivered, Delivery};
+pub use flags::FlagChange;
+
+pub(crate) const UIDLIST: &[u8] = b"dovecot-uidlist";
+pub(crate) const UIDLIST_LOCK: &[u8] = b"dovecot-uidlist.lock";
+pub(crate) const KEYWORDS: &[u8] = b"dovecot-keywords";
+
+/// Limits and names of a mailbox.
+#[derive(Debug, Clone)]
+pub struct MailboxConfig {
+    /// How long to wait for the mailbox's lock. Dovecot overrides a dead host's lock after 120 s:
+    /// to do the same, wait longer than that.
+    pub lock_wait: Duration,
+    /// How many expunged UIDs are remembered for [`Mailbox::changes_since`]; who asks for older
+    /// ones must read the mailbox anew.
+    pub vanished_max: usize,
+    /// The host in generated message names.
+    pub host: String,
+    /// The directory whose `dovecot-uidvalidity` gives a new mailbox its UIDVALIDITY: the root of
+    /// the tree, relative to the store's.
+    pub validity_dir: Vec<u8>,
+}
+
+impl Default for MailboxConfig {
+    fn default() -> Self {
+        Self {
+            lock_wait: Duration::from_secs(125),
+            vanished_max: 10_000,
+            host: "localhost".to_owned(),
+            validity_dir: Vec::new(),
+        }
+    }
+}
+
+/// A mailbox. All calls block; all are safe from any thread.
+///
+/// What a call changed is visible at once and durable after [`Store::commit`] (or at once, where
+/// the call takes a [`crate::Durability`]): commit before you tell anyone.
+#[derive(Debug)]
+pub struct Mailbox<S: Store> {
+    store: Arc<S>,
+    config: MailboxConfig,
+    names: NameGenerator,
+    dirs: Dirs<S>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct Dirs<S: Store> {
+    root: S::Dir,
+    new: S::Dir,
+    cur: S::Dir,
+    tmp: S::Dir,
+    validity: S::Dir,
+}
+
+/// One message, without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Strictly growing, never reused under one UIDVALIDITY.
+    pub uid: u32,
+    /// Its identity.
+    pub base: BaseName,
+    /// System flags (capital letters) and keyword letters.
+    pub flags: Flags,
+    /// The names of the keyword letters.
+    pub keywords: Vec<Keyword>,
+    /// Bytes with CRLF line ends: RFC822.SIZE.
+    pub size: u64,
+    /// INTERNALDATE.
+    pub date: SystemTime,
+    /// The mailbox's change number when this message changed last.
+    pub modseq: u64,
+}
+
+/// A mailbox at one instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// UIDVALIDITY.
+    pub uid_validity: u32,
+    /// UIDNEXT.
+    pub uid_next: u32,
+    /// The mailbox's change number, for [`Mailbox::changes_since`].
+    pub modseq: u64,
+    /// Keywords that have a letter.
+    pub keywords: Vec<Keyword>,
+    /// All messages, UIDs ascending.
+    pub messages: Vec<Message>,
+    /// UIDs that no earlier snapshot or change list of this `Mailbox` showed and that came through
+    /// `new`: IMAP's `\Recent`.
+    pub recent: Vec<u32>,
+}
+
+impl<S: Store> Mailbox<S> {
+    /// Opens the mailbox at `path` (relative to the store's root; `b""` is the root itself).
+    /// Reads nothing yet. [`Error::NoMailbox`] if there is no `cur`.
+    pub fn open(store: Arc<S>, path: &[u8], config: MailboxConfig) -> Result<Self, Error> {
+        let missing = |e: io::Error| match e.kind() {
+            io::ErrorKind::NotFound => Error::NoMailbox(path.escape_ascii().to_string()),
+            _ => Error::io(format!("open {}", path.escape_ascii()), e),
+        };
+        let cur = store.open_dir(&join(path, b"cur")).map_err(missing)?;
+        let dirs = Dirs {
+            root: store.open_dir(path).map_err(missing)?,
+            new: open_or_make(&*store, &join(path, b"new"))?,
+            tmp: open_or_make(&*store, &join(path, b"tmp"))?,
+            validity: store.open_dir(&config.validity_dir).map_err(missing)?,
+            cur,
+        };
+        let state = Mutex::new(State::new(config.vanished_max));
+        Ok(Self { names: NameGenerator::new(&config.host), store, config, dirs, state })
+    }
+
+    /// Makes the mailbox if there is none, durably, and opens it.
+    pub fn ensure(store: Arc<S>, path: &[u8], config: MailboxConfig) -> Result<Self, Error> {
+        for sub in [&b"tmp"[..], b"new", b"cur"] {
+            store.create_dir(&join(path, sub)).doing("make a mailbox")?;
+        }
+        Self::open(store, path, config)
+    }
+
+    /// The store that the mailbox is in.
+    pub fn store(&self) -> &Arc<S> {
+        &self.store
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn open_or_make<S: Store>(store: &S, path: &[u8]) -> Result<S::Dir, Error> {
+    match store.open_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            store.create_dir(path).and_then(|_| store.open_dir(path)).doing("make a mailbox directory")
+        }
+        other => other.doing("open a mailbox directory"),
+    }
+}
+
+/// `path/name`, where an empty path is the root.
+pub(crate) fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    match path {
+        b"" => name.to_vec(),
+        path => [path, b"/", name].concat(),
+    }
+}

@@ -1,0 +1,200 @@
+//! What is known of a mailbox in memory. No I/O but what its methods are handed.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::flags::Flags;
+use crate::keywords::Keywords;
+use crate::name::FileName;
+use crate::store::{Caps, Stamp};
+use crate::uidlist::UidList;
+
+/// A time stamp younger than this proves nothing: a second change may have got the same.
+const TICK: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) uids: Option<UidList>,
+    /// The uidlist as last read, and how many of its bytes are used.
+    pub(super) uids_at: Option<Stamp>,
+    pub(super) uids_read: u64,
+    pub(super) keywords: Keywords,
+    pub(super) keywords_at: Option<Stamp>,
+    pub(super) new_seen: Option<Seen>,
+    pub(super) cur_seen: Option<Seen>,
+    /// UIDs ascending.
+    pub(super) entries: Vec<Entry>,
+    pub(super) recent: Vec<u32>,
+    modseq: u64,
+    vanished: Vanished,
+}
+
+/// A message that is there.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) uid: u32,
+    pub(super) name: FileName,
+    pub(super) modseq: u64,
+    /// Wire size and date, once somebody asked.
+    pub(super) facts: Option<(u64, SystemTime)>,
+}
+
+impl State {
+    pub(super) fn new(vanished_max: usize) -> Self {
+        // Above what an earlier holder of this mailbox counted to, unless it changed a message
+        // every microsecond.
+        let start = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_micros() as u64);
+        Self {
+            uids: None,
+            uids_at: None,
+            uids_read: 0,
+            keywords: Keywords::default(),
+            keywords_at: None,
+            new_seen: None,
+            cur_seen: None,
+            entries: Vec::new(),
+            recent: Vec::new(),
+            modseq: start,
+            vanished: Vanished { ring: VecDeque::new(), floor: start, max: vanished_max },
+        }
+    }
+
+    pub(super) fn modseq(&self) -> u64 {
+        self.modseq
+    }
+
+    /// The next change number.
+    pub(super) fn tick(&mut self) -> u64 {
+        self.modseq += 1;
+        self.modseq
+    }
+
+    pub(super) fn entry(&self, uid: u32) -> Option<&Entry> {
+        self.index(uid).map(|at| &self.entries[at])
+    }
+
+    pub(super) fn index(&self, uid: u32) -> Option<usize> {
+        self.entries.binary_search_by_key(&uid, |entry| entry.uid).ok()
+    }
+
+    /// Adds a message that became visible.
+    pub(super) fn insert(&mut self, uid: u32, name: FileName) {
+        let entry = Entry { uid, name, modseq: self.tick(), facts: None };
+        match self.entries.binary_search_by_key(&uid, |entry| entry.uid) {
+            Ok(at) => self.entries[at] = entry,
+            Err(at) => self.entries.insert(at, entry),
+        }
+    }
+
+    /// Notes the new name of a message; a change of flags is a change of the message.
+    pub(super) fn rename(&mut self, at: usize, name: FileName) {
+        if self.entries[at].name.flags() != name.flags() {
+            self.entries[at].modseq = self.tick();
+        }
+        self.entries[at].name = name;
+    }
+
+    /// Removes messages.
+    pub(super) fn remove(&mut self, gone: &[u32]) {
+        if gone.is_empty() {
+            return;
+        }
+        self.entries.retain(|entry| gone.binary_search(&entry.uid).is_err());
+        self.recent.retain(|uid| gone.binary_search(uid).is_err());
+        for uid in gone {
+            let modseq = self.tick();
+            self.vanished.push(modseq, *uid);
+        }
+    }
+
+    /// Forgets all: UIDs have another meaning now.
+    pub(super) fn void(&mut self) {
+        self.entries.clear();
+        self.recent.clear();
+        self.cur_seen = None;
+        self.new_seen = None;
+        self.vanished.ring.clear();
+        self.vanished.floor = self.tick();
+    }
+
+    /// UIDs that vanished after `modseq`, ascending; `None` if that is no longer known.
+    pub(super) fn vanished_since(&self, modseq: u64) -> Option<Vec<u32>> {
+        if modseq < self.vanished.floor || modseq > self.modseq {
+            return None;
+        }
+        let mut uids: Vec<u32> =
+            self.vanished.ring.iter().filter(|(at, _)| *at > modseq).map(|(_, uid)| *uid).collect();
+        uids.sort_unstable();
+        Some(uids)
+    }
+
+    /// Was it told that this message is gone?
+    pub(super) fn told_vanished(&self, uid: u32) -> bool {
+        self.vanished.ring.iter().any(|(_, gone)| *gone == uid)
+    }
+
+    /// Letters of flags that a client may set and clear here.
+    pub(super) fn settable(&self) -> Flags {
+        Flags::IMAP.union(self.keywords.named())
+    }
+}
+
+/// A directory's stamp, and whether it was old enough to prove something when it was taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    stamp: Stamp,
+    settled: bool,
+}
+
+impl Seen {
+    pub(super) fn new(stamp: Stamp, caps: Caps) -> Self {
+        Self { stamp, settled: caps.exact_stamp || is_settled(stamp) }
+    }
+
+    /// Does `now` prove that nothing changed? A stamp that was too young when taken is believed
+    /// for a moment, and distrusted once when that moment is over.
+    pub(super) fn proves_unchanged(&self, now: Stamp) -> bool {
+        now == self.stamp && (self.settled || !is_settled(now))
+    }
+}
+
+fn is_settled(stamp: Stamp) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
+    now - stamp.mtime_ns > TICK.as_nanos() as i128
+}
+
+#[derive(Debug)]
+struct Vanished {
+    ring: VecDeque<(u64, u32)>,
+    /// Nothing is known of what vanished at or before this change number.
+    floor: u64,
+    max: usize,
+}
+
+impl Vanished {
+    fn push(&mut self, modseq: u64, uid: u32) {
+        self.ring.push_back((modseq, uid));
+        while self.ring.len() > self.max {
+            let (modseq, _) = self.ring.pop_front().expect("longer than max");
+            self.floor = modseq;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vanished_uids_are_told_until_the_ring_overflows() {
+        let mut state = State::new(2);
+        let start = state.modseq();
+        state.remove(&[1, 2]);
+        assert_eq!(state.vanished_since(start), Some(vec![1, 2]));
+        let middle = state.modseq();
+        state.remove(&[3]);
+        assert_eq!(state.vanished_since(start), None, "uid 1 has been forgotten");
+        assert_eq!(state.vanished_since(middle), Some(vec![3]));
+        assert_eq!(state.vanished_since(middle + 100), None, "a number from the future");
+    }
+}

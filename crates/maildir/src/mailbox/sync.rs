@@ -1,0 +1,531 @@
+//! Bringing memory and disk together: `new` is emptied into `cur`, what arrived gets UIDs, what
+//! others changed is noticed.
+
+use std::io;
+use std::sync::MutexGuard;
+
+use super::state::{Entry, Seen, State};
+use super::{KEYWORDS, Mailbox, UIDLIST, UIDLIST_LOCK};
+use crate::error::{Doing, Error};
+use crate::keywords::Keywords;
+use crate::name::{BaseName, FileName};
+use crate::store::{Durability, Stamp, Store};
+use crate::uidlist::UidList;
+use crate::validity;
+
+/// How often `new` is looked at again because something was in it.
+const PASSES: usize = 5;
+/// How many renames between two signs of life of the lock.
+const REFRESH_EVERY: usize = 100;
+/// Lines of expunged messages that a rewrite of the uidlist keeps, newest first: a retry of the
+/// operation that made the message still finds its traces.
+const KEEP_DEAD: usize = 512;
+
+impl<S: Store> Mailbox<S> {
+    /// Looks for changes by others, moves what was delivered to `cur` and gives it UIDs. Costs
+    /// three stamps when nothing changed.
+    ///
+    /// When the store is full, what is readable is still read; new messages wait for their UIDs.
+    pub fn sync(&self) -> Result<(), Error> {
+        if self.is_current()? {
+            return Ok(());
+        }
+        match self.locked().map(drop) {
+            Err(e) if e.is_storage_full() => {
+                tracing::warn!("mailbox: the store is full; reading without assigning UIDs");
+                self.unlocked()?.read_only_sync(e)
+            }
+            other => other,
+        }
+    }
+
+    /// Takes the mailbox's lock and syncs.
+    pub(super) fn locked(&self) -> Result<Locked<'_, S>, Error> {
+        let lock = self.store.lock(&self.dirs.root, UIDLIST_LOCK, self.config.lock_wait);
+        let guard = Some(lock.doing("lock the mailbox")?);
+        let mut locked = Locked { mailbox: self, state: self.state(), guard };
+        locked.sync()?;
+        Ok(locked)
+    }
+
+    fn unlocked(&self) -> Result<Locked<'_, S>, Error> {
+        Ok(Locked { mailbox: self, state: self.state(), guard: None })
+    }
+
+    fn is_current(&self) -> Result<bool, Error> {
+        let new = self.store.stamp(&self.dirs.new).doing("look at new")?;
+        let state = self.state();
+        let new_known = state.new_seen.is_some_and(|seen| seen.proves_unchanged(new));
+        Ok(new_known && self.cur_is_known(&state)? && self.control_is_known(&state)?)
+    }
+
+    /// Are all base names in `cur`, and all recorded ones, in memory?
+    pub(super) fn bases_are_known(&self) -> Result<bool, Error> {
+        let state = self.state();
+        Ok(self.cur_is_known(&state)? && self.control_is_known(&state)?)
+    }
+
+    fn cur_is_known(&self, state: &State) -> Result<bool, Error> {
+        let cur = self.store.stamp(&self.dirs.cur).doing("look at cur")?;
+        Ok(state.cur_seen.is_some_and(|seen| seen.proves_unchanged(cur)))
+    }
+
+    fn control_is_known(&self, state: &State) -> Result<bool, Error> {
+        Ok(state.uids_at.is_some()
+            && self.control_stamp(UIDLIST)? == state.uids_at
+            && self.control_stamp(KEYWORDS)? == state.keywords_at)
+    }
+
+    fn control_stamp(&self, name: &[u8]) -> Result<Option<Stamp>, Error> {
+        match self.store.control_stamp(&self.dirs.root, name) {
+            Ok(stamp) => Ok(Some(stamp)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io(format!("look at {}", name.escape_ascii()), e)),
+        }
+    }
+}
+
+/// The mailbox under its lock (without a guard: for reading only).
+#[derive(Debug)]
+pub(super) struct Locked<'a, S: Store> {
+    pub(super) mailbox: &'a Mailbox<S>,
+    // Dropped in this order: memory is free for others before the lock file is.
+    pub(super) state: MutexGuard<'a, State>,
+    guard: Option<S::Guard>,
+}
+
+impl<S: Store> Locked<'_, S> {
+    /// See [`Mailbox::sync`]. What fails half-way is forgotten, and found by the next scan.
+    pub(super) fn sync(&mut self) -> Result<(), Error> {
+        let result = self.try_sync();
+        if result.is_err() {
+            self.state.cur_seen = None;
+            self.state.new_seen = None;
+        }
+        result
+    }
+
+    fn try_sync(&mut self) -> Result<(), Error> {
+        self.read_uidlist()?;
+        self.read_keywords()?;
+        let cur_known = self.mailbox.cur_is_known(&self.state)?;
+        let moved = self.empty_new()?;
+        if !cur_known {
+            return self.scan_cur();
+        }
+        if !moved.is_empty() {
+            let arrived = moved.into_iter().filter_map(|name| self.place(name).transpose());
+            let arrived = arrived.collect::<Result<Vec<_>, _>>()?;
+            self.assign(arrived)?;
+            self.note_own_changes()?;
+        }
+        Ok(())
+    }
+
+    /// `cur` is known, and everything in it that changed since was changed by us.
+    pub(super) fn note_own_changes(&mut self) -> Result<(), Error> {
+        let stamp = self.mailbox.store.stamp(&self.mailbox.dirs.cur).doing("look at cur")?;
+        self.state.cur_seen = Some(Seen::new(stamp, self.mailbox.store.caps()));
+        Ok(())
+    }
+
+    /// Tells the lock that we live, now and then.
+    pub(super) fn still_ours(&self, step: usize) -> Result<(), Error> {
+        match &self.guard {
+            Some(guard) if step % REFRESH_EVERY == REFRESH_EVERY - 1 => {
+                self.mailbox.store.refresh_lock(guard).doing("keep the mailbox's lock")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Without the lock, on a full store: what has a UID can be read.
+    fn read_only_sync(&mut self, full: Error) -> Result<(), Error> {
+        match self.mailbox.control_stamp(UIDLIST)? {
+            None => return Err(full),
+            Some(stamp) => self.read_uidlist_from(stamp)?,
+        }
+        self.read_keywords()?;
+        let (found, _) = self.read_cur()?;
+        let uids = self.state.uids.take();
+        let known = found.into_iter().filter_map(|name| Some((uids.as_ref()?.uid(name.base_bytes())?, name)));
+        let mut known: Vec<_> = known.collect();
+        self.state.uids = uids;
+        known.sort_unstable_by_key(|(uid, _)| *uid);
+        known.dedup_by_key(|(uid, _)| *uid);
+        for (uid, name) in known {
+            match self.state.index(uid) {
+                Some(at) => self.state.rename(at, name),
+                None => self.state.insert(uid, name),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Control files.
+impl<S: Store> Locked<'_, S> {
+    pub(super) fn uids(&mut self) -> &mut UidList {
+        self.state.uids.as_mut().expect("sync has read the uidlist")
+    }
+
+    fn read_uidlist(&mut self) -> Result<(), Error> {
+        match self.mailbox.control_stamp(UIDLIST)? {
+            Some(stamp) if Some(stamp) == self.state.uids_at => Ok(()),
+            Some(stamp) => self.read_uidlist_from(stamp),
+            None => self.make_uidlist(),
+        }
+    }
+
+    fn read_uidlist_from(&mut self, stamp: Stamp) -> Result<(), Error> {
+        let grown = self.state.uids_at.is_some_and(|old| old.id == stamp.id && old.len <= stamp.len);
+        let offset = if grown { self.state.uids_read } else { 0 };
+        let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
+        let (bytes, stamp) = store.control_read(root, UIDLIST, offset).doing("read dovecot-uidlist")?;
+        match self.state.uids.as_mut().filter(|_| grown) {
+            Some(list) => {
+                let used = list.extend(&bytes) as u64;
+                self.state.uids_read += used;
+            }
+            None => match UidList::parse(&bytes) {
+                Ok((list, used)) => self.replace_list(list, used as u64),
+                Err(_) => return self.replace_unreadable(&bytes),
+            },
+        }
+        self.state.uids_at = Some(stamp);
+        Ok(())
+    }
+
+    fn replace_list(&mut self, list: UidList, used: u64) {
+        let same = self.state.uids.as_ref().is_some_and(|old| old.validity() == list.validity());
+        if !same {
+            self.state.void();
+        }
+        // The records of messages that we know may have moved: compare with the disk.
+        self.state.cur_seen = None;
+        self.state.uids = Some(list);
+        self.state.uids_read = used;
+    }
+
+    /// Nobody can say what UIDs were given out: put the file aside and begin anew.
+    fn replace_unreadable(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if self.guard.is_none() {
+            let damaged = io::Error::new(io::ErrorKind::InvalidData, "no readable header");
+            return Err(Error::io("read dovecot-uidlist", damaged));
+        }
+        tracing::error!("dovecot-uidlist has no readable header: all messages get new UIDs");
+        let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
+        store
+            .control_replace(root, b"dovecot-uidlist.damaged", bytes, Durability::None)
+            .doing("put a damaged dovecot-uidlist aside")?;
+        self.make_uidlist()
+    }
+
+    fn make_uidlist(&mut self) -> Result<(), Error> {
+        let mailbox = self.mailbox;
+        let validity = validity::take(&*mailbox.store, &mailbox.dirs.validity, mailbox.config.lock_wait)?;
+        self.state.void();
+        self.state.uids = Some(UidList::new(validity, rand::random()));
+        self.rewrite_uidlist()
+    }
+
+    fn rewrite_uidlist(&mut self) -> Result<(), Error> {
+        let bytes = self.uids().render();
+        let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
+        let stamp = store
+            .control_replace(root, UIDLIST, &bytes, Durability::None)
+            .doing("replace dovecot-uidlist")?;
+        self.uids().rewritten();
+        self.note_uidlist(stamp);
+        Ok(())
+    }
+
+    fn note_uidlist(&mut self, stamp: Stamp) {
+        self.state.uids_at = Some(stamp);
+        self.state.uids_read = stamp.len;
+    }
+
+    fn read_keywords(&mut self) -> Result<(), Error> {
+        let stamp = self.mailbox.control_stamp(KEYWORDS)?;
+        if stamp == self.state.keywords_at {
+            return Ok(());
+        }
+        let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
+        (self.state.keywords, self.state.keywords_at) = match stamp {
+            None => (Keywords::default(), None),
+            Some(_) => {
+                let (bytes, stamp) =
+                    store.control_read(root, KEYWORDS, 0).doing("read dovecot-keywords")?;
+                (Keywords::parse(&bytes), Some(stamp))
+            }
+        };
+        Ok(())
+    }
+
+    /// Makes `keywords` the mailbox's.
+    pub(super) fn write_keywords(&mut self, keywords: Keywords) -> Result<(), Error> {
+        let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
+        let stamp = store
+            .control_replace(root, KEYWORDS, &keywords.render(), Durability::None)
+            .doing("write dovecot-keywords")?;
+        self.state.keywords = keywords;
+        self.state.keywords_at = Some(stamp);
+        Ok(())
+    }
+}
+
+/// Directories.
+impl<S: Store> Locked<'_, S> {
+    /// Moves everything from `new` to `cur`; returns the names that it has there.
+    fn empty_new(&mut self) -> Result<Vec<FileName>, Error> {
+        let caps = self.mailbox.store.caps();
+        let (store, dirs) = (&self.mailbox.store, &self.mailbox.dirs);
+        let stamp = store.stamp(&dirs.new).doing("look at new")?;
+        if self.state.new_seen.is_some_and(|seen| seen.proves_unchanged(stamp)) {
+            return Ok(Vec::new());
+        }
+        let mut moved = Vec::new();
+        for _ in 0..PASSES {
+            let mut found = Vec::new();
+            let stamp = store
+                .scan(&dirs.new, &mut |name| found.extend(FileName::parse(name).ok()))
+                .doing("read new")?;
+            let before = moved.len();
+            for (step, name) in found.into_iter().enumerate() {
+                self.still_ours(step)?;
+                moved.extend(self.move_to_cur(name)?);
+            }
+            if moved.len() == before {
+                self.state.new_seen = Some(Seen::new(stamp, caps));
+                return Ok(moved);
+            }
+        }
+        // Mail comes faster than we look: the rest is for the next sync.
+        self.state.new_seen = None;
+        Ok(moved)
+    }
+
+    fn move_to_cur(&self, name: FileName) -> Result<Option<FileName>, Error> {
+        let (store, dirs) = (&self.mailbox.store, &self.mailbox.dirs);
+        let target = name.with_flags(name.flags());
+        match store.rename(&dirs.new, name.as_bytes(), &dirs.cur, target.as_bytes()) {
+            Ok(()) => Ok(Some(target)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => self.move_duplicate(&name, &target),
+            Err(e) => Err(Error::io(format!("move {name:?} to cur"), e)),
+        }
+    }
+
+    /// `cur` has a file of this name. One file under two names is left alone; two files are two
+    /// messages, and the newcomer gets another identity.
+    fn move_duplicate(&self, name: &FileName, taken: &FileName) -> Result<Option<FileName>, Error> {
+        let (store, dirs) = (&self.mailbox.store, &self.mailbox.dirs);
+        let ours = store.stat(&dirs.new, name.as_bytes()).doing("look at a duplicate")?;
+        match store.stat(&dirs.cur, taken.as_bytes()) {
+            Ok(theirs) if theirs.id == ours.id => return Ok(None),
+            _ => {}
+        }
+        let fresh = name.with_base(&self.fresh_base(name)?);
+        store
+            .rename(&dirs.new, name.as_bytes(), &dirs.cur, fresh.as_bytes())
+            .doing("give a duplicate its own name")?;
+        Ok(Some(fresh))
+    }
+
+    /// A new identity with the sizes of the old one.
+    fn fresh_base(&self, name: &FileName) -> Result<BaseName, Error> {
+        let old = name.base();
+        let sizes = &old.as_bytes()[old.stem().len()..];
+        let fresh = [self.mailbox.names.stem().as_bytes(), sizes].concat();
+        Ok(BaseName::parse(&fresh)?)
+    }
+
+    fn read_cur(&self) -> Result<(Vec<FileName>, Stamp), Error> {
+        let mut found = Vec::with_capacity(self.state.entries.len());
+        let mut each = |name: &[u8]| found.extend(FileName::parse(name).ok());
+        let stamp = self.mailbox.store.scan(&self.mailbox.dirs.cur, &mut each).doing("read cur")?;
+        Ok((found, stamp))
+    }
+
+    /// Compares all of `cur` with what is known.
+    fn scan_cur(&mut self) -> Result<(), Error> {
+        let (found, stamp) = self.read_cur()?;
+        let (mut known, mut arrived) = self.sort_out(found)?;
+        let missing = missing(&self.state.entries, &known);
+        if !missing.is_empty() && !self.mailbox.store.caps().coherent_scan {
+            // A name can slip through one pass while somebody renames without the lock.
+            let (again, _) = self.read_cur()?;
+            let (again, _) = self.sort_out(again)?;
+            known.extend(again.into_iter().filter(|(uid, _)| missing.binary_search(uid).is_ok()));
+            known.sort_unstable_by_key(|(uid, _)| *uid);
+        }
+        arrived.extend(self.merge(known)?);
+        self.assign(arrived)?;
+        self.state.cur_seen = Some(Seen::new(stamp, self.mailbox.store.caps()));
+        self.compact_uidlist()
+    }
+
+    /// Names with a UID, by UID and each once, and names without.
+    #[allow(clippy::type_complexity)]
+    fn sort_out(&mut self, found: Vec<FileName>) -> Result<(Vec<(u32, FileName)>, Vec<FileName>), Error> {
+        let mut known = Vec::with_capacity(found.len());
+        let mut arrived = Vec::new();
+        for name in found {
+            match self.uids().uid(name.base_bytes()) {
+                Some(uid) => known.push((uid, name)),
+                None => arrived.push(name),
+            }
+        }
+        known.sort_unstable_by(|a, b| (a.0, a.1.as_bytes()).cmp(&(b.0, b.1.as_bytes())));
+        let mut single: Vec<(u32, FileName)> = Vec::with_capacity(known.len());
+        for (uid, name) in known {
+            match single.last() {
+                Some((last, other)) if *last == uid => arrived.extend(self.split_duplicate(other, name)?),
+                _ => single.push((uid, name)),
+            }
+        }
+        arrived.sort_unstable_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+        let mut unique: Vec<FileName> = Vec::with_capacity(arrived.len());
+        for name in arrived {
+            match unique.last() {
+                Some(other) if other.base_bytes() == name.base_bytes() => {
+                    let other = other.clone();
+                    unique.extend(self.split_duplicate(&other, name)?);
+                }
+                _ => unique.push(name),
+            }
+        }
+        Ok((single, unique))
+    }
+
+    /// Two names with one base: if they are two files, the second gets its own base.
+    fn split_duplicate(&self, first: &FileName, second: FileName) -> Result<Option<FileName>, Error> {
+        let (store, cur) = (&self.mailbox.store, &self.mailbox.dirs.cur);
+        let ids = [first, &second].map(|name| store.stat(cur, name.as_bytes()).map(|meta| meta.id));
+        match ids {
+            [Ok(a), Ok(b)] if a != b => {
+                let fresh = second.with_base(&self.fresh_base(&second)?);
+                store
+                    .rename(cur, second.as_bytes(), cur, fresh.as_bytes())
+                    .doing("give a duplicate its own name")?;
+                Ok(Some(fresh))
+            }
+            // One file, or one of the names has gone meanwhile.
+            _ => Ok(None),
+        }
+    }
+
+    /// Makes the known messages those in `found` (by UID); returns the names that need a UID.
+    fn merge(&mut self, found: Vec<(u32, FileName)>) -> Result<Vec<FileName>, Error> {
+        let gone = missing(&self.state.entries, &found);
+        self.state.remove(&gone);
+        if self.state.entries.is_empty() && !found.is_empty() {
+            // The first look: not one insertion after the other.
+            let modseq = self.state.tick();
+            let returned = |state: &State, uid| state.told_vanished(uid);
+            let (back, first): (Vec<_>, Vec<_>) =
+                found.into_iter().partition(|(uid, _)| returned(&self.state, *uid));
+            let entry = |(uid, name)| Entry { uid, name, modseq, facts: None };
+            self.state.entries = first.into_iter().map(entry).collect();
+            return back.into_iter().filter_map(|(_, name)| self.place(name).transpose()).collect();
+        }
+        let mut arrived = Vec::new();
+        for (uid, name) in found {
+            match self.state.index(uid) {
+                Some(at) => self.state.rename(at, name),
+                None => arrived.extend(self.place(name)?),
+            }
+        }
+        Ok(arrived)
+    }
+
+    /// Enters a file in `cur` under the UID that is recorded for it; gives it back if it needs
+    /// one. A message that was told to be gone does not come back under its old identity.
+    fn place(&mut self, name: FileName) -> Result<Option<FileName>, Error> {
+        let Some(uid) = self.uids().uid(name.base_bytes()) else { return Ok(Some(name)) };
+        if let Some(entry) = self.state.entry(uid) {
+            let other = entry.name.clone();
+            return self.split_duplicate(&other, name);
+        }
+        if !self.state.told_vanished(uid) {
+            self.state.insert(uid, name);
+            return Ok(None);
+        }
+        let fresh = name.with_base(&self.fresh_base(&name)?);
+        let (store, cur) = (&self.mailbox.store, &self.mailbox.dirs.cur);
+        store.rename(cur, name.as_bytes(), cur, fresh.as_bytes()).doing("rename a message that came back")?;
+        Ok(Some(fresh))
+    }
+
+    /// Gives UIDs to files in `cur`, in the order of their arrival.
+    fn assign(&mut self, mut arrived: Vec<FileName>) -> Result<(), Error> {
+        arrived.sort_by_cached_key(|name| (name.base().arrival(), name.base()));
+        let uids = self.record(arrived.iter().map(FileName::base))?;
+        for (uid, name) in uids.iter().zip(arrived) {
+            self.state.insert(*uid, name);
+        }
+        self.state.recent.extend(uids);
+        Ok(())
+    }
+
+    /// Records new base names in the uidlist; all or none.
+    pub(super) fn record(&mut self, bases: impl Iterator<Item = BaseName>) -> Result<Vec<u32>, Error> {
+        let (mut given, mut lines) = (Vec::new(), Vec::new());
+        for base in bases {
+            match self.uids().assign(base) {
+                Some(record) => {
+                    record.render(&mut lines);
+                    given.push(record.uid);
+                }
+                None => {
+                    self.uids().forget_last(given.len());
+                    return Err(Error::UidsExhausted);
+                }
+            }
+        }
+        if given.is_empty() {
+            return Ok(given);
+        }
+        let written = self.write_records(&lines);
+        if written.is_err() {
+            self.uids().forget_last(given.len());
+        }
+        written.map(|()| given)
+    }
+
+    fn write_records(&mut self, lines: &[u8]) -> Result<(), Error> {
+        if self.uids().needs_rewrite() {
+            return self.rewrite_uidlist();
+        }
+        let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
+        let stamp = store
+            .control_append(root, UIDLIST, lines, Durability::None)
+            .doing("append to dovecot-uidlist")?;
+        self.note_uidlist(stamp);
+        Ok(())
+    }
+
+    /// After a locked full scan it is proved which records are dead: drop the oldest of them when
+    /// they are more than a quarter of all.
+    fn compact_uidlist(&mut self) -> Result<(), Error> {
+        let live = self.state.entries.len();
+        let dead = self.uids().records().len().saturating_sub(live);
+        if dead <= KEEP_DEAD.max(live / 3) {
+            return Ok(());
+        }
+        let live: Vec<u32> = self.state.entries.iter().map(|entry| entry.uid).collect();
+        let mut drop = dead.saturating_sub(KEEP_DEAD / 2);
+        self.uids().retain(|record| {
+            let keep = drop == 0 || live.binary_search(&record.uid).is_ok();
+            drop -= usize::from(!keep);
+            keep
+        });
+        self.rewrite_uidlist()
+    }
+}
+
+/// UIDs of entries that are not among `found`; both ascend.
+fn missing(entries: &[Entry], found: &[(u32, FileName)]) -> Vec<u32> {
+    let is_found = |uid: &u32| found.binary_search_by_key(uid, |(uid, _)| *uid).is_ok();
+    entries.iter().map(|entry| entry.uid).filter(|uid| !is_found(uid)).collect()
+}

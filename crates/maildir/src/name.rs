@@ -1,0 +1,319 @@
+//! File names: who a message is (its base name) and how it is marked (its flags).
+//!
+//! Names are bytes. Parsing keeps every byte: rendering an unchanged name gives the name that was
+//! read, and a change of flags touches letters only (reference: Dovecot's habits, §1.2).
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::flags::Flags;
+
+/// Longest file name that common file systems take, in bytes.
+const NAME_MAX: usize = 255;
+
+/// Why bytes are not the name of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// No bytes at all, or nothing before the first `:`.
+    #[error("the base name is empty")]
+    Empty,
+    /// Names that begin with a dot are not messages.
+    #[error("the name begins with a dot")]
+    Hidden,
+    /// `/`, NUL, CR or LF, or a `:` in a base name.
+    #[error("the name contains the byte {0:#04x}")]
+    Forbidden(u8),
+    /// More than 255 bytes.
+    #[error("the name is {0} bytes long, more than 255")]
+    TooLong(usize),
+}
+
+/// All of a file name before its first `:`; the identity of a message (GUID, UIDL, uidlist key).
+///
+/// Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BaseName(Arc<[u8]>);
+
+impl BaseName {
+    /// Checks that `bytes` can be a base name.
+    pub fn parse(bytes: &[u8]) -> Result<Self, NameError> {
+        check(bytes)?;
+        match bytes.contains(&b':') {
+            true => Err(NameError::Forbidden(b':')),
+            false => Ok(Self(bytes.into())),
+        }
+    }
+
+    /// The name's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The size on disk that the name claims (`,S=`), in bytes.
+    pub fn size(&self) -> Option<u64> {
+        self.field(b'S')
+    }
+
+    /// The size with CRLF line ends that the name claims (`,W=`), in bytes.
+    pub fn wire_size(&self) -> Option<u64> {
+        self.field(b'W')
+    }
+
+    /// Seconds since 1970 and microseconds that begin the name; 0 where it has none.
+    pub fn arrival(&self) -> (u64, u64) {
+        let (secs, rest) = number(&self.0);
+        let usec = rest.strip_prefix(b".M").map_or(0, |rest| number(rest).0);
+        (secs, usec)
+    }
+
+    /// The same name with `,S=` and `,W=` added, or as it is if it has an `,S=` already.
+    pub fn with_sizes(&self, size: u64, wire_size: u64) -> Result<Self, NameError> {
+        match self.size() {
+            Some(_) => Ok(self.clone()),
+            None => Self::parse(&[&self.0, format!(",S={size},W={wire_size}").as_bytes()].concat()),
+        }
+    }
+
+    /// All before the first comma: what the name's maker chose.
+    pub fn stem(&self) -> &[u8] {
+        self.0.split(|b| *b == b',').next().unwrap_or(&self.0)
+    }
+
+    fn field(&self, key: u8) -> Option<u64> {
+        self.0.split(|b| *b == b',').skip(1).find_map(|field| match field {
+            [k, b'=', digits @ ..] if *k == key && !digits.is_empty() => {
+                std::str::from_utf8(digits).ok()?.parse().ok()
+            }
+            _ => None,
+        })
+    }
+}
+
+impl Borrow<[u8]> for BaseName {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for BaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BaseName({})", self.0.escape_ascii())
+    }
+}
+
+impl fmt::Display for BaseName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.escape_ascii().fmt(f)
+    }
+}
+
+/// A message's file name in `new` or `cur`: base name, flags, and what other programs added.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct FileName {
+    raw: Box<[u8]>,
+    base_len: u8,
+    /// Where the flag letters are; both 0 if the name has no `:2,`.
+    flags_from: u8,
+    flags_to: u8,
+}
+
+impl FileName {
+    /// Parses a name as found in a directory. Flags stand after the last `:` if that is `:2,`.
+    pub fn parse(raw: &[u8]) -> Result<Self, NameError> {
+        check(raw)?;
+        let base_len = raw.iter().position(|b| *b == b':').unwrap_or(raw.len());
+        if base_len == 0 {
+            return Err(NameError::Empty);
+        }
+        let (from, to) = flags_span(raw).unwrap_or((0, 0));
+        Ok(Self { raw: raw.into(), base_len: base_len as u8, flags_from: from as u8, flags_to: to as u8 })
+    }
+
+    /// The canonical name of a message in `cur`: `base:2,` and its flags.
+    pub fn new(base: &BaseName, flags: Flags) -> Self {
+        let mut raw = base.as_bytes().to_vec();
+        raw.extend_from_slice(b":2,");
+        let from = raw.len();
+        raw.extend(flags.letters());
+        Self {
+            flags_from: from as u8,
+            flags_to: raw.len() as u8,
+            base_len: base.as_bytes().len() as u8,
+            raw: raw.into(),
+        }
+    }
+
+    /// The whole name, as it was read.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// The bytes of the base name.
+    pub fn base_bytes(&self) -> &[u8] {
+        &self.raw[..usize::from(self.base_len)]
+    }
+
+    /// The base name.
+    pub fn base(&self) -> BaseName {
+        BaseName(self.base_bytes().into())
+    }
+
+    /// The letters among the flags; what is no ASCII letter is kept in the name but not shown.
+    pub fn flags(&self) -> Flags {
+        self.flag_bytes().iter().filter_map(|b| Flags::letter(*b)).fold(Flags::EMPTY, Flags::union)
+    }
+
+    /// The same name with other flags, sorted, each once. Odd characters among the flags and
+    /// everything after a second comma stay.
+    pub fn with_flags(&self, flags: Flags) -> Self {
+        let mut raw = self.head().to_vec();
+        raw.extend_from_slice(b":2,");
+        let from = raw.len();
+        raw.extend(flags.letters());
+        raw.extend(self.flag_bytes().iter().filter(|b| Flags::letter(**b).is_none()));
+        raw[from..].sort_unstable();
+        let mut last = None;
+        let mut sorted = raw.split_off(from);
+        sorted.retain(|b| last.replace(*b) != Some(*b));
+        raw.append(&mut sorted);
+        let to = raw.len();
+        raw.extend_from_slice(self.tail());
+        Self { raw: raw.into(), base_len: self.base_len, flags_from: from as u8, flags_to: to as u8 }
+    }
+
+    /// The same flags and additions under another base name.
+    pub fn with_base(&self, base: &BaseName) -> Self {
+        let mut moved = Self::new(base, self.flags());
+        let mut raw = moved.raw.to_vec();
+        raw.extend_from_slice(self.tail());
+        moved.raw = raw.into();
+        moved
+    }
+
+    fn flag_bytes(&self) -> &[u8] {
+        &self.raw[usize::from(self.flags_from)..usize::from(self.flags_to)]
+    }
+
+    /// What stands before the `:2,`; without one, the base.
+    fn head(&self) -> &[u8] {
+        match self.flags_from {
+            0 => self.base_bytes(),
+            from => &self.raw[..usize::from(from) - 3],
+        }
+    }
+
+    fn tail(&self) -> &[u8] {
+        match self.flags_from {
+            0 => &[],
+            _ => &self.raw[usize::from(self.flags_to)..],
+        }
+    }
+}
+
+impl fmt::Debug for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileName({})", self.raw.escape_ascii())
+    }
+}
+
+fn check(raw: &[u8]) -> Result<(), NameError> {
+    match raw.first() {
+        None => return Err(NameError::Empty),
+        Some(b'.') => return Err(NameError::Hidden),
+        Some(_) => {}
+    }
+    // Room for ":2," and a few flags is the caller's care: names this long exist, and are read.
+    if raw.len() > NAME_MAX {
+        return Err(NameError::TooLong(raw.len()));
+    }
+    match raw.iter().find(|b| matches!(b, b'/' | 0 | b'\r' | b'\n')) {
+        Some(bad) => Err(NameError::Forbidden(*bad)),
+        None => Ok(()),
+    }
+}
+
+fn flags_span(raw: &[u8]) -> Option<(usize, usize)> {
+    let colon = raw.iter().rposition(|b| *b == b':')?;
+    let letters = raw[colon..].strip_prefix(b":2,")?;
+    let len = letters.iter().position(|b| *b == b',').unwrap_or(letters.len());
+    Some((colon + 3, colon + 3 + len))
+}
+
+/// The decimal number that `bytes` begin with (saturating), and the rest.
+fn number(bytes: &[u8]) -> (u64, &[u8]) {
+    let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
+    let value = bytes[..digits]
+        .iter()
+        .fold(0u64, |n, b| n.saturating_mul(10).saturating_add(u64::from(b - b'0')));
+    (value, &bytes[digits..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn flagged(name: &[u8], add: Flags) -> Vec<u8> {
+        let name = FileName::parse(name).unwrap();
+        name.with_flags(name.flags().union(add)).as_bytes().to_vec()
+    }
+
+    #[test]
+    fn unknown_flags_and_extensions_stay_as_dovecot_keeps_them() {
+        let add = Flags::FLAGGED.union(Flags::keyword(0).unwrap());
+        assert_eq!(flagged(b"1.2.h:2,PXS,ext=1", add), b"1.2.h:2,FPSXa,ext=1");
+    }
+
+    #[test]
+    fn unsorted_flags_are_read_and_written_sorted() {
+        assert_eq!(flagged(b"1.2.h:2,TS", Flags::REPLIED), b"1.2.h:2,RST");
+    }
+
+    #[test]
+    fn a_second_colon_ends_no_base_and_hides_no_flags() {
+        let name = FileName::parse(b"1.h,U=103:2:2,RS").unwrap();
+        assert_eq!(name.base_bytes(), b"1.h,U=103");
+        assert_eq!(name.flags(), Flags::REPLIED.union(Flags::SEEN));
+    }
+
+    #[test]
+    fn sizes_and_arrival_are_read_from_the_name() {
+        let base = BaseName::parse(b"1700.M000042P1.h,S=12,W=15").unwrap();
+        assert_eq!((base.size(), base.wire_size(), base.arrival()), (Some(12), Some(15), (1700, 42)));
+        assert_eq!(BaseName::parse(b"x,S=,W=a").unwrap().size(), None);
+    }
+
+    #[test]
+    fn hidden_empty_and_broken_names_are_no_messages() {
+        assert_eq!(FileName::parse(b":2,S"), Err(NameError::Empty));
+        assert_eq!(FileName::parse(b".nfs1"), Err(NameError::Hidden));
+        assert_eq!(FileName::parse(b"a\nb"), Err(NameError::Forbidden(b'\n')));
+        assert_eq!(FileName::parse(&[b'a'; 256]), Err(NameError::TooLong(256)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_kept_byte_for_byte(raw in prop::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(name) = FileName::parse(&raw) {
+                prop_assert_eq!(name.as_bytes(), &raw[..]);
+            }
+        }
+
+        #[test]
+        fn a_change_of_flags_touches_letters_only(
+            base in "[a-z0-9.,=]{1,20}", flags in "[A-Za-z0-9!]{0,8}", tail in "(,[ -9;-~&&[^/]]{0,8})?", bits in any::<u64>(),
+        ) {
+            prop_assume!(!base.starts_with('.'));
+            let raw = format!("{base}:2,{flags}{tail}");
+            let name = FileName::parse(raw.as_bytes()).unwrap();
+            let wanted = Flags::from_bits_truncate(bits);
+            let changed = name.with_flags(wanted);
+            prop_assert_eq!(changed.flags(), wanted);
+            prop_assert_eq!(changed.base_bytes(), base.as_bytes());
+            prop_assert!(changed.as_bytes().ends_with(tail.as_bytes()));
+            prop_assert_eq!(changed.with_flags(wanted), changed.clone());
+            prop_assert_eq!(FileName::parse(changed.as_bytes()).unwrap(), changed);
+        }
+    }
+}
