@@ -252,7 +252,7 @@ async fn read_session(
             next = message.uid + 1;
         }
         if next > 1 && index == 0 {
-            client.add_flag(next - 1, "\\Flagged").await?;
+            client.set_flag(next - 1, "\\Flagged", true).await?;
             world.ledger.told_flag(user, next - 1, "\\Flagged");
         }
         client.idle(Duration::from_millis(250)).await?;

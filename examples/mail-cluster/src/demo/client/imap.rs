@@ -122,9 +122,10 @@ impl ImapClient {
         Ok(fetched)
     }
 
-    /// Adds a flag to one message.
-    pub async fn add_flag(&mut self, uid: u32, flag: &str) -> Result<(), ClientError> {
-        self.command(&format!("UID STORE {uid} +FLAGS.SILENT ({flag})")).await.map(drop)
+    /// Adds a flag to one message, or takes it away.
+    pub async fn set_flag(&mut self, uid: u32, flag: &str, on: bool) -> Result<(), ClientError> {
+        let sign = if on { '+' } else { '-' };
+        self.command(&format!("UID STORE {uid} {sign}FLAGS.SILENT ({flag})")).await.map(drop)
     }
 
     /// Waits in IDLE until the mailbox holds more messages than before, or `wait` is over. Says

@@ -1,0 +1,116 @@
+//! Clients that ask as fast as they are answered, and count.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::demo::client::{ClientError, Delivery, ImapClient, Security, SmtpClient, Target, UidSet};
+use crate::demo::corpus;
+use crate::demo::people::{Doors, Person};
+
+use super::disk;
+
+/// A server under test.
+#[derive(Clone)]
+pub struct Server {
+    /// Where it is. A server with one address has it twice.
+    pub doors: Doors,
+    /// Its users.
+    pub people: Arc<Vec<Person>>,
+}
+
+/// Acknowledged deliveries a second: `clients` SMTP sessions, spread over the addresses and the
+/// users, each sending one message of 8 KiB after the other for `time`.
+///
+/// # Errors
+/// A session could not be opened, or a message was refused.
+pub async fn deliveries(server: &Server, clients: usize, time: Duration) -> Result<f64, String> {
+    let mut sessions = Vec::new();
+    for index in 0..clients {
+        let target = server.doors.smtp(index % 2, Security::Plain);
+        sessions.push(SmtpClient::connect(&target).await.map_err(|e| e.to_string())?);
+    }
+    let mut tasks = JoinSet::new();
+    let (count, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    for (index, mut session) in sessions.into_iter().enumerate() {
+        let (people, count) = (Arc::clone(&server.people), Arc::clone(&count));
+        tasks.spawn(async move {
+            for number in 0.. {
+                let to = people[(index + number) % people.len()].address.as_str();
+                let message = corpus::small(index as u64, number as u64, disk::BYTES);
+                match session.deliver("bench@client.example", &[to], &message.bytes).await {
+                    Delivery::Accepted if started.elapsed() > time => break,
+                    Delivery::Accepted => count.fetch_add(1, Ordering::Relaxed),
+                    other => return Err(format!("a delivery failed: {other:?}")),
+                };
+            }
+            session.quit().await.map_err(|e| e.to_string())
+        });
+    }
+    join(tasks).await?;
+    Ok(per_second(count.load(Ordering::Relaxed), time))
+}
+
+/// IMAP commands a second: `clients` sessions, each on a user's INBOX, each in turn NOOP, FETCH of
+/// a whole message, STORE of a flag that changes, FETCH of one header field, for `time`.
+///
+/// # Errors
+/// A session could not be opened, a mailbox was empty, or a command failed.
+pub async fn imap_commands(server: &Server, clients: usize, time: Duration) -> Result<f64, String> {
+    let mut sessions = Vec::new();
+    for index in 0..clients {
+        let person = &server.people[index % server.people.len()];
+        let target = server.doors.imap(index % 2, Security::Plain);
+        sessions.push(open(&target, person).await.map_err(|e| e.to_string())?);
+    }
+    let mut tasks = JoinSet::new();
+    let (count, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    for (mut session, uids) in sessions {
+        let count = Arc::clone(&count);
+        tasks.spawn(async move {
+            for number in 0.. {
+                let uid = *uids.get(number % uids.len().max(1)).ok_or("the mailbox is empty")?;
+                let seen = number / uids.len() % 2 == 0;
+                round(&mut session, uid, seen).await.map_err(|e| e.to_string())?;
+                if started.elapsed() > time {
+                    break;
+                }
+                count.fetch_add(COMMANDS_A_ROUND, Ordering::Relaxed);
+            }
+            session.logout().await.map_err(|e| e.to_string())
+        });
+    }
+    join(tasks).await?;
+    Ok(per_second(count.load(Ordering::Relaxed), time))
+}
+
+/// A session on a user's INBOX, and the UIDs there.
+async fn open(target: &Target, person: &Person) -> Result<(ImapClient, Vec<u32>), ClientError> {
+    let mut session = ImapClient::login(target, &person.address, &person.password).await?;
+    session.select("INBOX").await?;
+    let messages = session.fetch_field(UidSet::All, "Subject").await?;
+    Ok((session, messages.iter().map(|message| message.uid).collect()))
+}
+
+/// The commands of [`round`].
+const COMMANDS_A_ROUND: u64 = 4;
+
+async fn round(session: &mut ImapClient, uid: u32, seen: bool) -> Result<(), ClientError> {
+    session.noop().await?;
+    session.fetch(UidSet::One(uid)).await?;
+    session.set_flag(uid, "\\Seen", seen).await?;
+    session.fetch_field(UidSet::One(uid), "Subject").await.map(drop)
+}
+
+async fn join(mut tasks: JoinSet<Result<(), String>>) -> Result<(), String> {
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(|panic| format!("a client panicked: {panic}"))??;
+    }
+    Ok(())
+}
+
+fn per_second(count: u64, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64()
+}

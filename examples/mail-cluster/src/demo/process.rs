@@ -1,0 +1,108 @@
+//! A member of the demo's cluster as an operating-system process.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How many lines of a log an error shows.
+const LOG_LINES: usize = 15;
+
+/// A process that runs a member. It is killed when dropped, and by the kernel when this process
+/// dies (the member asks for that itself, see `--die-with-parent`).
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `program` with its output appended to `log`. Call it on the main thread: a child
+    /// dies with the *thread* that started it.
+    ///
+    /// # Errors
+    /// The program or the log cannot be opened.
+    pub fn start(mut program: Command, log: &Path) -> io::Result<Self> {
+        let out = File::options().create(true).append(true).open(log)?;
+        let child =
+            program.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn().map_err(|e| {
+                io::Error::new(e.kind(), format!("cannot start {:?}: {e}", program.get_program()))
+            })?;
+        Ok(Self { child, log: log.to_owned() })
+    }
+
+    /// SIGKILL: no farewell, no flush. Returns the instant just before it.
+    ///
+    /// # Errors
+    /// The process is not there.
+    pub fn kill(&mut self) -> io::Result<Instant> {
+        let before = Instant::now();
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(before)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// The process is not there.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.ok_or(io::ErrorKind::InvalidInput)?, signal).map_err(io::Error::from)
+    }
+
+    /// Its exit status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its log file.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The last lines of a log, indented, for an error message.
+pub fn last_lines(log: &Path) -> String {
+    let text =
+        std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let shown: Vec<String> =
+        lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(|line| format!("    {line}")).collect();
+    shown.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_killed_when_dropped_and_its_output_is_in_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "echo started; exec sleep 100"]);
+        let mut process = Process::start(shell, &log).unwrap();
+        while !last_lines(&log).contains("started") {
+            assert!(process.ended().is_none());
+            std::thread::yield_now();
+        }
+        let pid = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
+        drop(process);
+        assert!(kill_process(pid, Signal::CONT).is_err());
+    }
+}
