@@ -88,7 +88,11 @@ impl Flags {
 
     /// The letters in ASCII order.
     pub fn letters(self) -> impl Iterator<Item = u8> {
-        (b'A'..=b'Z').chain(b'a'..=b'z').enumerate().filter(move |(i, _)| self.0 >> i & 1 == 1).map(|(_, b)| b)
+        (b'A'..=b'Z')
+            .chain(b'a'..=b'z')
+            .enumerate()
+            .filter(move |(i, _)| self.0 >> i & 1 == 1)
+            .map(|(_, b)| b)
     }
 
     /// The numbers of the keywords in the set.

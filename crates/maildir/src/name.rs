@@ -243,9 +243,8 @@ fn flags_span(raw: &[u8]) -> Option<(usize, usize)> {
 /// The decimal number that `bytes` begin with (saturating), and the rest.
 fn number(bytes: &[u8]) -> (u64, &[u8]) {
     let digits = bytes.iter().take_while(|b| b.is_ascii_digit()).count();
-    let value = bytes[..digits]
-        .iter()
-        .fold(0u64, |n, b| n.saturating_mul(10).saturating_add(u64::from(b - b'0')));
+    let value =
+        bytes[..digits].iter().fold(0u64, |n, b| n.saturating_mul(10).saturating_add(u64::from(b - b'0')));
     (value, &bytes[digits..])
 }
 

@@ -55,10 +55,9 @@ impl<S: Store> Tree<S> {
     pub fn list(&self) -> Result<Vec<String>, Error> {
         let mut names = Vec::new();
         for dir in self.dirs()? {
-            if let Some(name) = folder_name(&dir).filter(|name| !is_inbox(name)) {
-                if self.exists(&name)? {
-                    names.push(name);
-                }
+            match folder_name(&dir).filter(|name| !is_inbox(name)) {
+                Some(name) if self.exists(&name)? => names.push(name),
+                _ => {}
             }
         }
         names.sort_unstable();
@@ -157,10 +156,8 @@ impl<S: Store> Tree<S> {
     pub fn subscribe(&self, name: &str, on: bool) -> Result<(), Error> {
         self.path(name)?;
         let dir = self.store.open_dir(&self.root).doing("read subscriptions")?;
-        let _guard = self
-            .store
-            .lock(&dir, SUBSCRIPTIONS_LOCK, self.config.lock_wait)
-            .doing("lock subscriptions")?;
+        let _guard =
+            self.store.lock(&dir, SUBSCRIPTIONS_LOCK, self.config.lock_wait).doing("lock subscriptions")?;
         let mut subscriptions = Subscriptions::read(&*self.store, &dir)?;
         if subscriptions.set(name, on) {
             self.store

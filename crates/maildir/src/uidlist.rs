@@ -160,7 +160,9 @@ impl UidList {
 
     fn read_line(&mut self, line: &[u8]) {
         match parse_record(line) {
-            Some(record) if u64::from(record.uid) >= self.floor() && !self.uids.contains_key(&record.base) => {
+            Some(record)
+                if u64::from(record.uid) >= self.floor() && !self.uids.contains_key(&record.base) =>
+            {
                 self.push(record);
             }
             _ => self.note_damage(line.len()),
@@ -262,7 +264,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const DOVECOTS: &[u8] = b"3 V1700000000 N3 G0123456789abcdef0123456789abcdef X9\n1 S10 W12 P :a:2,S\n11 :b\n";
+    const DOVECOTS: &[u8] =
+        b"3 V1700000000 N3 G0123456789abcdef0123456789abcdef X9\n1 S10 W12 P :a:2,S\n11 :b\n";
 
     #[test]
     fn a_dovecot_uidlist_is_read_and_rewritten_with_all_it_says() {

@@ -183,7 +183,7 @@ fn look(dir: &LocalDir, name: &[u8]) -> io::Result<Option<Seen>> {
     let stat = fs::fstat(&file)?;
     let mut content = Vec::new();
     file.take(1024).read_to_end(&mut content)?;
-    let changed = system_time(stat.st_mtime as i64, stat.st_mtime_nsec as u32);
+    let changed = system_time(stat.st_mtime, stat.st_mtime_nsec as u32);
     Ok(Some(Seen {
         ino: stat.st_ino,
         mtime_ns: mtime_ns(&stat),

@@ -80,8 +80,7 @@ impl LocalFs {
     /// Opens the tree at `root`, which must be a directory.
     pub fn open(root: impl AsRef<Path>, config: LocalConfig) -> io::Result<Self> {
         let root = root.as_ref().canonicalize()?;
-        let this =
-            Self { root, config, flush: SharedFlush::default() };
+        let this = Self { root, config, flush: SharedFlush::default() };
         this.root_dir()?;
         Ok(this)
     }
@@ -283,7 +282,7 @@ impl Store for LocalFs {
     fn stat(&self, dir: &LocalDir, name: &[u8]) -> io::Result<Meta> {
         check_name(name)?;
         let stat = fs::statat(&dir.0.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        let (secs, nanos) = (stat.st_mtime as i64, stat.st_mtime_nsec as u32);
+        let (secs, nanos) = (stat.st_mtime, stat.st_mtime_nsec as u32);
         Ok(Meta { len: stat.st_size as u64, modified: system_time(secs, nanos), id: stat.st_ino })
     }
 
@@ -416,8 +415,8 @@ impl LocalFs {
     /// Dovecot compares the seconds of this file's mtime: they must grow.
     fn advance_mtime(&self, dir: &LocalDir, name: &[u8], file: &File) -> io::Result<()> {
         let Ok(old) = fs::statat(&dir.0.fd, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
-        let now = fs::fstat(file)?.st_mtime as i64;
-        let next = (old.st_mtime as i64).saturating_add(1);
+        let now = fs::fstat(file)?.st_mtime;
+        let next = old.st_mtime.saturating_add(1);
         if now < next { set_mtime(file, system_time(next, 0)) } else { Ok(()) }
     }
 }

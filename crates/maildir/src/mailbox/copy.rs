@@ -58,7 +58,8 @@ impl<S: Store> Mailbox<S> {
 
     fn link_to_tmp<'a>(&self, to: &Self, uid: u32, base: &'a BaseName) -> Result<Option<Ready<'a>>, Error> {
         let linked = self.with_file(uid, |found| {
-            let link = || self.store.link(&self.dirs.cur, found.name.as_bytes(), &to.dirs.tmp, base.as_bytes());
+            let link =
+                || self.store.link(&self.dirs.cur, found.name.as_bytes(), &to.dirs.tmp, base.as_bytes());
             match link() {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                     // From an earlier try that did not come to its end.

@@ -131,7 +131,10 @@ impl<S: Store> Mailbox<S> {
     }
 
     fn recorded_uid(&self, base: &BaseName) -> Option<u32> {
-        self.state().uids.as_ref().and_then(|list| list.uid(base.as_bytes()).or_else(|| list.uid_of_stem(base.stem())))
+        self.state()
+            .uids
+            .as_ref()
+            .and_then(|list| list.uid(base.as_bytes()).or_else(|| list.uid_of_stem(base.stem())))
     }
 
     fn identity(&self, wanted: Option<&BaseName>, content: &[u8]) -> Result<BaseName, Error> {
@@ -149,7 +152,8 @@ impl<S: Store> Mailbox<S> {
 
     pub(super) fn stage(&self, content: &[u8], date: Option<SystemTime>) -> Result<S::Staged, Error> {
         let name = self.names.stem();
-        let mut staged = self.store.stage(&self.dirs.tmp, name.as_bytes(), date).doing("make a file in tmp")?;
+        let mut staged =
+            self.store.stage(&self.dirs.tmp, name.as_bytes(), date).doing("make a file in tmp")?;
         staged.write_all(content).and_then(|()| staged.flush()).doing("write a message")?;
         Ok(staged)
     }

@@ -73,7 +73,11 @@ impl<S: Store> Mailbox<S> {
 
     /// Does something with a message's file under its name of now; a name that another program
     /// has changed is looked up again.
-    pub(super) fn with_file<T>(&self, uid: u32, mut act: impl FnMut(&Found) -> io::Result<T>) -> Result<T, Error> {
+    pub(super) fn with_file<T>(
+        &self,
+        uid: u32,
+        mut act: impl FnMut(&Found) -> io::Result<T>,
+    ) -> Result<T, Error> {
         for _ in 0..TRIES {
             let Some(name) = self.state().entry(uid).map(|entry| entry.name.clone()) else { break };
             match act(&Found { name }) {
@@ -133,7 +137,15 @@ pub(super) fn describe(state: &super::State, entry: &Entry) -> Message {
     let base = entry.name.base();
     let (size, date) = entry.facts.unwrap_or_else(|| from_name(&entry.name));
     let flags = entry.name.flags();
-    Message { uid: entry.uid, keywords: state.keywords.names(flags), modseq: entry.modseq, base, flags, size, date }
+    Message {
+        uid: entry.uid,
+        keywords: state.keywords.names(flags),
+        modseq: entry.modseq,
+        base,
+        flags,
+        size,
+        date,
+    }
 }
 
 fn from_name(name: &FileName) -> (u64, SystemTime) {

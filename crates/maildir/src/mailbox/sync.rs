@@ -254,8 +254,7 @@ impl<S: Store> Locked<'_, S> {
         (self.state.keywords, self.state.keywords_at) = match stamp {
             None => (Keywords::default(), None),
             Some(_) => {
-                let (bytes, stamp) =
-                    store.control_read(root, KEYWORDS, 0).doing("read dovecot-keywords")?;
+                let (bytes, stamp) = store.control_read(root, KEYWORDS, 0).doing("read dovecot-keywords")?;
                 (Keywords::parse(&bytes), Some(stamp))
             }
         };

@@ -69,7 +69,8 @@ fn messages_take_the_mode_of_their_directory() {
         std::fs::set_permissions(fixture.path("tmp"), PermissionsExt::from_mode(mode)).unwrap();
         let inbox = fixture.mailbox("inbox");
         let item = posthaste_maildir::Delivery { base: None, content: b"x" };
-        let done = inbox.deliver(&[item], posthaste_maildir::Durability::None).unwrap().pop().unwrap().unwrap();
+        let done =
+            inbox.deliver(&[item], posthaste_maildir::Durability::None).unwrap().pop().unwrap().unwrap();
         let meta = std::fs::metadata(fixture.path("new").join(done.base.to_string())).unwrap();
         assert_eq!(meta.permissions().mode() & 0o777, expected);
     }
