@@ -202,7 +202,7 @@ impl CommandDecoder {
     }
 
     /// Advances over `input` to the next event. Call again with what is left of it; after [`Event::NeedMore`], with more.
-    pub fn decode<'b>(&'b mut self, input: &mut &'b [u8]) -> Event<'b> {
+    pub fn decode<'b, 'i: 'b>(&'b mut self, input: &mut &'i [u8]) -> Event<'b> {
         self.take_back();
         loop {
             let raw = matches!(self.state, State::Raw);

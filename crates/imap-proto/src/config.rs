@@ -48,8 +48,8 @@ pub struct FrameLimits {
 /// Limits of the grammar, for commands and for responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseLimits {
-    /// Levels of nesting: SEARCH keys, body structures, opaque lists. 100 is what Dovecot chose; each
-    /// level costs some 500 octets of stack.
+    /// Levels of nesting: SEARCH keys, body structures, opaque lists. 100 is what Dovecot chose, and
+    /// takes less than 0.5 MiB of stack even in a debug build.
     pub depth_max: u32,
     /// Elements of one list: flags, FETCH items, ranges of a set, SEARCH keys, body parts.
     pub items_max: usize,

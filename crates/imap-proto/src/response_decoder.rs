@@ -119,7 +119,7 @@ impl ResponseDecoder {
 
     /// Advances over `input` to the next event. Call again with what is left of it; after
     /// [`ResponseEvent::NeedMore`], with more.
-    pub fn decode<'b>(&'b mut self, input: &mut &'b [u8]) -> ResponseEvent<'b> {
+    pub fn decode<'b, 'i: 'b>(&'b mut self, input: &mut &'i [u8]) -> ResponseEvent<'b> {
         self.take_back();
         loop {
             match self.step(input) {

@@ -194,10 +194,32 @@ fn search_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
             let (i, set) = sequence_set(i, ctx)?;
             Ok((i, SearchKey::Set(set)))
         }
-        _ => named_key(i, ctx),
+        _ => operator(i, ctx),
     }
 }
 
+/// NOT and OR. The recursion passes through here and not through `named_key`, which needs more of the stack.
+fn operator(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
+    if let Some(rest) = strip_word(i, b"NOT ") {
+        let (rest, key) = operand(rest, ctx)?;
+        return Ok((rest, SearchKey::Not(key)));
+    }
+    if let Some(rest) = strip_word(i, b"OR ") {
+        let (rest, a) = operand(rest, ctx)?;
+        let (rest, ()) = sp(rest)?;
+        let (rest, b) = operand(rest, ctx)?;
+        return Ok((rest, SearchKey::Or(a, b)));
+    }
+    named_key(i, ctx)
+}
+
+fn operand(i: In<'_>, ctx: Ctx) -> Res<'_, Box<SearchKey<'_>>> {
+    let (_, inner) = ctx.deeper(i)?;
+    let (i, key) = search_key(i, inner)?;
+    Ok((i, Box::new(key)))
+}
+
+#[inline(never)]
 fn named_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
     use SearchKey as K;
     let (rest, name) = run(i, chars::ATOM, "a search key")?;
@@ -230,26 +252,11 @@ fn named_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
             let (rest, set) = sequence_set(rest, ctx)?;
             Ok((rest, K::Uid(set)))
         }
-        b"NOT" => {
-            let (rest, key) = operand(rest, ctx)?;
-            Ok((rest, K::Not(Box::new(key))))
-        }
-        b"OR" => {
-            let (rest, a) = operand(rest, ctx)?;
-            let (rest, b) = operand(rest, ctx)?;
-            Ok((rest, K::Or(Box::new(a), Box::new(b))))
-        }
         upper => match PLAIN.into_iter().find(|(name, _)| name.as_bytes() == upper) {
             Some((_, key)) => Ok((rest, key)),
             None => expected(i, "a search key"),
         },
     }
-}
-
-fn operand(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
-    let (i, ()) = sp(i)?;
-    let (i, inner) = ctx.deeper(i)?;
-    search_key(i, inner)
 }
 
 fn string_key<'a>(i: In<'a>, key: impl FnOnce(Cow<'a, [u8]>) -> SearchKey<'a>) -> Res<'a, SearchKey<'a>> {

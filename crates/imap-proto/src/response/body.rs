@@ -284,16 +284,16 @@ pub(super) fn body(i: In<'_>, ctx: Ctx) -> Res<'_, BodyStructure<'_>> {
     let (i, ()) = byte(i, b'(', "a body structure")?;
     let (i, structure) = if peek(i) == Some(b'(') {
         let (i, multi) = multi(i, ctx)?;
-        (i, BodyStructure::Multi(Box::new(multi)))
+        (i, BodyStructure::Multi(multi))
     } else {
         let (i, part) = single(i, ctx)?;
-        (i, BodyStructure::Single(Box::new(part)))
+        (i, BodyStructure::Single(part))
     };
     let (i, ()) = byte(i, b')', ")")?;
     Ok((i, structure))
 }
 
-fn multi(mut i: In<'_>, ctx: Ctx) -> Res<'_, MultiPart<'_>> {
+fn multi(mut i: In<'_>, ctx: Ctx) -> Res<'_, Box<MultiPart<'_>>> {
     let mut parts = Vec::new();
     while peek(i) == Some(b'(') {
         ctx.room(i, parts.len())?;
@@ -301,17 +301,67 @@ fn multi(mut i: In<'_>, ctx: Ctx) -> Res<'_, MultiPart<'_>> {
         parts.push(part);
         i = rest;
     }
+    multi_end(i, ctx, parts)
+}
+
+#[inline(never)]
+fn multi_end<'a>(i: In<'a>, ctx: Ctx, parts: Vec<BodyStructure<'a>>) -> Res<'a, Box<MultiPart<'a>>> {
     let (i, ()) = sp(i)?;
     let (i, subtype) = string(i)?;
     let Some(rest) = i.strip_prefix(b" ") else {
-        return Ok((i, MultiPart { parts, subtype, extension: None }));
+        return Ok((i, Box::new(MultiPart { parts, subtype, extension: None })));
     };
     let (i, params) = params(rest, ctx)?;
     let (i, extension) = extension(i, ctx, None)?;
-    Ok((i, MultiPart { parts, subtype, extension: Some((params, extension)) }))
+    Ok((i, Box::new(MultiPart { parts, subtype, extension: Some((params, extension)) })))
 }
 
-fn single(i: In<'_>, ctx: Ctx) -> Res<'_, BodyPart<'_>> {
+/// The recursion runs through this function: what it calls first has left the stack by then, and the part is on the heap.
+fn single(i: In<'_>, ctx: Ctx) -> Res<'_, Box<BodyPart<'_>>> {
+    let (i, mut part) = fields(i, ctx)?;
+    // A number or a list can only be what a text or a message adds: the MD5 that follows otherwise is a string or NIL.
+    // So servers that leave them out are understood.
+    let i = match i {
+        [b' ', b'(', ..] => message(&i[1..], ctx, &mut part)?.0,
+        [b' ', b'0'..=b'9', ..] => {
+            let (i, lines) = number64(&i[1..])?;
+            part.kind = PartKind::Text { lines };
+            i
+        }
+        _ => i,
+    };
+    let (i, extension) = part_extension(i, ctx)?;
+    part.extension = extension;
+    Ok((i, part))
+}
+
+fn message<'a>(i: In<'a>, ctx: Ctx, part: &mut BodyPart<'a>) -> Res<'a, ()> {
+    let (i, envelope) = boxed_envelope(i, ctx)?;
+    let (i, ()) = sp(i)?;
+    let (i, body) = body(i, ctx)?;
+    let (i, ()) = sp(i)?;
+    let (i, lines) = number64(i)?;
+    part.kind = PartKind::Message { envelope, body, lines };
+    Ok((i, ()))
+}
+
+#[inline(never)]
+fn boxed_envelope(i: In<'_>, ctx: Ctx) -> Res<'_, Box<Envelope<'_>>> {
+    let (i, envelope) = envelope(i, ctx)?;
+    Ok((i, Box::new(envelope)))
+}
+
+#[inline(never)]
+fn part_extension(i: In<'_>, ctx: Ctx) -> Res<'_, Option<PartExtension<'_>>> {
+    let Some(i) = i.strip_prefix(b" ") else { return Ok((i, None)) };
+    let (i, md5) = nstring(i)?;
+    let (i, extension) = extension(i, ctx, md5)?;
+    Ok((i, Some(extension)))
+}
+
+/// What every part has.
+#[inline(never)]
+fn fields(i: In<'_>, ctx: Ctx) -> Res<'_, Box<BodyPart<'_>>> {
     let (i, media) = string(i)?;
     let (i, ()) = sp(i)?;
     let (i, subtype) = string(i)?;
@@ -327,36 +377,18 @@ fn single(i: In<'_>, ctx: Ctx) -> Res<'_, BodyPart<'_>> {
     let encoding = encoding.unwrap_or(Cow::Borrowed(b"7BIT"));
     let (i, ()) = sp(i)?;
     let (i, octets) = number64(i)?;
-    let (i, kind) = kind(i, ctx)?;
-    let (i, extension) = match i.strip_prefix(b" ") {
-        None => (i, None),
-        Some(i) => {
-            let (i, md5) = nstring(i)?;
-            let (i, extension) = extension(i, ctx, md5)?;
-            (i, Some(extension))
-        }
+    let part = BodyPart {
+        media,
+        subtype,
+        params,
+        id,
+        description,
+        encoding,
+        octets,
+        kind: PartKind::Basic,
+        extension: None,
     };
-    Ok((i, BodyPart { media, subtype, params, id, description, encoding, octets, kind, extension }))
-}
-
-/// A number or a list can only be what a text or a message adds: the MD5 that follows otherwise is a string or NIL. So servers that
-/// leave them out are understood.
-fn kind(i: In<'_>, ctx: Ctx) -> Res<'_, PartKind<'_>> {
-    match i {
-        [b' ', b'0'..=b'9', ..] => {
-            let (i, lines) = number64(&i[1..])?;
-            Ok((i, PartKind::Text { lines }))
-        }
-        [b' ', b'(', ..] => {
-            let (i, envelope) = envelope(&i[1..], ctx)?;
-            let (i, ()) = sp(i)?;
-            let (i, body) = body(i, ctx)?;
-            let (i, ()) = sp(i)?;
-            let (i, lines) = number64(i)?;
-            Ok((i, PartKind::Message { envelope: Box::new(envelope), body, lines }))
-        }
-        _ => Ok((i, PartKind::Basic)),
-    }
+    Ok((i, Box::new(part)))
 }
 
 fn params(i: In<'_>, ctx: Ctx) -> Res<'_, Params<'_>> {

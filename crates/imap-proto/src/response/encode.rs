@@ -2,7 +2,7 @@ use super::{Code, Data, FetchData, ListEntry, Namespace, Payload, Response, Stat
 use crate::command::{write_id, write_section};
 use crate::flag::write_flags;
 use crate::write::Writer;
-use crate::{BodyStructure, DateTime, Envelope, Flag, Section};
+use crate::{BodyStructure, DateTime, Envelope, Flag, Section, chars};
 
 impl Response<'_> {
     /// Appends the response with its final CRLF. Allocates nothing but `out`'s growth.
@@ -56,7 +56,7 @@ fn write_code(w: &mut Writer<'_>, code: &Code<'_>) {
             w.raw("BADCHARSET");
             if !charsets.is_empty() {
                 w.raw(" ");
-                w.list(charsets, |w, c| w.astring(c));
+                w.list(charsets, |w, c| w.raw(c.as_str()));
             }
         }
         Code::Capability(list) => {
@@ -302,7 +302,8 @@ impl<'o> FetchWriter<'o> {
             FetchData::Rfc822Text(data) => self.rfc822("RFC822.TEXT", octets(data)),
             FetchData::Section { section, origin, data } => self.section(section, *origin, octets(data)),
             FetchData::Other { name, value } => {
-                let mut w = self.named(name.as_str());
+                let mut w = self.named("");
+                w.out.extend(name.bytes().filter(|b| chars::is(*b, chars::ASTRING)));
                 w.raw(" ");
                 w.raw(value);
             }

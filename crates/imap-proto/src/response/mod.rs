@@ -85,7 +85,7 @@ impl<'a> Status<'a> {
 #[allow(missing_docs)] // The variants bear the RFCs' names, which define them.
 pub enum Code<'a> {
     Alert,
-    BadCharset(Vec<Cow<'a, [u8]>>),
+    BadCharset(Vec<Atom<'a>>),
     Capability(Vec<Atom<'a>>),
     Parse,
     PermanentFlags(Vec<Flag<'a>>),
@@ -175,7 +175,7 @@ impl Code<'_> {
     /// The same code, independent of the input buffer.
     pub fn into_owned(self) -> Code<'static> {
         match self {
-            Code::BadCharset(c) => Code::BadCharset(c.into_iter().map(owned_bytes).collect()),
+            Code::BadCharset(c) => Code::BadCharset(owned_atoms(c)),
             Code::Capability(c) => Code::Capability(owned_atoms(c)),
             Code::PermanentFlags(f) => Code::PermanentFlags(owned_flags(f)),
             Code::UidNext(n) => Code::UidNext(n),
@@ -274,8 +274,8 @@ pub enum FetchData<'a> {
     },
     /// An item of an extension; the value as it stands on the wire.
     Other {
-        /// Its name.
-        name: Atom<'a>,
+        /// Its name; it may hold a section, as `BINARY[1]` does. Of ASTRING-CHARs: others are not written.
+        name: Cow<'a, str>,
         /// Its value: an atom, a string or a list.
         value: Cow<'a, [u8]>,
     },
@@ -375,7 +375,9 @@ impl FetchData<'_> {
             F::Section { section, origin, data } => {
                 F::Section { section: section.into_owned(), origin, data: data.into_owned() }
             }
-            F::Other { name, value } => F::Other { name: name.into_owned(), value: owned_bytes(value) },
+            F::Other { name, value } => {
+                F::Other { name: Cow::Owned(name.into_owned()), value: owned_bytes(value) }
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::datetime::date_time;
 use crate::flag::{flag, flag_list};
 use crate::lex::{
     Ctx, In, Res, Upper, ascii, astring, atom, atom_str, byte, expected, finish, nil, nstring, number,
-    number64, nz_number, opaque, paren_list, peek, quoted, run, sp, strip_word, word,
+    number64, nz_number, opaque, paren_list, peek, quoted, run, sp, strip_word,
 };
 use crate::sequence::sequence_set;
 use crate::{Atom, ParseError, ParseErrorKind, ParseLimits, StatusItem, Tag};
@@ -124,7 +124,7 @@ fn code(i: In<'_>, ctx: Ctx) -> Res<'_, Code<'_>> {
         b"APPENDUID" => after_sp(rest, |i| append_uid(i, ctx)),
         b"COPYUID" => after_sp(rest, |i| copy_uid(i, ctx)),
         b"BADCHARSET" if peek(rest) == Some(b' ') => {
-            after_sp(rest, |i| map(paren_list(i, ctx, 0, astring), Code::BadCharset))
+            after_sp(rest, |i| map(paren_list(i, ctx, 0, charset), Code::BadCharset))
         }
         b"BADCHARSET" => Ok((rest, Code::BadCharset(Vec::new()))),
         _ => match Code::plain(name) {
@@ -137,6 +137,14 @@ fn code(i: In<'_>, ctx: Ctx) -> Res<'_, Code<'_>> {
         map(byte(rest, b']', "]"), |()| code)
     })?;
     Ok((i, code))
+}
+
+fn charset(i: In<'_>) -> Res<'_, Atom<'_>> {
+    let (rest, name) = astring(i)?;
+    match std::str::from_utf8(&name).ok().and_then(|name| Atom::new(name.to_owned())) {
+        Some(atom) => Ok((rest, atom)),
+        None => expected(i, "a charset"),
+    }
 }
 
 fn other_code(i: In<'_>) -> Res<'_, Code<'_>> {
@@ -314,8 +322,8 @@ fn fetch_data(i: In<'_>, ctx: Ctx) -> Res<'_, FetchData<'_>> {
 fn other_item(i: In<'_>, ctx: Ctx) -> Res<'_, FetchData<'_>> {
     let n = i.iter().position(|&b| !chars::is(b, ASTRING)).unwrap_or(i.len());
     let (name, rest) = i.split_at(n);
-    let (rest, ()) = word(rest, " ")?;
-    let Some(name) = Atom::new(ascii(name)) else { return expected(i, "a FETCH item") };
+    let (rest, ()) = sp(rest)?;
+    let name = Cow::Borrowed(ascii(name));
     map(opaque(rest, ctx), |value| FetchData::Other { name, value: Cow::Borrowed(value) })
 }
 
