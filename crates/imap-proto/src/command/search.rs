@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use crate::datetime::date;
-use crate::lex::{Ctx, In, Res, Upper, astring, atom_str, expected, number64, paren_list, peek, run, sp};
+use crate::lex::{
+    Ctx, In, Res, Upper, astring, atom_str, expected, number64, paren_list, peek, run, sp, strip_word,
+};
 use crate::sequence::sequence_set;
 use crate::text::owned_bytes;
 use crate::write::Writer;
