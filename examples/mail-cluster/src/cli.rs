@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::{Config, Role};
 use crate::error::{Error, Exit};
-use crate::{bench, demo, node};
+use crate::{bench, demo, init, node};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -32,6 +32,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Lay out a new cluster: its CA, and a directory with configuration and certificate for each member
+    Init(init::InitArgs),
     /// Run this host as a node, which holds and serves mail
     Node(ConfigArg),
     /// Run this host as the witness, which only votes
@@ -84,6 +86,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Error> {
     match command {
+        Command::Init(args) => init::run(args),
         Command::Node(arg) => run_member(&arg, Role::Node),
         Command::Witness(arg) => run_member(&arg, Role::Witness),
         Command::Check(arg) => check(&arg),

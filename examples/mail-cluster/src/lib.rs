@@ -22,7 +22,12 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod error;
+pub mod init;
 pub mod node;
+pub mod peer;
+pub mod pki;
+pub mod rpc;
+pub mod tls;
 
 pub use config::Config;
 pub use error::{Error, Exit};
