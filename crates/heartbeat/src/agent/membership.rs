@@ -50,7 +50,8 @@ impl Agent {
 
     /// The link fails in at least one direction.
     fn is_broken(&self, now: Time, peer: NodeId) -> bool {
-        let patience = self.config.detector.suspect_after;
+        // Long enough for a beat that was sent after an own pause to be answered.
+        let patience = self.config.detector.heartbeat_every * 2;
         let deaf = self.members.deaf.get(&peer).is_some_and(|since| now.since(*since) >= patience);
         !self.detector.is_alive(peer) || deaf
     }

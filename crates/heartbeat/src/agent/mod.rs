@@ -45,7 +45,7 @@ pub struct AgentConfig {
     /// more than any real drift.
     pub lease_margin: Duration,
     /// How much longer the less preferred side of a cut waits before it fences the other (R6). Must
-    /// exceed the time of a commit and one `heartbeat_every`.
+    /// exceed the time of a commit and four `heartbeat_every`, after which a one-way cut is noticed.
     pub cut_delay: Duration,
     /// How long after its own start a member spares peers that it has never heard.
     pub start_grace: Duration,
@@ -74,7 +74,7 @@ impl AgentConfig {
             store,
             detector: DetectorConfig::default(),
             lease_margin: Duration::from_millis(100),
-            cut_delay: Duration::from_millis(400),
+            cut_delay: Duration::from_millis(600),
             start_grace: Duration::from_secs(3),
             return_after: Duration::from_millis(500),
             home_after: Duration::from_secs(2),
