@@ -31,12 +31,23 @@ struct Ready<'a> {
 impl<S: Store> Mailbox<S> {
     /// Copies messages with flags, keywords and dates to another mailbox (or this one) of the same
     /// store. Each copy gets the identity that is given with its UID; sizes are added. Messages
-    /// that are gone are left out, unless the target has their copies from an earlier try.
+    /// that are gone are left out, unless the target has their copies from an earlier try. After an
+    /// error none is copied.
     ///
     /// Holds at most one mailbox's lock at a time.
     pub fn copy(&self, to: &Self, items: &[(u32, BaseName)]) -> Result<Vec<Copied>, Error> {
         self.sync()?;
         to.sync()?;
+        let result = self.try_copy(to, items);
+        if result.is_err() {
+            for (_, base) in items {
+                let _ = to.store.unlink(&to.dirs.tmp, base.as_bytes());
+            }
+        }
+        result
+    }
+
+    fn try_copy(&self, to: &Self, items: &[(u32, BaseName)]) -> Result<Vec<Copied>, Error> {
         let mut copied = Vec::new();
         let mut ready = Vec::new();
         for (uid, base) in items {
@@ -98,25 +109,23 @@ impl<S: Store> Mailbox<S> {
 }
 
 impl<S: Store> Locked<'_, S> {
+    /// Moves copies from `tmp` to `cur` and gives them UIDs: all, or none.
     fn take_in(&mut self, ready: Vec<Ready<'_>>, copied: &mut Vec<Copied>) -> Result<(), Error> {
         let mut names = Vec::new();
         let mut from = Vec::new();
         for (step, item) in ready.into_iter().enumerate() {
-            self.still_ours(step)?;
             if let Some(there) = self.find(&item.base) {
                 copied.push(Copied { from: item.message.uid, to: there, new: false });
                 continue;
             }
-            let letters = self.letters_that_fit(&item.message.keywords)?;
-            let flags = item.message.flags.minus(Flags::KEYWORDS).union(letters);
-            let name = FileName::new(&item.base, flags);
-            let (store, dirs) = (&self.mailbox.store, &self.mailbox.dirs);
-            let moved = store.rename(&dirs.tmp, item.tmp_name.as_bytes(), &dirs.cur, name.as_bytes());
-            if moved.is_err() {
-                self.state.cur_seen = None;
+            let moved = self.still_ours(step).and_then(|()| self.move_in(&item));
+            match moved {
+                Ok(name) => names.push(name),
+                Err(e) => {
+                    self.take_back(&names);
+                    return Err(e);
+                }
             }
-            moved.doing("move a copy to cur")?;
-            names.push(name);
             from.push(item.message.uid);
         }
         if names.is_empty() {
@@ -125,5 +134,15 @@ impl<S: Store> Locked<'_, S> {
         let uids = self.enter(names)?;
         copied.extend(from.into_iter().zip(uids).map(|(from, to)| Copied { from, to, new: true }));
         Ok(())
+    }
+
+    fn move_in(&mut self, item: &Ready<'_>) -> Result<FileName, Error> {
+        let letters = self.letters_that_fit(&item.message.keywords)?;
+        let name = FileName::new(&item.base, item.message.flags.minus(Flags::KEYWORDS).union(letters));
+        let (store, dirs) = (&self.mailbox.store, &self.mailbox.dirs);
+        store
+            .rename(&dirs.tmp, item.tmp_name.as_bytes(), &dirs.cur, name.as_bytes())
+            .doing("move a copy to cur")?;
+        Ok(name)
     }
 }

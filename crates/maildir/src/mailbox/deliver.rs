@@ -1,9 +1,11 @@
 //! Adding messages: to `new` without any lock, or to `cur` with flags, date and UID.
 
 use std::io::{self, Write};
+use std::sync::MutexGuard;
 use std::time::SystemTime;
 
 use super::Mailbox;
+use super::state::State;
 use super::sync::Locked;
 use crate::error::{Doing, Error};
 use crate::flags::Flags;
@@ -58,34 +60,64 @@ pub struct Appended {
     pub new: bool,
 }
 
+/// How often to look for what others did before a wanted base name is taken for new.
+const LOOKS: usize = 3;
+
+/// A message on its way: written to `tmp`.
+struct Ready<S: Store> {
+    base: BaseName,
+    /// Did the caller choose the name? Then it may be a retry.
+    wanted: bool,
+    staged: S::Staged,
+}
+
 impl<S: Store> Mailbox<S> {
-    /// Delivers messages to `new`, sharing their flushes. Takes no lock, unless a wanted base name
-    /// must be looked for in a mailbox that others have changed.
+    /// Delivers messages to `new`, sharing their flushes. Takes no lock file, unless a wanted base
+    /// name must be looked for in a mailbox that others have changed.
     ///
-    /// Each message has its own result. Two calls that deliver the same base name *at the same
-    /// time*, while the mailbox is synced, may both succeed: repeat an operation only after its
-    /// first try has ended.
+    /// Each message has its own result.
     pub fn deliver(
         &self,
         batch: &[Delivery<'_>],
         durability: Durability,
     ) -> Result<Vec<Result<Delivered, Error>>, Error> {
-        let mut staged = Vec::new();
-        let results: Vec<_> = batch.iter().map(|item| self.prepare(item, &mut staged)).collect();
-        let published = self.store.publish(staged, durability).doing("deliver")?;
-        let mut published = published.into_iter();
-        let finish = |result: Result<Delivered, Error>| match result {
-            Ok(done) if done.new => settle(done, published.next().expect("one result each")),
-            other => other,
-        };
-        Ok(results.into_iter().map(finish).collect())
+        let mut ready = Vec::new();
+        let staged: Vec<_> = batch.iter().map(|item| self.ready(item).map(|r| ready.push(r))).collect();
+        let mut published = self.publish_ready(ready)?.into_iter();
+        if durability == Durability::Full {
+            self.store.commit().doing("deliver")?;
+        }
+        Ok(staged
+            .into_iter()
+            .map(|staged| staged.and_then(|()| published.next().expect("one result each")))
+            .collect())
+    }
+
+    /// Delivers to several mailboxes of one store: to all, or after an error to none (except where
+    /// a mailbox's reader was quicker than the undoing). Durable after [`Store::commit`].
+    pub fn deliver_to_all(batch: &[(&Self, Delivery<'_>)]) -> Result<Vec<Delivered>, Error> {
+        let ready: Vec<_> = batch.iter().map(|(to, item)| to.ready(item)).collect::<Result<_, _>>()?;
+        let mut done: Vec<Delivered> = Vec::new();
+        for ((to, _), ready) in batch.iter().zip(ready) {
+            let result = to.publish_ready(vec![ready]).and_then(|mut results| results.remove(0));
+            match result {
+                Ok(delivered) => done.push(delivered),
+                Err(e) => {
+                    for ((to, _), delivered) in batch.iter().zip(&done).filter(|(_, d)| d.new) {
+                        let _ = to.store.unlink(&to.dirs.new, delivered.base.as_bytes());
+                    }
+                    return Err(e);
+                }
+            }
+        }
+        Ok(done)
     }
 
     /// Does the mailbox hold, or did it ever hold, a message of this identity? Compares what
     /// stands before the first comma.
     pub fn contains_base(&self, base: &BaseName) -> Result<bool, Error> {
         self.sync()?;
-        Ok(self.recorded_uid(base).is_some())
+        Ok(recorded_uid(&self.state(), base).is_some())
     }
 
     /// Adds a message with flags and date. Its UID may be told once the store has committed.
@@ -110,31 +142,47 @@ impl<S: Store> Mailbox<S> {
         Ok(Appended { uid_validity, uid, new: true })
     }
 
-    /// Stages what is not yet there.
-    fn prepare(&self, item: &Delivery<'_>, staged: &mut Vec<Publish<S>>) -> Result<Delivered, Error> {
+    fn ready(&self, item: &Delivery<'_>) -> Result<Ready<S>, Error> {
         let base = self.identity(item.base.as_ref(), item.content)?;
-        if item.base.is_some() && self.was_delivered(&base)? {
-            return Ok(Delivered { base, new: false });
-        }
-        let content = self.stage(item.content, None)?;
-        let name = base.as_bytes().to_vec();
-        staged.push(Publish { staged: content, dir: self.dirs.new.clone(), name });
-        Ok(Delivered { base, new: true })
+        Ok(Ready { base, wanted: item.base.is_some(), staged: self.stage(item.content, None)? })
     }
 
-    fn was_delivered(&self, base: &BaseName) -> Result<bool, Error> {
-        if !self.bases_are_known()? {
-            // Full or not: what is readable has been read, and the delivery itself will tell.
+    /// Publishes what is not yet there. What is in memory stays locked meanwhile: otherwise a sync
+    /// could move the first try of a retry out of `new` between the look and the publication.
+    fn publish_ready(&self, batch: Vec<Ready<S>>) -> Result<Vec<Result<Delivered, Error>>, Error> {
+        let known = match batch.iter().any(|ready| ready.wanted) {
+            true => Some(self.known_bases()?),
+            false => None,
+        };
+        let (mut done, mut publish) = (Vec::new(), Vec::new());
+        for Ready { base, wanted, staged } in batch {
+            let there = wanted && known.as_ref().is_some_and(|state| recorded_uid(state, &base).is_some());
+            if !there {
+                let name = base.as_bytes().to_vec();
+                publish.push(Publish { staged, dir: self.dirs.new.clone(), name });
+            }
+            done.push(Delivered { base, new: !there });
+        }
+        let mut published = self.store.publish(publish, Durability::None).doing("deliver")?.into_iter();
+        let settled = done.into_iter().map(|done| match done.new {
+            true => settle(done, published.next().expect("one result each")),
+            false => Ok(done),
+        });
+        Ok(settled.collect())
+    }
+
+    /// Memory, with all base names that are in `cur` or recorded.
+    fn known_bases(&self) -> Result<MutexGuard<'_, State>, Error> {
+        for _ in 0..LOOKS {
+            let state = self.state();
+            if self.bases_are_known(&state)? {
+                return Ok(state);
+            }
+            drop(state);
             self.sync()?;
         }
-        Ok(self.recorded_uid(base).is_some())
-    }
-
-    fn recorded_uid(&self, base: &BaseName) -> Option<u32> {
-        self.state()
-            .uids
-            .as_ref()
-            .and_then(|list| list.uid(base.as_bytes()).or_else(|| list.uid_of_stem(base.stem())))
+        // Others are busy here; what they do now is not our first try.
+        Ok(self.state())
     }
 
     fn identity(&self, wanted: Option<&BaseName>, content: &[u8]) -> Result<BaseName, Error> {
@@ -166,20 +214,34 @@ impl<S: Store> Locked<'_, S> {
         uids.uid(base.as_bytes()).or_else(|| uids.uid_of_stem(base.stem()))
     }
 
-    /// Files that we have just put into `cur` get UIDs.
+    /// Files that we have just put into `cur` get UIDs; if they can't, they are removed again.
     pub(super) fn enter(&mut self, names: Vec<FileName>) -> Result<Vec<u32>, Error> {
-        let entered = self.record(names.iter().map(FileName::base)).and_then(|uids| {
-            for (uid, name) in uids.iter().zip(names) {
-                self.state.insert(*uid, name);
+        let uids = match self.record(names.iter().map(FileName::base)) {
+            Ok(uids) => uids,
+            Err(e) => {
+                self.take_back(&names);
+                return Err(e);
             }
-            self.note_own_changes()?;
-            Ok(uids)
-        });
-        if entered.is_err() {
-            self.state.cur_seen = None;
+        };
+        for (uid, name) in uids.iter().zip(names) {
+            self.state.insert(*uid, name);
         }
-        entered
+        self.note_own_changes()?;
+        Ok(uids)
     }
+
+    /// Removes files that we have put into `cur` and that nobody was told of.
+    pub(super) fn take_back(&mut self, names: &[FileName]) {
+        self.state.cur_seen = None;
+        for name in names {
+            let _ = self.mailbox.store.unlink(&self.mailbox.dirs.cur, name.as_bytes());
+        }
+    }
+}
+
+fn recorded_uid(state: &State, base: &BaseName) -> Option<u32> {
+    let list = state.uids.as_ref()?;
+    list.uid(base.as_bytes()).or_else(|| list.uid_of_stem(base.stem()))
 }
 
 fn settle(done: Delivered, published: io::Result<()>) -> Result<Delivered, Error> {

@@ -13,6 +13,9 @@ use crate::store::Store;
 /// How often a file that was renamed under our hands is looked for again.
 const TRIES: usize = 4;
 
+/// How much of a file is read at a time in search of the blank line.
+const HEADER_STEP: u64 = 8192;
+
 /// A message's file as it is named now.
 #[derive(Debug)]
 pub(super) struct Found {
@@ -69,6 +72,27 @@ impl<S: Store> Mailbox<S> {
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
         let to = from.saturating_add(usize::try_from(len).unwrap_or(usize::MAX)).min(whole.len());
         Ok(whole[from..to].to_vec())
+    }
+
+    /// A message's header with CRLF line ends and the blank line that ends it; a message without
+    /// one is all header.
+    pub fn read_header(&self, uid: u32) -> Result<Vec<u8>, Error> {
+        let mut file = self.open_message(uid)?;
+        let mut header = Vec::new();
+        loop {
+            let searched = header.len().saturating_sub(3);
+            let read = file.by_ref().take(HEADER_STEP).read_to_end(&mut header).doing("read a header")?;
+            if header.starts_with(b"\n") || header.starts_with(b"\r\n") {
+                return Ok(b"\r\n".to_vec());
+            }
+            if let Some(end) = header_end(&header[searched..]) {
+                header.truncate(searched + end);
+                return Ok(to_wire(header));
+            }
+            if read == 0 {
+                return Ok(to_wire(header));
+            }
+        }
     }
 
     /// Does something with a message's file under its name of now; a name that another program
@@ -146,6 +170,13 @@ pub(super) fn describe(state: &super::State, entry: &Entry) -> Message {
         size,
         date,
     }
+}
+
+/// Where the header ends, its blank line included.
+fn header_end(bytes: &[u8]) -> Option<usize> {
+    let ends = |at: &usize| bytes[*at..].starts_with(b"\n\n") || bytes[*at..].starts_with(b"\n\r\n");
+    let at = (0..bytes.len()).find(ends)?;
+    Some(at + if bytes[at + 1] == b'\n' { 2 } else { 3 })
 }
 
 fn from_name(name: &FileName) -> (u64, SystemTime) {

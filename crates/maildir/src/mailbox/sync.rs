@@ -56,13 +56,12 @@ impl<S: Store> Mailbox<S> {
         let new = self.store.stamp(&self.dirs.new).doing("look at new")?;
         let state = self.state();
         let new_known = state.new_seen.is_some_and(|seen| seen.proves_unchanged(new));
-        Ok(new_known && self.cur_is_known(&state)? && self.control_is_known(&state)?)
+        Ok(new_known && self.bases_are_known(&state)?)
     }
 
     /// Are all base names in `cur`, and all recorded ones, in memory?
-    pub(super) fn bases_are_known(&self) -> Result<bool, Error> {
-        let state = self.state();
-        Ok(self.cur_is_known(&state)? && self.control_is_known(&state)?)
+    pub(super) fn bases_are_known(&self, state: &State) -> Result<bool, Error> {
+        Ok(self.cur_is_known(state)? && self.control_is_known(state)?)
     }
 
     fn cur_is_known(&self, state: &State) -> Result<bool, Error> {

@@ -198,6 +198,45 @@ fn a_27th_keyword_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_header_ends_with_its_blank_line_wherever_that_falls() {
+    let fixture = Fixture::new();
+    for (uid, len) in [(1, 3), (2, 8187), (3, 8188), (4, 8189), (5, 8190), (6, 20_000)] {
+        let header = format!("{}\r\n\r\n", "h".repeat(len));
+        let content = format!("{header}body\r\n\r\nmore");
+        let item = Delivery { base: None, content: content.as_bytes() };
+        fixture.inbox.deliver(&[item], Durability::None).unwrap().pop().unwrap().unwrap();
+        fixture.inbox.sync().unwrap();
+        assert!(fixture.inbox.read_header(uid).unwrap() == header.as_bytes(), "{len}");
+    }
+    for (uid, content, header) in [(7, "no end\n", "no end\r\n"), (8, "\r\nno header\n\n", "\r\n"), (9, "", "")] {
+        let item = Delivery { base: None, content: content.as_bytes() };
+        fixture.inbox.deliver(&[item], Durability::None).unwrap().pop().unwrap().unwrap();
+        fixture.inbox.sync().unwrap();
+        assert_eq!(fixture.inbox.read_header(uid).unwrap(), header.as_bytes());
+    }
+}
+
+#[test]
+fn one_deliverys_retries_that_race_with_readers_make_one_message() {
+    let fixture = Fixture::with(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for n in 1..=20 {
+                    fixture.deliver(n..=n);
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    fixture.inbox.sync().unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(uids(&fixture.inbox).len(), 20);
+}
+
+#[test]
 fn a_name_that_claims_a_wrong_size_is_refused() {
     let fixture = Fixture::new();
     let item = Delivery { base: Some(base("1.a,S=4,W=4")), content: b"1\r\n" };
