@@ -3,9 +3,11 @@
 pub mod imap;
 pub mod local;
 pub mod pop3;
+mod sasl;
 mod server;
 pub mod smtp;
 pub mod store;
+mod wire;
 
 pub use server::{
     BoxedStream, Budget, Context, Limits, Peer, Reserved, Service, Shutdown, Stream, base_name, serve,

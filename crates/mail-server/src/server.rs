@@ -32,6 +32,12 @@ pub struct Limits {
     /// Bytes of messages held in memory at once, over all sessions; beyond it deliveries are
     /// deferred (452), so it should hold some messages of the largest size.
     pub memory_bytes: usize,
+    /// Bad commands (and refused recipients) of one session; then it is ended.
+    pub errors: u32,
+    /// Commands of one SMTP session; then it is ended.
+    pub commands: u32,
+    /// How long a wrong password is answered late; the fifth ends the session.
+    pub login_failure_delay: Duration,
     /// How long a client may be silent before it has logged in.
     pub idle_before_login: Duration,
     /// How long an SMTP client may be silent (RFC 5321 §4.5.3.2 asks for 5 minutes).
@@ -51,6 +57,9 @@ impl Default for Limits {
             message_bytes: 50 << 20,
             recipients: 1000,
             memory_bytes: 256 << 20,
+            errors: 50,
+            commands: 100_000,
+            login_failure_delay: Duration::from_secs(2),
             idle_before_login: Duration::from_secs(60),
             idle_smtp: Duration::from_secs(300),
             idle_pop3: Duration::from_secs(600),
