@@ -1,0 +1,261 @@
+//! The ordered stream: when the next write, copy or barrier may go to the disk.
+
+use super::persist::granule_range;
+use super::*;
+use crate::config::UndoPolicy;
+use crate::meta::{decode_undo, encode_undo};
+
+impl Queued {
+    fn len(&self) -> u64 {
+        match self {
+            Queued::Local { data, .. } | Queued::Remote { data, .. } | Queued::Copy { data, .. } => {
+                data.len() as u64 + 64
+            }
+            _ => 64,
+        }
+    }
+
+    fn link(&self) -> Option<LinkId> {
+        match self {
+            Queued::Local { .. } => None,
+            Queued::Remote { link, .. }
+            | Queued::Copy { link, .. }
+            | Queued::Flush { link, .. }
+            | Queued::SyncStart { link, .. }
+            | Queued::SyncEnd { link, .. }
+            | Queued::Verify { link, .. } => Some(*link),
+        }
+    }
+}
+
+impl Replica {
+    pub(super) fn enqueue(&mut self, entry: Queued) {
+        self.queued_bytes += entry.len();
+        self.queue.push_back(entry);
+        if self.queued_bytes > self.queue_limit {
+            // An honest leader stops at its window, long before.
+            if let Some(link) = self.queue.back().and_then(Queued::link) {
+                self.refuse(link, Refusal::Protocol);
+            }
+        }
+    }
+
+    /// Drops what came from a leader and did not reach the disk: none of it was acknowledged.
+    pub(super) fn purge_remote(&mut self) {
+        self.queue.retain(|q| q.link().is_none());
+        self.queued_bytes = self.queue.iter().map(Queued::len).sum();
+        self.acks.clear();
+        self.gate = Gate::Open;
+    }
+
+    pub(super) fn pump_queue(&mut self) -> bool {
+        let mut moved = false;
+        loop {
+            self.warm();
+            self.save_before_images();
+            let Some(head) = self.queue.pop_front() else { break };
+            if !self.admissible(&head) {
+                self.queue.push_front(head);
+                break;
+            }
+            self.queued_bytes -= head.len();
+            self.admit(head);
+            moved = true;
+        }
+        moved
+    }
+
+    fn admissible(&mut self, head: &Queued) -> bool {
+        match head {
+            Queued::Local { offset, data, .. } => {
+                let (first, last) = granule_range(*offset, data.len());
+                self.reading.range(first..=last).next().is_none()
+                    && self.is_hot(*offset, data.len())
+                    && self.windows_open()
+                    && self.recent_has_room()
+            }
+            Queued::Remote { offset, data, .. } => {
+                let (first, last) = granule_range(*offset, data.len());
+                self.is_hot(*offset, data.len()) && (first..=last).all(|g| self.undo_ready(g))
+            }
+            Queued::Copy { granule, .. } => self.undo_ready(*granule),
+            Queued::SyncStart { sync, link } => self.sync_start_ready(*link, *sync),
+            Queued::SyncEnd { link, message } => self.sync_end_ready(*link, message),
+            Queued::Flush { .. } | Queued::Verify { .. } => true,
+        }
+    }
+
+    fn admit(&mut self, head: Queued) {
+        match head {
+            Queued::Local { request, offset, data } => self.admit_local(request, offset, data),
+            Queued::Remote { link, seq, offset, data } => {
+                let weight = data.len() as u64 + 64;
+                self.note_recent(seq, offset, data.len());
+                self.write(OpKind::Remote { link, weight }, offset, data);
+            }
+            Queued::Copy { link, granule, data } => {
+                let weight = data.len() as u64 + 64;
+                let data = if data.is_empty() { self.zeros(granule) } else { data };
+                let offset = u64::from(granule) * crate::bitmap::GRANULE;
+                self.write(OpKind::Remote { link, weight }, offset, data);
+            }
+            Queued::Flush { link, id } => {
+                self.local.wanted = self.local.wanted.max(self.order);
+                self.acks.push_back(AckDue { order: self.order, link, id });
+            }
+            Queued::SyncStart { .. } => self.gate = Gate::Open,
+            Queued::SyncEnd { link, message } => self.sync_ended(link, &message),
+            Queued::Verify { link, id, offset, len } => {
+                self.disk(OpKind::VerifyRemote { link, id }, DiskOp::Read { offset, len });
+            }
+        }
+    }
+
+    fn zeros(&self, granule: u32) -> Bytes {
+        static ZEROS: [u8; crate::bitmap::GRANULE as usize] = [0; crate::bitmap::GRANULE as usize];
+        Bytes::from_static(&ZEROS[..self.layout.granule_len(granule) as usize])
+    }
+
+    pub(super) fn write(&mut self, kind: OpKind, offset: u64, data: Bytes) {
+        self.order += 1;
+        self.writes_in_flight += 1;
+        self.disk(kind, DiskOp::Write { offset, data });
+    }
+
+    fn recent_has_room(&mut self) -> bool {
+        let room = self.recent.len() < self.config.unflushed_writes_max;
+        if !room {
+            self.relieve();
+            self.want_flush_everywhere();
+        }
+        room || self.recent.len() < self.config.unflushed_writes_max
+    }
+
+    /// Whether before-images are kept now.
+    pub(super) fn undo_active(&self) -> bool {
+        self.sb.sync.is_some() && !self.sb.undo_lost
+    }
+
+    fn undo_ready(&self, granule: u32) -> bool {
+        match (self.sb.sync.is_some(), self.sb.undo_lost) {
+            (false, _) => true,
+            (true, true) => self.durable(self.undo.lost_commit),
+            (true, false) => self.undo.saved.contains(&granule),
+        }
+    }
+
+    /// R9: reads the before-images of what the head of the queue is about to overwrite.
+    fn save_before_images(&mut self) {
+        if !self.undo_active() {
+            return;
+        }
+        let mut wanted = BTreeSet::new();
+        for entry in self.queue.iter().take(64) {
+            match entry {
+                Queued::Remote { offset, data, .. } => {
+                    let (first, last) = granule_range(*offset, data.len());
+                    wanted.extend(first..=last);
+                }
+                Queued::Copy { granule, .. } => {
+                    wanted.insert(*granule);
+                }
+                Queued::SyncStart { .. } | Queued::SyncEnd { .. } => break,
+                _ => {}
+            }
+        }
+        let undo = &self.undo;
+        wanted.retain(|g| {
+            !undo.saved.contains(g) && !undo.reading.contains_key(g) && !undo.writing.contains(g)
+        });
+        let room = self.layout.undo_slots - self.undo.next;
+        if wanted.len() + self.undo.reading.len() > room as usize {
+            return self.undo_full();
+        }
+        for granule in wanted {
+            self.undo.reading.insert(granule, None);
+            let offset = u64::from(granule) * crate::bitmap::GRANULE;
+            let len = self.layout.granule_len(granule) as u32;
+            self.disk(OpKind::UndoRead(granule), DiskOp::Read { offset, len });
+        }
+    }
+
+    fn undo_full(&mut self) {
+        if self.config.undo_policy == UndoPolicy::Hold {
+            if let Some(link) = self.source_link() {
+                self.refuse(link, Refusal::UndoFull);
+            }
+            return;
+        }
+        self.sb.undo_lost = true;
+        self.undo.reading.clear();
+        self.undo.lost_commit = self.touch();
+        self.event(Event::UndoLost);
+    }
+
+    /// Once all before-images asked for are read: writes them, with one flush.
+    pub(super) fn pump_undo(&mut self) -> bool {
+        let reading = &self.undo.reading;
+        if reading.is_empty() || reading.values().any(Option::is_none) || !self.undo.writing.is_empty() {
+            return false;
+        }
+        for (granule, data) in std::mem::take(&mut self.undo.reading) {
+            let data = data.unwrap_or_default();
+            let entry = self.undo.next;
+            self.undo.next += 1;
+            self.undo.writing.insert(granule);
+            let offset = self.layout.undo_at(entry);
+            let data = encode_undo(self.sb.undo_run, entry, granule, &data);
+            self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+        }
+        self.disk(OpKind::UndoFlush, DiskOp::MetaFlush);
+        false
+    }
+
+    /// Restores all before-images, then becomes consistent.
+    pub(super) fn pump_rollback(&mut self) {
+        let Some(request) = self.rollback else { return };
+        if self.rolling > 0 || self.writes_in_flight > 0 {
+            return;
+        }
+        if self.local.flushed < self.order {
+            self.local.wanted = self.order;
+            return;
+        }
+        if self.sb.sync.take().is_some() {
+            self.sb.consistent = true;
+            // The source may believe that these are equal: they are not any more.
+            for slot in 0..self.slots.len() {
+                let saved: Vec<u32> = self.undo.saved.iter().copied().collect();
+                saved.into_iter().for_each(|g| self.mark(slot, g));
+            }
+            self.undo.lost_commit = self.touch_with_pages();
+        }
+        if self.durable(self.undo.lost_commit) {
+            self.undo = Undo::default();
+            self.rollback = None;
+            self.event(Event::Consistent { generation: self.sb.lineage.current().generation });
+            self.done(request, Ok(Reply::RolledBack));
+        }
+    }
+
+    pub(super) fn start_rollback(&mut self, request: RequestId) {
+        self.purge_remote();
+        self.rollback = Some(request);
+        self.undo.reading.clear();
+        self.rolling = self.undo.next;
+        for entry in 0..self.undo.next {
+            let what =
+                DiskOp::MetaRead { offset: self.layout.undo_at(entry), len: crate::meta::UNDO_LEN as u32 };
+            self.disk(OpKind::RollbackRead(entry), what);
+        }
+    }
+
+    pub(super) fn rollback_read(&mut self, entry: u32, bytes: &Bytes) {
+        let Some((granule, data)) = decode_undo(bytes, self.sb.undo_run, entry) else {
+            return self.disk_failed("a before-image in the undo area is damaged".into());
+        };
+        let offset = u64::from(granule) * crate::bitmap::GRANULE;
+        let data = Bytes::copy_from_slice(data);
+        self.write(OpKind::RollbackWrite, offset, data);
+    }
+}

@@ -1,0 +1,247 @@
+//! Barriers: the local disk, the peers, and who waits for them.
+
+use super::*;
+
+impl Replica {
+    pub(super) fn local_flush(&mut self, request: RequestId) {
+        if let Err(why) = self.may_write() {
+            return self.done(request, Err(why));
+        }
+        let (seq, order) = (self.seq, self.order);
+        self.flushes.push_back(FlushRequest { request, seq, order });
+        self.want_flush_up_to(seq, order);
+    }
+
+    /// For room in the activity log, or to bound what must be remembered.
+    pub(super) fn want_flush_everywhere(&mut self) {
+        if self.leading().is_some() {
+            self.want_flush_up_to(self.seq, self.order);
+        }
+    }
+
+    fn want_flush_up_to(&mut self, seq: u64, order: u64) {
+        self.local.wanted = self.local.wanted.max(order);
+        for link in self.links.values_mut() {
+            if let Side::Target(t) = &mut link.side {
+                let covered = t.flushed.max(t.flush.as_ref().map_or(0, |f| f.seq));
+                t.flush_wanted |= covered < seq;
+            }
+        }
+    }
+
+    pub(super) fn pump_local_flush(&mut self) {
+        if self.local.running.is_none() && self.local.wanted > self.local.flushed {
+            self.local.running = Some((self.order, self.seq));
+            self.disk(OpKind::DataFlush, DiskOp::Flush);
+        }
+    }
+
+    pub(super) fn local_flushed(&mut self) {
+        if let Some((order, seq)) = self.local.running.take() {
+            self.local.flushed = order;
+            self.local.flushed_seq = seq;
+        }
+        while self.acks.front().is_some_and(|a| a.order <= self.local.flushed) {
+            if let Some(AckDue { link, id, .. }) = self.acks.pop_front() {
+                self.answer_flush(link, id);
+            }
+        }
+        self.restabilise();
+    }
+
+    /// One flush at a time goes to each peer; requests that come meanwhile share the next one.
+    pub(super) fn pump_peer_flushes(&mut self) {
+        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        let (stable, seq, now) = (self.stable, self.seq, self.now);
+        for (id, link) in &mut self.links {
+            let Side::Target(t) = &mut link.side else { continue };
+            if t.state == TargetState::Beginning || !t.flush_wanted || t.flush.is_some() {
+                continue;
+            }
+            t.flush_wanted = false;
+            let flush = t.next_flush;
+            t.next_flush += 1;
+            t.flush = Some(FlushOut { id: flush, seq, since: now });
+            let message = Message::Flush { epoch, id: flush, stable };
+            self.out.push_back(Output::Send { link: *id, message });
+        }
+    }
+
+    pub(super) fn flush_acked(&mut self, link: LinkId, id: u64, bytes: u64) {
+        let Some(Link { side: Side::Target(t), hello, .. }) = self.links.get_mut(&link) else { return };
+        t.done_bytes = t.done_bytes.max(bytes).min(t.sent_bytes);
+        let Some(flush) = t.flush.take_if(|f| f.id == id) else { return };
+        t.flushed = t.flushed.max(flush.seq);
+        t.slow_told = false;
+        let device = hello.device;
+        let over: Vec<(u32, bool)> = t
+            .copies
+            .iter()
+            .filter_map(|(g, c)| match c {
+                CopyState::Sent { flush, again } if *flush <= id => Some((*g, *again)),
+                _ => None,
+            })
+            .collect();
+        over.iter().for_each(|(g, _)| {
+            t.copies.remove(g);
+        });
+        // Requests that came after this flush was sent are waiting for the next.
+        t.flush_wanted |= self.flushes.back().is_some_and(|f| f.seq > t.flushed);
+        if let Some(slot) = self.slot_of(device) {
+            over.iter().filter(|(_, again)| !again).for_each(|(g, _)| self.unmark(slot, *g));
+        }
+        self.restabilise();
+    }
+
+    /// What every connected peer and the local disk have flushed needs no memory any more.
+    fn restabilise(&mut self) {
+        if self.leading().is_none() {
+            return;
+        }
+        let mut stable = self.local.flushed_seq;
+        for link in self.links.values() {
+            if let Side::Target(t) = &link.side
+                && t.state != TargetState::Beginning
+            {
+                stable = stable.min(t.flushed.max(t.noted));
+            }
+        }
+        self.set_stable(stable);
+    }
+
+    /// A peer under resync must not hold up the writers: what it has not flushed goes to its
+    /// bitmap.
+    pub(super) fn relieve(&mut self) {
+        let seq = self.seq;
+        let mut note = Vec::new();
+        for link in self.links.values_mut() {
+            if let Side::Target(t) = &mut link.side
+                && t.state == TargetState::Syncing
+            {
+                note.push((link.hello.device, t.flushed.max(t.noted)));
+                t.noted = seq;
+                t.copies.values_mut().for_each(|c| {
+                    if let CopyState::Sent { again, .. } = c {
+                        *again = true;
+                    }
+                });
+            }
+        }
+        for (device, flushed) in note {
+            if let Some(slot) = self.slot_of(device) {
+                self.mark_recent(slot, flushed);
+            }
+        }
+        self.restabilise();
+    }
+
+    /// R1, R2: all of the in-sync set, of a pending change, and of the peers that were reported
+    /// as synced.
+    pub(super) fn required(&self) -> MemberSet {
+        let Some(leading) = self.leading() else { return MemberSet::new() };
+        let mut set = leading.grant.in_sync.clone();
+        set.extend(leading.pending.iter().flatten());
+        for link in self.links.values() {
+            if matches!(&link.side, Side::Target(t) if t.state == TargetState::Synced) {
+                set.insert(link.member());
+            }
+        }
+        set.remove(&self.me());
+        set
+    }
+
+    /// Why the write numbered `seq` is not acknowledged yet; empty when it is.
+    pub(super) fn waits(&self, seq: u64, order: u64) -> Vec<Waiting> {
+        let Some(leading) = self.leading() else { return Vec::new() };
+        let mut waits = Vec::new();
+        if self.local.flushed < order {
+            waits.push(Waiting::LocalDisk);
+        }
+        if !self.durable(leading.recorded) {
+            waits.push(Waiting::Metadata);
+        }
+        let version = leading.version;
+        waits.extend(self.required().iter().filter_map(|m| self.waits_for(*m, seq, version)));
+        waits
+    }
+
+    fn waits_for(&self, member: Member, seq: u64, version: u64) -> Option<Waiting> {
+        let link = self.links.values().find(|l| l.member() == member);
+        match link.map(|l| &l.side) {
+            Some(Side::Target(t)) if t.state != TargetState::Synced => {
+                Some(Waiting::PeerSyncing(member.node))
+            }
+            Some(Side::Target(t)) if t.flushed < seq || t.adopted < version => {
+                Some(Waiting::Peer(member.node))
+            }
+            Some(Side::Target(_)) => None,
+            _ => Some(Waiting::PeerDown(member.node)),
+        }
+    }
+
+    pub(super) fn answer_flushes(&mut self) {
+        while let Some(first) = self.flushes.front() {
+            if !self.waits(first.seq, first.order).is_empty() {
+                return;
+            }
+            if let Some(done) = self.flushes.pop_front() {
+                self.done(done.request, Ok(Reply::Flushed));
+            }
+        }
+    }
+
+    /// Whether every synced peer has room for another write.
+    pub(super) fn windows_open(&self) -> bool {
+        let window = self.config.peer_window_bytes;
+        self.links.values().all(|l| match &l.side {
+            Side::Target(t) if t.state >= TargetState::Finishing => t.sent_bytes - t.done_bytes < window,
+            _ => true,
+        })
+    }
+
+    pub(super) fn note_slow_peers(&mut self) {
+        let (now, slow) = (self.now, self.config.slow_after);
+        let counted = self.counted();
+        let mut told = Vec::new();
+        for (id, link) in &mut self.links {
+            let member = link.member();
+            let Side::Target(t) = &mut link.side else { continue };
+            let Some(flush) = &t.flush else { continue };
+            let age = now.saturating_sub(flush.since);
+            let in_sync = counted.contains(&member);
+            let drop = age >= slow * 4 && !in_sync && t.state == TargetState::Synced;
+            if age >= slow && !t.slow_told || drop {
+                t.slow_told = true;
+                told.push((*id, member.node, in_sync, drop));
+            }
+        }
+        for (link, peer, in_sync, drop) in told {
+            self.event(Event::PeerSlow { peer, in_sync });
+            if drop {
+                // Nobody would remove it by a grant, for no grant counts it.
+                self.refuse(link, Refusal::Removed);
+            }
+        }
+    }
+
+    /// The members of the grant and of a pending change.
+    pub(super) fn counted(&self) -> MemberSet {
+        let leading = self.leading();
+        leading
+            .iter()
+            .flat_map(|l| l.grant.in_sync.iter().chain(l.pending.iter().flatten()))
+            .copied()
+            .collect()
+    }
+
+    /// When the next [`Input::Tick`] is due.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let due = |l: &Link| match &l.side {
+            Side::Target(t) => {
+                t.flush.as_ref().map(|f| f.since + self.config.slow_after * if t.slow_told { 4 } else { 1 })
+            }
+            _ => None,
+        };
+        self.links.values().filter_map(due).min().map(|at| at.max(self.now + self.config.slow_after / 4))
+    }
+}

@@ -1,0 +1,234 @@
+//! The follower's half: obeying one leader at a time.
+
+use super::*;
+use crate::ids::Lineage;
+use crate::wire::RUNS_MAX;
+
+/// Bytes written for a leader before it is told so without a flush.
+const TELL_BYTES: u64 = 256 << 10;
+
+impl Replica {
+    pub(super) fn source_link(&self) -> Option<LinkId> {
+        let follows = |l: &Link| matches!(l.side, Side::Source { .. });
+        self.links.iter().find(|(_, l)| follows(l)).map(|(id, _)| *id)
+    }
+
+    /// A leader opens replication. A higher epoch than ours is made durable first (R4).
+    pub(super) fn begin(&mut self, link: LinkId, epoch: u64, seq: u64) {
+        if epoch < self.floor {
+            return self.tell_fenced(link, self.floor);
+        }
+        if self.leading().is_some_and(|l| l.grant.epoch == epoch) {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        if self.rollback.is_some() {
+            return self.refuse(link, Refusal::Closing);
+        }
+        if let Some(l) = self.links.get_mut(&link) {
+            l.begin = Some((epoch, seq));
+        }
+        self.begin_raise(epoch);
+        match &mut self.raise {
+            Some(raise) => raise.begins.push(link),
+            None => self.accept_begin(link),
+        }
+    }
+
+    pub(super) fn accept_begin(&mut self, link: LinkId) {
+        let Some((epoch, seq)) = self.links.get_mut(&link).and_then(|l| l.begin.take()) else { return };
+        if epoch < self.sb.epoch {
+            return self.tell_fenced(link, self.floor);
+        }
+        if let Some(old) = self.source_link().filter(|old| *old != link) {
+            self.refuse(old, Refusal::Closing);
+        }
+        self.purge_remote();
+        self.settle_recent();
+        (self.seq, self.stable) = (seq, seq);
+        let Some(l) = self.links.get_mut(&link) else { return };
+        l.side = Side::Source { epoch, done_bytes: 0, told_bytes: 0 };
+        let leader = l.hello.device;
+        let answer = Message::BeginAck {
+            lineage: self.sb.lineage.clone(),
+            consistent: self.sb.consistent,
+            sync: self.sb.sync,
+            dirty: self.dirty_towards(leader),
+        };
+        self.send(link, answer);
+    }
+
+    /// What may differ here from the leader's copy. Without a bitmap for it: what was hot.
+    fn dirty_towards(&mut self, leader: DeviceId) -> Vec<(u32, u32)> {
+        if let Some(slot) = self.slot_of(leader) {
+            return self.slots[slot].bits.runs(RUNS_MAX);
+        }
+        let hot = self.hot.keys();
+        hot.map(|e| (e * crate::bitmap::GRANULES_PER_EXTENT, crate::bitmap::GRANULES_PER_EXTENT)).collect()
+    }
+
+    /// Whether the message comes from the leader we follow, in its epoch. Answers if not.
+    pub(super) fn from_leader(&mut self, link: LinkId, epoch: u64) -> bool {
+        match self.links.get(&link).map(|l| &l.side) {
+            Some(Side::Source { epoch: ours, .. }) if *ours == epoch && epoch >= self.floor => true,
+            None => false,
+            _ if epoch < self.floor => {
+                self.tell_fenced(link, self.floor);
+                false
+            }
+            _ => {
+                self.refuse(link, Refusal::Protocol);
+                false
+            }
+        }
+    }
+
+    pub(super) fn remote_write(&mut self, link: LinkId, seq: u64, stable: u64, offset: u64, data: Bytes) {
+        let end = offset.checked_add(data.len() as u64);
+        let fits =
+            end.is_some_and(|end| end <= self.layout.size) && !data.is_empty() && data.len() <= WRITE_MAX;
+        if !fits || seq <= self.seq || stable > seq {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        self.seq = seq;
+        self.set_stable(stable);
+        self.enqueue(Queued::Remote { link, seq, offset, data });
+    }
+
+    pub(super) fn remote_copy(&mut self, link: LinkId, granule: u32, heal: bool, data: Bytes) {
+        let len = if granule < self.layout.granules() { self.layout.granule_len(granule) } else { 0 };
+        // The mark of inconsistency may still be on its way to the disk: SyncStart is in the queue.
+        let marked =
+            self.sb.sync.is_some() || self.queue.iter().any(|q| matches!(q, Queued::SyncStart { .. }));
+        let fits = len > 0 && (data.is_empty() || data.len() as u64 == len);
+        if !fits || !(heal || marked) {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        self.enqueue(Queued::Copy { link, granule, data });
+    }
+
+    pub(super) fn remote_verify(&mut self, link: LinkId, id: u64, offset: u64, len: u32) {
+        let fits = offset.checked_add(u64::from(len)).is_some_and(|end| end <= self.layout.size);
+        if !fits || u64::from(len) > crate::bitmap::GRANULE {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        self.enqueue(Queued::Verify { link, id, offset, len });
+    }
+
+    /// R9: the durable mark that precedes the first copy.
+    pub(super) fn sync_start_ready(&mut self, link: LinkId, sync: u64) -> bool {
+        if let Gate::Commit(commit) = self.gate {
+            return self.durable(commit);
+        }
+        let Some(source) = self.links.get(&link).map(|l| l.hello.device) else { return true };
+        if self.sb.sync.is_none() {
+            self.sb.undo_run += 1;
+            self.undo = Undo::default();
+            // A blank device has no state worth returning to.
+            self.sb.undo_lost = self.sb.lineage.is_blank();
+            self.event(Event::Inconsistent);
+        }
+        self.sb.consistent = false;
+        self.sb.sync = Some((source, sync));
+        let commit = self.touch_with_pages();
+        self.gate = Gate::Commit(commit);
+        false
+    }
+
+    /// The end of a resync: what was copied is flushed, then the mark is taken away.
+    pub(super) fn sync_end_ready(&mut self, link: LinkId, message: &Message) -> bool {
+        match self.gate {
+            Gate::Open => {
+                self.gate = Gate::Flush(self.order);
+                self.local.wanted = self.local.wanted.max(self.order);
+                self.sync_end_ready(link, message)
+            }
+            Gate::Flush(order) if self.local.flushed < order || self.writes_in_flight > 0 => false,
+            Gate::Flush(_) => {
+                let commit = self.become_consistent(link, message);
+                self.gate = Gate::Commit(commit);
+                false
+            }
+            Gate::Commit(commit) => self.durable(commit),
+        }
+    }
+
+    fn become_consistent(&mut self, link: LinkId, message: &Message) -> u64 {
+        let Message::SyncEnd { lineage, members, .. } = message else { return self.commit.durable };
+        let source = self.links.get(&link).map(|l| l.hello.device);
+        self.sb.consistent = true;
+        self.sb.sync = None;
+        self.sb.undo_lost = false;
+        self.undo = Undo::default();
+        // What was known about the other peers was about data that is gone now.
+        self.slots.retain(|s| Some(s.head.device) == source);
+        self.slots.iter_mut().for_each(|s| s.head.base = lineage.current());
+        if !self.slots.is_empty() {
+            self.unmark_all(0);
+        }
+        self.take_over(lineage, members);
+        self.touch_with_pages()
+    }
+
+    fn take_over(&mut self, lineage: &Lineage, members: &MemberSet) {
+        self.sb.lineage = lineage.clone();
+        self.sb.members = members.clone();
+        self.track(members, lineage.current(), false);
+    }
+
+    pub(super) fn sync_ended(&mut self, link: LinkId, message: &Message) {
+        self.gate = Gate::Open;
+        if let Message::SyncEnd { version, .. } = message {
+            self.send(link, Message::SyncDone { version: *version });
+            self.event(Event::Consistent { generation: self.sb.lineage.current().generation });
+        }
+    }
+
+    pub(super) fn adopt(&mut self, link: LinkId, version: u64, lineage: &Lineage, members: &MemberSet) {
+        if !self.sb.consistent || !lineage.contains(self.sb.lineage.current()) && !self.sb.lineage.is_blank()
+        {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        // Still the same data as the leader's: the bitmaps for the members go on.
+        let current = lineage.current();
+        self.slots.iter_mut().filter(|s| members.iter().any(|m| m.device == s.head.device)).for_each(|s| {
+            s.head.base = current;
+        });
+        self.take_over(lineage, members);
+        let commit = self.touch_with_pages();
+        self.adopting.push_back((commit, link, version));
+    }
+
+    pub(super) fn pump_adopted(&mut self) {
+        while let Some((_, link, version)) =
+            self.adopting.pop_front_if(|(commit, ..)| *commit <= self.commit.durable)
+        {
+            if self.links.contains_key(&link) {
+                self.send(link, Message::Adopted { version });
+            }
+        }
+    }
+
+    /// A write or a copy of the leader's is in the page cache.
+    pub(super) fn written_for(&mut self, link: LinkId, weight: u64) {
+        let Some(Link { side: Side::Source { done_bytes, told_bytes, .. }, .. }) = self.links.get_mut(&link)
+        else {
+            return;
+        };
+        *done_bytes += weight;
+        if *done_bytes - *told_bytes >= TELL_BYTES {
+            *told_bytes = *done_bytes;
+            let bytes = *done_bytes;
+            self.send(link, Message::Progress { bytes });
+        }
+    }
+
+    pub(super) fn answer_flush(&mut self, link: LinkId, id: u64) {
+        if let Some(Link { side: Side::Source { done_bytes, told_bytes, .. }, .. }) =
+            self.links.get_mut(&link)
+        {
+            *told_bytes = *done_bytes;
+            let bytes = *done_bytes;
+            self.send(link, Message::FlushAck { id, bytes });
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Links: who may connect, what each message leads to, how a link ends.
+
+use super::*;
+
+impl Replica {
+    /// What this replica says first on every link.
+    pub fn hello(&self) -> Hello {
+        Hello {
+            cluster: self.sb.identity.cluster,
+            volume: self.sb.identity.volume,
+            node: self.sb.identity.node,
+            device: self.sb.identity.device,
+            size: self.layout.size,
+            epoch: self.floor,
+            generation: self.sb.lineage.current(),
+            leading: self.leading().is_some(),
+        }
+    }
+
+    /// Why a peer with this hello is not let in.
+    fn objection(&self, hello: &Hello) -> Option<Refusal> {
+        let id = &self.sb.identity;
+        if self.failed.is_some() {
+            return Some(Refusal::DiskFailed);
+        }
+        if self.unusable().is_some() {
+            return Some(Refusal::Closing);
+        }
+        if hello.cluster != id.cluster {
+            return Some(Refusal::WrongCluster);
+        }
+        if hello.volume != id.volume {
+            return Some(Refusal::UnknownVolume);
+        }
+        if hello.size != self.layout.size {
+            return Some(Refusal::WrongSize { ours: self.layout.size });
+        }
+        (hello.node == id.node || hello.device == id.device).then_some(Refusal::OwnIdentity)
+    }
+
+    pub(super) fn link_up(&mut self, link: LinkId, hello: Hello) {
+        if let Some(why) = self.objection(&hello) {
+            self.event(Event::Refused { peer: hello.node, why: why.clone() });
+            self.send(link, Message::Refused(why));
+            self.out.push_back(Output::CloseLink { link });
+            return;
+        }
+        if let Some(old) = self.find_link(hello.node) {
+            self.refuse(old, Refusal::Closing);
+        }
+        let (peer, device) = (hello.node, hello.device);
+        self.links.insert(link, Link { hello, side: Side::Idle, begin: None, fenced_told: 0 });
+        self.event(Event::PeerConnected { peer, device });
+        if self.leading().is_some_and(|l| l.request.is_none()) {
+            self.send_begin(link);
+        }
+    }
+
+    pub(super) fn link_down(&mut self, link: LinkId) {
+        self.end_target(link);
+        let Some(gone) = self.links.remove(&link) else { return };
+        if matches!(gone.side, Side::Source { .. }) {
+            self.purge_remote();
+        }
+        let member = gone.member();
+        let in_sync = self.counted().contains(&member);
+        self.event(Event::PeerLost { peer: member.node, device: member.device, in_sync });
+    }
+
+    /// Says why, and closes the link.
+    pub(super) fn refuse(&mut self, link: LinkId, why: Refusal) {
+        let Some(peer) = self.links.get(&link).map(|l| l.hello.node) else { return };
+        if !matches!(why, Refusal::Closing) {
+            self.event(Event::Refused { peer, why: why.clone() });
+        }
+        self.send(link, Message::Refused(why));
+        self.out.push_back(Output::CloseLink { link });
+        self.link_down(link);
+    }
+
+    /// R4: a leader of a lower epoch is told once; its link stays up for its next role.
+    pub(super) fn tell_fenced(&mut self, link: LinkId, current: u64) {
+        let Some(l) = self.links.get_mut(&link) else { return };
+        if l.fenced_told < current {
+            l.fenced_told = current;
+            self.send(link, Message::Refused(Refusal::Fenced { current }));
+        }
+    }
+
+    /// The peer is no target any more: what it may lack is noted in its bitmap.
+    pub(super) fn end_target(&mut self, link: LinkId) {
+        let Some(l) = self.links.get_mut(&link).filter(|l| matches!(l.side, Side::Target(_))) else { return };
+        let device = l.hello.device;
+        let Side::Target(t) = std::mem::replace(&mut l.side, Side::Idle) else { return };
+        if t.state != TargetState::Beginning
+            && let Some(slot) = self.slot_of(device)
+        {
+            self.mark_recent(slot, t.flushed.max(t.noted));
+        }
+        self.verify_lost(link);
+    }
+
+    pub(super) fn message(&mut self, link: LinkId, message: Message) {
+        if !self.links.contains_key(&link) || self.failed.is_some() {
+            return;
+        }
+        match message {
+            Message::Hello(_) => self.refuse(link, Refusal::Protocol),
+            Message::Refused(why) => self.refused(link, why),
+            Message::Begin { epoch, seq, .. } => self.begin(link, epoch, seq),
+            Message::BeginAck { .. } => self.begin_ack(link, message),
+            Message::FlushAck { id, bytes } => self.flush_acked(link, id, bytes),
+            Message::Progress { bytes } => self.progress(link, bytes),
+            Message::SyncDone { version } => self.sync_done(link, version),
+            Message::Adopted { version } => self.adopted(link, version),
+            Message::Verified { id, digest } => self.verify_remote(link, id, digest),
+            from_leader => self.leader_message(link, from_leader),
+        }
+    }
+
+    fn leader_message(&mut self, link: LinkId, message: Message) {
+        let (Message::Write { epoch, .. }
+        | Message::Flush { epoch, .. }
+        | Message::SyncStart { epoch, .. }
+        | Message::Copy { epoch, .. }
+        | Message::SyncEnd { epoch, .. }
+        | Message::Adopt { epoch, .. }
+        | Message::Verify { epoch, .. }) = &message
+        else {
+            return;
+        };
+        if !self.from_leader(link, *epoch) {
+            return;
+        }
+        match message {
+            Message::Write { seq, stable, offset, data, .. } => {
+                self.remote_write(link, seq, stable, offset, data)
+            }
+            Message::Flush { id, stable, .. } => {
+                self.set_stable(stable.min(self.seq));
+                self.enqueue(Queued::Flush { link, id });
+            }
+            Message::SyncStart { sync, .. } => self.enqueue(Queued::SyncStart { link, sync }),
+            Message::Copy { granule, heal, data, .. } => self.remote_copy(link, granule, heal, data),
+            Message::SyncEnd { .. } => self.enqueue(Queued::SyncEnd { link, message }),
+            Message::Adopt { version, lineage, members, .. } => self.adopt(link, version, &lineage, &members),
+            Message::Verify { id, offset, len, .. } => self.remote_verify(link, id, offset, len),
+            _ => {}
+        }
+    }
+
+    fn refused(&mut self, link: LinkId, why: Refusal) {
+        let Some(l) = self.links.get(&link) else { return };
+        let peer = l.hello.node;
+        match why {
+            Refusal::Fenced { current } => {
+                if self.leading().is_some_and(|l| l.grant.epoch < current) {
+                    self.event(Event::RefusedBy { peer, why });
+                    self.fence(current);
+                }
+            }
+            _ => {
+                self.event(Event::RefusedBy { peer, why });
+                self.out.push_back(Output::CloseLink { link });
+                self.link_down(link);
+            }
+        }
+    }
+
+    fn progress(&mut self, link: LinkId, bytes: u64) {
+        if let Some(Link { side: Side::Target(t), .. }) = self.links.get_mut(&link) {
+            t.done_bytes = t.done_bytes.max(bytes).min(t.sent_bytes);
+        }
+    }
+
+    fn adopted(&mut self, link: LinkId, version: u64) {
+        let current = self.sb.lineage.current();
+        let Some(Link { side: Side::Target(t), hello, .. }) = self.links.get_mut(&link) else { return };
+        t.adopted = t.adopted.max(version);
+        let device = hello.device;
+        if self.leading().is_some_and(|l| l.version == version)
+            && let Some(slot) = self.slot_of(device)
+        {
+            self.slots[slot].head.base = current;
+            self.touch();
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! The state machine of one replica. It has no disk, link, clock, thread or random source.
+//!
+//! Driving it: give it what happened with [`Replica::handle`], then drain
+//! [`Replica::poll_output`] until it returns `None`, and carry out what it says in that order;
+//! see [`DiskOp`] for the order among disk operations. Call it with [`Input::Tick`] at
+//! [`Replica::poll_timeout`].
+
+mod admit;
+mod authority;
+mod flush;
+mod follow;
+mod link;
+mod persist;
+mod resync;
+mod status;
+mod types;
+mod verify;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::bitmap::Bitmap;
+use crate::config::Config;
+use crate::ids::{DeviceId, Grant, Identity, Member, MemberSet, NodeId};
+use crate::meta::{Layout, SlotHead, Superblock};
+use crate::wire::{Hello, Message, Refusal};
+
+pub use status::{LinkStatus, PeerStatus, RoleStatus, Status};
+pub use types::{
+    Denied, Difference, DiskOp, Event, Input, LinkId, OpId, Output, Reply, RequestId, VerifyReport,
+    WRITE_MAX, Waiting,
+};
+
+/// One replica of one volume.
+#[derive(Debug)]
+pub struct Replica {
+    config: Config,
+    layout: Layout,
+    sb: Superblock,
+    slots: Vec<Slot>,
+    now: Duration,
+    out: VecDeque<Output>,
+    ops: BTreeMap<OpId, OpKind>,
+    next_op: u64,
+    role: Role,
+    /// Lower epochs are refused; at least the durable epoch.
+    floor: u64,
+    raise: Option<Raise>,
+    closing: Option<Closing>,
+    rollback: Option<RequestId>,
+    rolling: u32,
+    links: BTreeMap<LinkId, Link>,
+    /// The ordered stream: what waits for its turn at the disk.
+    queue: VecDeque<Queued>,
+    queued_bytes: u64,
+    gate: Gate,
+    /// Data writes issued to the disk.
+    order: u64,
+    writes_in_flight: u32,
+    local: LocalFlush,
+    /// Flushes of peers, answered when the local disk has flushed up to the order.
+    acks: VecDeque<AckDue>,
+    flushes: VecDeque<FlushRequest>,
+    /// The number of the last write of the stream.
+    seq: u64,
+    /// Writes up to here are durable wherever they were sent, or noted in a bitmap.
+    stable: u64,
+    recent: VecDeque<Recent>,
+    hot: BTreeMap<u32, Hot>,
+    commit: Commit,
+    undo: Undo,
+    /// Granules being read for a copy: writes into them wait.
+    reading: BTreeSet<u32>,
+    verify: Option<verify::Verify>,
+    /// Grants to be confirmed to the leader once the commit is durable.
+    adopting: VecDeque<(u64, LinkId, u64)>,
+    discard: BTreeSet<DeviceId>,
+    failed: Option<Arc<str>>,
+    queue_limit: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    head: SlotHead,
+    bits: Bitmap,
+    changed: BTreeSet<u32>,
+}
+
+#[derive(Debug)]
+enum Role {
+    Follower,
+    Leading(Leading),
+    Closed,
+}
+
+#[derive(Debug)]
+struct Leading {
+    grant: Grant,
+    pending: Option<MemberSet>,
+    /// Counts the grants of this epoch.
+    version: u64,
+    /// The metadata commit that holds the newest grant.
+    recorded: u64,
+    /// Who waits for that before it may use the handle.
+    request: Option<RequestId>,
+}
+
+#[derive(Debug)]
+struct Raise {
+    epoch: u64,
+    commit: Option<u64>,
+    requests: Vec<(RequestId, u64)>,
+    begins: Vec<LinkId>,
+}
+
+#[derive(Debug)]
+struct Closing {
+    request: RequestId,
+    commit: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Link {
+    hello: Hello,
+    side: Side,
+    /// The peer's `Begin`, while the epoch it carries is being raised.
+    begin: Option<(u64, u64)>,
+    fenced_told: u64,
+}
+
+impl Link {
+    fn member(&self) -> Member {
+        Member { node: self.hello.node, device: self.hello.device }
+    }
+}
+
+#[derive(Debug)]
+enum Side {
+    Idle,
+    /// The peer leads.
+    Source {
+        epoch: u64,
+        done_bytes: u64,
+        told_bytes: u64,
+    },
+    /// We lead.
+    Target(Target),
+}
+
+#[derive(Debug)]
+struct Target {
+    state: TargetState,
+    flushed: u64,
+    /// Writes up to here are in its bitmap if they were not flushed.
+    noted: u64,
+    flush: Option<FlushOut>,
+    flush_wanted: bool,
+    next_flush: u64,
+    sent_bytes: u64,
+    done_bytes: u64,
+    adopted: u64,
+    cursor: u32,
+    copies: BTreeMap<u32, CopyState>,
+    slow_told: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum TargetState {
+    Beginning,
+    Syncing,
+    Finishing,
+    Synced,
+}
+
+#[derive(Debug)]
+struct FlushOut {
+    id: u64,
+    seq: u64,
+    since: Duration,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum CopyState {
+    Reading,
+    /// Sent; a flush with at least this number covers it.
+    Sent {
+        flush: u64,
+        /// A later write to it was not sent: copy it again.
+        again: bool,
+    },
+}
+
+#[derive(Debug)]
+enum Queued {
+    Local { request: RequestId, offset: u64, data: Bytes },
+    Remote { link: LinkId, seq: u64, offset: u64, data: Bytes },
+    Copy { link: LinkId, granule: u32, data: Bytes },
+    Flush { link: LinkId, id: u64 },
+    SyncStart { link: LinkId, sync: u64 },
+    SyncEnd { link: LinkId, message: Message },
+    Verify { link: LinkId, id: u64, offset: u64, len: u32 },
+}
+
+/// How far the head of the queue has come, for those that need several steps.
+#[derive(Debug, PartialEq, Eq)]
+enum Gate {
+    Open,
+    Flush(u64),
+    Commit(u64),
+}
+
+#[derive(Debug, Default)]
+struct LocalFlush {
+    flushed: u64,
+    flushed_seq: u64,
+    running: Option<(u64, u64)>,
+    wanted: u64,
+}
+
+#[derive(Debug)]
+struct AckDue {
+    order: u64,
+    link: LinkId,
+    id: u64,
+}
+
+#[derive(Debug)]
+struct FlushRequest {
+    request: RequestId,
+    seq: u64,
+    order: u64,
+}
+
+#[derive(Debug)]
+struct Recent {
+    seq: u64,
+    first: u32,
+    last: u32,
+}
+
+#[derive(Debug)]
+struct Hot {
+    /// The last write into it.
+    seq: u64,
+    /// The metadata commit that records it.
+    commit: u64,
+}
+
+#[derive(Debug, Default)]
+struct Commit {
+    wanted: u64,
+    durable: u64,
+    running: Option<u64>,
+    pages: bool,
+}
+
+#[derive(Debug, Default)]
+struct Undo {
+    /// Granules whose before-image is durable.
+    saved: BTreeSet<u32>,
+    /// Being read, or read and not yet written.
+    reading: BTreeMap<u32, Option<Bytes>>,
+    writing: BTreeSet<u32>,
+    next: u32,
+    lost_commit: u64,
+}
+
+#[derive(Debug)]
+enum OpKind {
+    Local(RequestId),
+    Remote {
+        link: LinkId,
+        weight: u64,
+    },
+    DataFlush,
+    CopyRead {
+        link: LinkId,
+        granule: u32,
+    },
+    VerifyLocal(u64),
+    VerifyRemote {
+        link: LinkId,
+        id: u64,
+    },
+    UndoRead(u32),
+    UndoFlush,
+    RollbackRead(u32),
+    RollbackWrite,
+    /// A metadata write whose end nobody waits for; the flush after it counts.
+    Meta,
+    Commit(u64),
+}
+
+impl Replica {
+    /// Takes one input. Drain [`poll_output`](Self::poll_output) afterwards.
+    ///
+    /// `now` is the time since any fixed point; it must not run backwards.
+    pub fn handle(&mut self, now: Duration, input: Input) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Write { request, offset, data } => self.local_write(request, offset, data),
+            Input::Flush { request } => self.local_flush(request),
+            Input::Raise { request, epoch } => self.raise(request, epoch),
+            Input::Lead { request, grant } => self.lead(request, grant),
+            Input::Rollback { request } => self.roll_back(request),
+            Input::Verify { request } => self.start_verify(request),
+            Input::Discard { device } => {
+                self.discard.insert(device);
+            }
+            Input::Close { request } => self.close(request),
+            Input::LinkUp { link, hello } => self.link_up(link, hello),
+            Input::Message { link, message } => self.message(link, message),
+            Input::LinkDown { link } => self.link_down(link),
+            Input::DiskDone { op, result } => self.disk_done(op, result),
+            Input::Tick => self.tick(),
+        }
+        self.advance();
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// The identity given at creation.
+    pub fn identity(&self) -> &Identity {
+        &self.sb.identity
+    }
+
+    /// The device's size in bytes.
+    pub fn size(&self) -> u64 {
+        self.layout.size
+    }
+
+    fn me(&self) -> Member {
+        Member { node: self.sb.identity.node, device: self.sb.identity.device }
+    }
+
+    fn leading(&self) -> Option<&Leading> {
+        match &self.role {
+            Role::Leading(l) => Some(l),
+            _ => None,
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    fn send(&mut self, link: LinkId, message: Message) {
+        self.out.push_back(Output::Send { link, message });
+    }
+
+    fn done(&mut self, request: RequestId, result: Result<Reply, Denied>) {
+        self.out.push_back(Output::Done { request, result });
+    }
+
+    fn disk(&mut self, kind: OpKind, what: DiskOp) {
+        self.next_op += 1;
+        let op = OpId(self.next_op);
+        self.ops.insert(op, kind);
+        self.out.push_back(Output::Disk { op, what });
+    }
+
+    /// Does all that has become possible. Each pump says whether it changed anything that
+    /// another could wait for.
+    fn advance(&mut self) {
+        if self.failed.is_some() {
+            return;
+        }
+        while self.pump_queue() | self.pump_undo() | self.pump_copies() | self.pump_verify() {}
+        self.pump_raise();
+        self.pump_rollback();
+        self.pump_close();
+        self.pump_lead();
+        self.pump_adopted();
+        self.pump_peer_flushes();
+        self.pump_local_flush();
+        self.answer_flushes();
+        self.pump_commit();
+    }
+
+    fn disk_done(&mut self, op: OpId, result: Result<Bytes, Arc<str>>) {
+        let Some(kind) = self.ops.remove(&op) else {
+            return;
+        };
+        match result {
+            Err(reason) => self.disk_failed(reason),
+            Ok(_) if self.failed.is_some() => {}
+            Ok(data) => self.op_done(kind, data),
+        }
+    }
+
+    fn op_done(&mut self, kind: OpKind, data: Bytes) {
+        match kind {
+            OpKind::Local(request) => {
+                self.writes_in_flight -= 1;
+                self.done(request, Ok(Reply::Written));
+            }
+            OpKind::Remote { link, weight } => {
+                self.writes_in_flight -= 1;
+                self.written_for(link, weight);
+            }
+            OpKind::DataFlush => self.local_flushed(),
+            OpKind::CopyRead { link, granule } => self.copy_read(link, granule, data),
+            OpKind::VerifyLocal(id) => self.verify_local(id, &data),
+            OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &data),
+            OpKind::UndoRead(granule) => {
+                self.undo.reading.insert(granule, Some(data));
+            }
+            OpKind::UndoFlush => {
+                let saved = std::mem::take(&mut self.undo.writing);
+                self.undo.saved.extend(saved);
+            }
+            OpKind::RollbackRead(entry) => self.rollback_read(entry, &data),
+            OpKind::RollbackWrite => {
+                self.writes_in_flight -= 1;
+                self.rolling -= 1;
+            }
+            OpKind::Meta => {}
+            OpKind::Commit(version) => {
+                self.commit.durable = version;
+                self.commit.running = None;
+            }
+        }
+    }
+
+    /// R11: nothing is tried again. The replica detaches and says so to everybody.
+    fn disk_failed(&mut self, reason: Arc<str>) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.failed = Some(reason.clone());
+        self.event(Event::DiskFailed { reason: reason.clone() });
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.refuse(link, Refusal::DiskFailed);
+        }
+        self.fail_requests(Denied::Disk(reason));
+        self.role = Role::Follower;
+    }
+
+    /// Answers every open request with `why`, and empties the queue.
+    fn fail_requests(&mut self, why: Denied) {
+        let mut requests = Vec::new();
+        for kind in std::mem::take(&mut self.ops).into_values() {
+            if let OpKind::Local(request) = kind {
+                requests.push(request);
+            }
+        }
+        requests.extend(self.raise.take().into_iter().flat_map(|r| r.requests).map(|(request, _)| request));
+        requests.extend(self.closing.take().map(|c| c.request));
+        requests.extend(self.rollback.take());
+        for request in requests {
+            self.done(request, Err(why.clone()));
+        }
+        self.fail_local(why);
+    }
+
+    /// Answers what a leader's owner waits for: queued writes, flushes, the verify, the lead.
+    fn fail_local(&mut self, why: Denied) {
+        let mut requests: Vec<RequestId> = self.flushes.drain(..).map(|f| f.request).collect();
+        let queue = std::mem::take(&mut self.queue);
+        requests.extend(queue.into_iter().filter_map(|q| match q {
+            Queued::Local { request, .. } => Some(request),
+            _ => None,
+        }));
+        self.queued_bytes = 0;
+        self.gate = Gate::Open;
+        self.acks.clear();
+        requests.extend(self.verify.take().map(|v| v.request));
+        if let Role::Leading(l) = &mut self.role {
+            requests.extend(l.request.take());
+        }
+        for request in requests {
+            self.done(request, Err(why.clone()));
+        }
+    }
+
+    fn tick(&mut self) {
+        self.note_slow_peers();
+    }
+
+    fn find_link(&self, node: NodeId) -> Option<LinkId> {
+        self.links.iter().find(|(_, l)| l.hello.node == node).map(|(id, _)| *id)
+    }
+}

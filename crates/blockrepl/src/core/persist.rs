@@ -1,0 +1,352 @@
+//! Durable state: format and open, commits, bitmaps, the activity log.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::bitmap::{EXTENT, GRANULE, GRANULES_PER_EXTENT};
+use crate::ids::GenerationId;
+use crate::meta::{
+    self, MAX_SLOTS, OpenError, PAGE_LEN, SB_LEN, UNDO_LEN, check_identity, decode_page, decode_undo,
+    encode_page,
+};
+
+impl Replica {
+    /// The writes that make a blank metadata file, and its length in bytes. All other bytes of the
+    /// file are zero.
+    pub fn format(
+        config: &Config,
+        identity: &Identity,
+        size: u64,
+    ) -> Result<(u64, Vec<(u64, Bytes)>), OpenError> {
+        let layout = Layout::new(size, config.undo_bytes)?;
+        let first = Superblock::blank(*identity, &layout);
+        let second = Superblock { seq: first.seq + 1, ..first.clone() };
+        Ok((layout.meta_len(), vec![(first.offset(), first.encode()), (second.offset(), second.encode())]))
+    }
+
+    /// Opens a replica from its metadata. `read` fills the buffer from an offset of the metadata file.
+    ///
+    /// After a crash, all extents that were hot may differ from any peer's: they are marked so.
+    pub fn open(
+        config: Config,
+        identity: &Identity,
+        mut read: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+    ) -> Result<Self, OpenError> {
+        let mut get = |offset: u64, len: u64, expected: u64| {
+            let mut buf = vec![0; len as usize];
+            match read(offset, &mut buf) {
+                Ok(()) => Ok(buf),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                    Err(OpenError::Truncated { file: "metadata", found: offset, expected })
+                }
+                Err(e) => Err(OpenError::io("reading the metadata")(e)),
+            }
+        };
+        let sb = Superblock::newest(&get(0, SB_LEN, 2 * SB_LEN)?, &get(SB_LEN, SB_LEN, 2 * SB_LEN)?)?;
+        check_identity("metadata", &sb.identity, identity)?;
+        let layout = sb.layout();
+        let whole = layout.meta_len();
+        let mut slots = Vec::new();
+        for head in &sb.slots {
+            let mut bits = Bitmap::new(layout.granules());
+            for page in 0..layout.pages() {
+                let bytes = get(layout.page_at(head.slot as usize, page), PAGE_LEN, whole)?;
+                decode_page(&mut bits, head.device, page, &bytes);
+            }
+            slots.push(Slot { head: head.clone(), bits, changed: BTreeSet::new() });
+        }
+        let mut undo = Undo::default();
+        while sb.sync.is_some() && undo.next < layout.undo_slots {
+            let bytes = get(layout.undo_at(undo.next), UNDO_LEN, whole)?;
+            let Some((granule, _)) = decode_undo(&bytes, sb.undo_run, undo.next) else { break };
+            undo.saved.insert(granule);
+            undo.next += 1;
+        }
+        Ok(Self::with(config, sb, slots, undo))
+    }
+
+    /// The length that the metadata file must have, in bytes.
+    pub fn meta_len(&self) -> u64 {
+        self.layout.meta_len()
+    }
+
+    fn with(config: Config, sb: Superblock, slots: Vec<Slot>, undo: Undo) -> Self {
+        let hot = sb.hot.iter().map(|e| (*e, Hot { seq: 0, commit: 0 })).collect();
+        let queue_limit = 4 * config.peer_window_bytes + (64 << 20);
+        let mut replica = Replica {
+            layout: sb.layout(),
+            floor: sb.epoch,
+            config,
+            sb,
+            slots,
+            now: Duration::ZERO,
+            out: VecDeque::new(),
+            ops: BTreeMap::new(),
+            next_op: 0,
+            role: Role::Follower,
+            raise: None,
+            closing: None,
+            rollback: None,
+            rolling: 0,
+            links: BTreeMap::new(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            gate: Gate::Open,
+            order: 0,
+            writes_in_flight: 0,
+            local: LocalFlush::default(),
+            acks: VecDeque::new(),
+            flushes: VecDeque::new(),
+            seq: 0,
+            stable: 0,
+            recent: VecDeque::new(),
+            hot,
+            commit: Commit::default(),
+            undo,
+            reading: BTreeSet::new(),
+            verify: None,
+            adopting: VecDeque::new(),
+            discard: BTreeSet::new(),
+            failed: None,
+            queue_limit,
+        };
+        for slot in 0..replica.slots.len() {
+            replica.mark_hot(slot);
+        }
+        replica
+    }
+
+    /// Asks for the superblock to be written; returns the commit that will hold it.
+    pub(super) fn touch(&mut self) -> u64 {
+        self.commit.wanted += 1;
+        self.commit.wanted
+    }
+
+    /// As [`touch`](Self::touch), with the changed bitmap pages durable before it.
+    pub(super) fn touch_with_pages(&mut self) -> u64 {
+        self.commit.pages = true;
+        self.touch()
+    }
+
+    pub(super) fn durable(&self, commit: u64) -> bool {
+        self.commit.durable >= commit
+    }
+
+    pub(super) fn pump_commit(&mut self) {
+        if self.commit.running.is_some() || self.commit.wanted == self.commit.durable {
+            return;
+        }
+        if std::mem::take(&mut self.commit.pages) {
+            self.write_pages();
+        }
+        self.sb.seq += 1;
+        self.sb.slots = self.slots.iter().map(|s| s.head.clone()).collect();
+        self.sb.hot = self.hot.keys().copied().collect();
+        let (offset, data) = (self.sb.offset(), self.sb.encode());
+        self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+        let version = self.commit.wanted;
+        self.commit.running = Some(version);
+        self.disk(OpKind::Commit(version), DiskOp::MetaFlush);
+    }
+
+    fn write_pages(&mut self) {
+        let mut writes = Vec::new();
+        for slot in &mut self.slots {
+            for page in std::mem::take(&mut slot.changed) {
+                let offset = self.layout.page_at(slot.head.slot as usize, page);
+                writes.push((offset, encode_page(&slot.bits, slot.head.device, page)));
+            }
+        }
+        if writes.is_empty() {
+            return;
+        }
+        for (offset, data) in writes {
+            self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+        }
+        self.disk(OpKind::Meta, DiskOp::MetaFlush);
+    }
+
+    pub(super) fn slot_of(&self, device: DeviceId) -> Option<usize> {
+        self.slots.iter().position(|s| s.head.device == device)
+    }
+
+    /// The slot of a peer, made anew if there is none. An older device of the same node loses its
+    /// slot, and so does one outside the in-sync set when there are too many.
+    pub(super) fn make_slot(&mut self, member: Member, base: GenerationId) -> usize {
+        if let Some(slot) = self.slot_of(member.device) {
+            return slot;
+        }
+        self.slots.retain(|s| s.head.node != member.node);
+        if self.slots.len() == MAX_SLOTS {
+            let keep = |s: &Slot, members: &MemberSet| members.iter().any(|m| m.device == s.head.device);
+            let victim = self.slots.iter().position(|s| !keep(s, &self.sb.members)).unwrap_or(0);
+            self.slots.remove(victim);
+        }
+        let used: BTreeSet<u32> = self.slots.iter().map(|s| s.head.slot).collect();
+        let slot = (0..MAX_SLOTS as u32).find(|n| !used.contains(n)).expect("fewer slots than areas");
+        let head = SlotHead { slot, node: member.node, device: member.device, base, sync: 0 };
+        let changed = (0..self.layout.pages()).collect();
+        self.slots.push(Slot { head, bits: Bitmap::new(self.layout.granules()), changed });
+        self.commit.pages = true;
+        self.slots.len() - 1
+    }
+
+    pub(super) fn mark(&mut self, slot: usize, granule: u32) {
+        let slot = &mut self.slots[slot];
+        if slot.bits.set(granule) {
+            slot.changed.insert(granule / meta::BITS_PER_PAGE);
+        }
+    }
+
+    pub(super) fn unmark(&mut self, slot: usize, granule: u32) {
+        let slot = &mut self.slots[slot];
+        if slot.bits.clear(granule) {
+            slot.changed.insert(granule / meta::BITS_PER_PAGE);
+        }
+    }
+
+    pub(super) fn mark_all(&mut self, slot: usize) {
+        (0..self.layout.granules()).for_each(|g| self.mark(slot, g));
+    }
+
+    pub(super) fn unmark_all(&mut self, slot: usize) {
+        let mut at = 0;
+        while let Some(granule) = self.slots[slot].bits.next(at) {
+            self.unmark(slot, granule);
+            at = granule + 1;
+        }
+    }
+
+    pub(super) fn mark_hot(&mut self, slot: usize) {
+        let extents: Vec<u32> = self.hot.keys().copied().collect();
+        for extent in extents {
+            let first = extent.saturating_mul(GRANULES_PER_EXTENT);
+            let last = first.saturating_add(GRANULES_PER_EXTENT).min(self.layout.granules());
+            (first..last).for_each(|g| self.mark(slot, g));
+        }
+    }
+
+    /// Marks what was written after `seq` and is not known to be everywhere.
+    pub(super) fn mark_recent(&mut self, slot: usize, seq: u64) {
+        let recent = std::mem::take(&mut self.recent);
+        for r in recent.iter().filter(|r| r.seq > seq) {
+            (r.first..=r.last).for_each(|g| self.mark(slot, g));
+        }
+        self.recent = recent;
+    }
+
+    /// A leadership or a stream ends: whatever is not known to be everywhere may differ from
+    /// every peer.
+    pub(super) fn settle_recent(&mut self) {
+        for slot in 0..self.slots.len() {
+            self.mark_recent(slot, 0);
+        }
+        self.recent.clear();
+        self.hot.values_mut().for_each(|h| h.seq = 0);
+    }
+
+    pub(super) fn note_recent(&mut self, seq: u64, offset: u64, len: usize) {
+        let (first, last) = granule_range(offset, len);
+        match self.recent.back_mut() {
+            Some(r) if (r.first, r.last) == (first, last) => r.seq = seq,
+            _ => self.recent.push_back(Recent { seq, first, last }),
+        }
+        for extent in extents(offset, len) {
+            if let Some(hot) = self.hot.get_mut(&extent) {
+                hot.seq = seq;
+            }
+        }
+    }
+
+    pub(super) fn set_stable(&mut self, stable: u64) {
+        self.stable = self.stable.max(stable);
+        while self.recent.front().is_some_and(|r| r.seq <= self.stable) {
+            self.recent.pop_front();
+        }
+    }
+
+    pub(super) fn is_hot(&self, offset: u64, len: usize) -> bool {
+        extents(offset, len).all(|e| self.hot.get(&e).is_some_and(|h| self.durable(h.commit)))
+    }
+
+    /// Makes extents hot for the writes near the head of the queue, with one commit for all.
+    pub(super) fn warm(&mut self) {
+        let limit = self.config.hot_limit();
+        let mut needed = BTreeSet::new();
+        for entry in self.queue.iter().take(64) {
+            if needed.len() >= limit / 2 {
+                break;
+            }
+            if let Queued::Local { offset, data, .. } | Queued::Remote { offset, data, .. } = entry {
+                needed.extend(extents(*offset, data.len()));
+            }
+        }
+        let cold: Vec<u32> = needed.iter().copied().filter(|e| !self.hot.contains_key(e)).collect();
+        if cold.is_empty() {
+            return;
+        }
+        let commit = self.commit.wanted + 1;
+        let mut added = false;
+        for extent in cold {
+            let before = extent.checked_sub(1).is_some_and(|e| self.hot.contains_key(&e));
+            added |= self.heat(extent, commit, &needed, true);
+            let ahead = if before { self.config.hot_ahead } else { 0 };
+            for next in extent + 1..=extent.saturating_add(ahead) {
+                added |=
+                    u64::from(next) * EXTENT < self.layout.size && self.heat(next, commit, &needed, false);
+            }
+        }
+        if added {
+            self.touch();
+        }
+    }
+
+    /// Adds one extent; returns whether it is new. `must`: a follower may exceed its limit, for
+    /// its leader's limit may be larger.
+    fn heat(&mut self, extent: u32, commit: u64, needed: &BTreeSet<u32>, must: bool) -> bool {
+        if self.hot.contains_key(&extent) {
+            return false;
+        }
+        if self.hot.len() >= self.config.hot_limit() && !self.cool(needed) {
+            if !must {
+                return false;
+            }
+            self.relieve();
+            let grow = self.leading().is_none() && self.hot.len() < Config::MAX_HOT;
+            if !grow && !self.cool(needed) {
+                self.want_flush_everywhere();
+                return false;
+            }
+        }
+        self.hot.insert(extent, Hot { seq: self.seq.min(self.stable), commit });
+        true
+    }
+
+    /// Drops the extent written longest ago, if all its writes are everywhere or in a bitmap.
+    fn cool(&mut self, needed: &BTreeSet<u32>) -> bool {
+        let stable = self.stable;
+        let idle = |(e, h): &(&u32, &Hot)| h.seq <= stable && !needed.contains(e);
+        let Some(extent) = self.hot.iter().filter(idle).min_by_key(|(_, h)| h.seq).map(|(e, _)| *e) else {
+            return false;
+        };
+        self.hot.remove(&extent);
+        // What the extent stood for must be in the bitmaps before it is forgotten.
+        self.commit.pages = true;
+        true
+    }
+}
+
+/// The extents a range touches.
+pub(super) fn extents(offset: u64, len: usize) -> std::ops::RangeInclusive<u32> {
+    let last = offset + (len as u64).max(1) - 1;
+    (offset / EXTENT) as u32..=(last / EXTENT) as u32
+}
+
+/// The first and the last granule a range touches.
+pub(super) fn granule_range(offset: u64, len: usize) -> (u32, u32) {
+    let last = offset + (len as u64).max(1) - 1;
+    ((offset / GRANULE) as u32, (last / GRANULE) as u32)
+}

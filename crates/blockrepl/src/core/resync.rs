@@ -1,0 +1,292 @@
+//! The leader's half: sending writes, choosing a resync, copying granules.
+
+use super::*;
+use crate::bitmap::GRANULE;
+use crate::ids::Lineage;
+
+/// What the leader concludes from a follower's state.
+enum Plan {
+    /// Copy what both bitmaps say.
+    Partial { forget_theirs: bool },
+    /// Copy everything.
+    Full,
+    /// An operator must choose.
+    Diverged,
+}
+
+impl Replica {
+    pub(super) fn send_begin(&mut self, link: LinkId) {
+        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        let (seq, lineage) = (self.seq, self.sb.lineage.clone());
+        let Some(l) = self.links.get_mut(&link) else { return };
+        l.side = Side::Target(Target {
+            state: TargetState::Beginning,
+            flushed: 0,
+            noted: 0,
+            flush: None,
+            flush_wanted: false,
+            next_flush: 1,
+            sent_bytes: 0,
+            done_bytes: 0,
+            adopted: 0,
+            cursor: 0,
+            copies: BTreeMap::new(),
+            slow_told: false,
+        });
+        self.send(link, Message::Begin { epoch, seq, lineage });
+    }
+
+    fn target(&mut self, link: LinkId) -> Option<&mut Target> {
+        match self.links.get_mut(&link).map(|l| &mut l.side) {
+            Some(Side::Target(t)) => Some(t),
+            _ => None,
+        }
+    }
+
+    pub(super) fn begin_ack(&mut self, link: LinkId, message: Message) {
+        let Message::BeginAck { lineage, consistent, sync, dirty } = message else { return };
+        let Some(member) = self.links.get(&link).map(Link::member) else { return };
+        if self.target(link).is_none_or(|t| t.state != TargetState::Beginning) {
+            return;
+        }
+        let plan = self.plan(member, &lineage, sync);
+        let base = lineage.current();
+        let slot = match plan {
+            Plan::Diverged => return self.diverged(link, member, &lineage),
+            Plan::Partial { .. } | Plan::Full => self.make_slot(member, base),
+        };
+        match plan {
+            Plan::Full => {
+                self.slots[slot].head.base = base;
+                self.mark_all(slot);
+            }
+            Plan::Partial { forget_theirs: false } => {
+                for (first, count) in dirty {
+                    let end = first.saturating_add(count).min(self.layout.granules());
+                    (first.min(end)..end).for_each(|g| self.mark(slot, g));
+                }
+            }
+            _ => {}
+        }
+        self.discard.remove(&member.device);
+        self.start_target(link, slot, consistent, matches!(plan, Plan::Full));
+    }
+
+    fn plan(&self, member: Member, theirs: &Lineage, sync: Option<(DeviceId, u64)>) -> Plan {
+        let (current, ours) = (theirs.current(), &self.sb.lineage);
+        let known = self.slot_of(member.device).map(|s| &self.slots[s].head);
+        let same_source = sync.is_none_or(|(source, _)| source == self.me().device);
+        match known {
+            Some(head) if (head.base == current || ours.current() == current) && same_source => {
+                // In a resync that goes on, our bitmap already holds what theirs said.
+                let forget_theirs = sync.is_some_and(|(_, number)| number == head.sync && number != 0);
+                Plan::Partial { forget_theirs }
+            }
+            _ if theirs.is_blank() || ours.contains(current) => Plan::Full,
+            _ if self.discard.contains(&member.device) => Plan::Full,
+            _ => Plan::Diverged,
+        }
+    }
+
+    fn diverged(&mut self, link: LinkId, member: Member, theirs: &Lineage) {
+        let common = self.sb.lineage.common(theirs);
+        self.event(Event::Diverged { peer: member.node, device: member.device, common });
+        self.refuse(link, Refusal::Diverged);
+    }
+
+    fn start_target(&mut self, link: LinkId, slot: usize, consistent: bool, full: bool) {
+        let seq = self.seq;
+        let clean = consistent && self.slots[slot].bits.count() == 0;
+        let Some(t) = self.target(link) else { return };
+        (t.flushed, t.noted, t.state) = (seq, seq, TargetState::Syncing);
+        if clean {
+            return self.finish_target(link);
+        }
+        self.sb.sync_counter += 1;
+        let sync = self.sb.sync_counter;
+        self.slots[slot].head.sync = sync;
+        self.touch_with_pages();
+        let bytes = u64::from(self.slots[slot].bits.count()) * GRANULE;
+        let peer = self.slots[slot].head.node;
+        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        self.send(link, Message::SyncStart { epoch, sync });
+        self.event(Event::ResyncStarted { peer, bytes, full });
+    }
+
+    /// The target holds all that we hold, at this point of the stream.
+    fn finish_target(&mut self, link: LinkId) {
+        let Some(Message::Adopt { epoch, version, lineage, members }) = self.adopt_message() else { return };
+        if let Some(t) = self.target(link) {
+            t.state = TargetState::Finishing;
+        }
+        self.send(link, Message::SyncEnd { epoch, version, lineage, members });
+    }
+
+    pub(super) fn sync_done(&mut self, link: LinkId, version: u64) {
+        let current = self.leading().map(|l| l.version);
+        let Some(member) = self.links.get(&link).map(Link::member) else { return };
+        let Some(t) = self.target(link).filter(|t| t.state == TargetState::Finishing) else { return };
+        t.state = TargetState::Synced;
+        t.adopted = version;
+        t.flush_wanted = true;
+        if let Some(slot) = self.slot_of(member.device) {
+            self.slots[slot].head.sync = 0;
+            if current == Some(version) {
+                self.slots[slot].head.base = self.sb.lineage.current();
+            }
+            self.touch();
+        }
+        if current != Some(version)
+            && let Some(adopt) = self.adopt_message()
+        {
+            self.send(link, adopt);
+        }
+        self.event(Event::PeerSynced { peer: member.node, device: member.device });
+    }
+
+    pub(super) fn local_write(&mut self, request: RequestId, offset: u64, data: Bytes) {
+        if let Err(why) = self.may_write() {
+            return self.done(request, Err(why));
+        }
+        let (len, size) = (data.len() as u64, self.layout.size);
+        if data.len() > WRITE_MAX || offset.checked_add(len).is_none_or(|end| end > size) {
+            return self.done(request, Err(Denied::OutOfRange { offset, len, size }));
+        }
+        if data.is_empty() {
+            return self.done(request, Ok(Reply::Written));
+        }
+        self.enqueue(Queued::Local { request, offset, data });
+    }
+
+    /// One write goes to the disk and to every peer that keeps up; for the others it is noted.
+    pub(super) fn admit_local(&mut self, request: RequestId, offset: u64, data: Bytes) {
+        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else {
+            return self.done(request, Err(Denied::NotLeading));
+        };
+        self.seq += 1;
+        let (seq, stable) = (self.seq, self.stable);
+        self.note_recent(seq, offset, data.len());
+        let message = Message::Write { epoch, seq, stable, offset, data: data.clone() };
+        let sent = self.send_to_targets(&message, offset, data.len());
+        let (first, last) = super::persist::granule_range(offset, data.len());
+        for slot in 0..self.slots.len() {
+            if !sent.contains(&self.slots[slot].head.device) {
+                (first..=last).for_each(|g| self.mark(slot, g));
+            }
+        }
+        self.write(OpKind::Local(request), offset, data);
+    }
+
+    fn send_to_targets(&mut self, message: &Message, offset: u64, len: usize) -> Vec<DeviceId> {
+        let window = self.config.peer_window_bytes;
+        let (first, last) = super::persist::granule_range(offset, len);
+        let mut sent = Vec::new();
+        for (id, link) in &mut self.links {
+            let Side::Target(t) = &mut link.side else { continue };
+            let keeps_up = t.state != TargetState::Syncing || t.sent_bytes - t.done_bytes < window;
+            if t.state == TargetState::Beginning {
+                continue;
+            }
+            if !keeps_up {
+                for (_, copy) in t.copies.range_mut(first..=last) {
+                    if let CopyState::Sent { again, .. } = copy {
+                        *again = true;
+                    }
+                }
+                continue;
+            }
+            t.sent_bytes += message.weight();
+            sent.push(link.hello.device);
+            self.out.push_back(Output::Send { link: *id, message: message.clone() });
+        }
+        sent
+    }
+
+    /// Starts the reads of the next granules that a peer lacks, within the window; ends a resync
+    /// that has nothing left.
+    pub(super) fn pump_copies(&mut self) -> bool {
+        if self.leading().is_none() {
+            return false;
+        }
+        let links: Vec<(LinkId, DeviceId)> = self.links.iter().map(|(id, l)| (*id, l.hello.device)).collect();
+        for (link, device) in links {
+            if let Some(slot) = self.slot_of(device) {
+                self.pump_copy(link, slot);
+            }
+        }
+        false
+    }
+
+    fn pump_copy(&mut self, link: LinkId, slot: usize) {
+        let left = self.slots[slot].bits.count();
+        let window = (self.config.resync_window_bytes / GRANULE).max(1) as usize;
+        loop {
+            let Some(t) = self.target(link) else { return };
+            if !matches!(t.state, TargetState::Syncing | TargetState::Synced) {
+                return;
+            }
+            if left == 0 && t.copies.is_empty() {
+                if t.state == TargetState::Syncing {
+                    self.finish_target(link);
+                }
+                return;
+            }
+            let reading = t.copies.values().any(|c| *c == CopyState::Reading);
+            let next = if t.copies.len() < window { self.next_copy(link, slot) } else { None };
+            let Some(granule) = next else {
+                if let Some(t) = self.target(link)
+                    && !reading
+                    && t.flush.is_none()
+                    && !t.copies.is_empty()
+                {
+                    t.flush_wanted = true;
+                }
+                return;
+            };
+            self.read_copy(link, granule);
+        }
+    }
+
+    /// The next granule to copy, round and round.
+    fn next_copy(&mut self, link: LinkId, slot: usize) -> Option<u32> {
+        let cursor = self.target(link)?.cursor;
+        for from in [cursor, 0] {
+            let mut at = self.slots[slot].bits.next(from);
+            while let Some(granule) = at {
+                if !self.target(link)?.copies.contains_key(&granule) {
+                    return Some(granule);
+                }
+                at = self.slots[slot].bits.next(granule + 1);
+            }
+        }
+        None
+    }
+
+    fn read_copy(&mut self, link: LinkId, granule: u32) {
+        let Some(t) = self.target(link) else { return };
+        t.cursor = granule + 1;
+        t.copies.insert(granule, CopyState::Reading);
+        self.reading.insert(granule);
+        let (offset, len) = (u64::from(granule) * GRANULE, self.layout.granule_len(granule) as u32);
+        self.disk(OpKind::CopyRead { link, granule }, DiskOp::Read { offset, len });
+    }
+
+    pub(super) fn copy_read(&mut self, link: LinkId, granule: u32, data: Bytes) {
+        let others =
+            self.ops.values().any(|o| matches!(o, OpKind::CopyRead { granule: g, .. } if *g == granule));
+        if !others {
+            self.reading.remove(&granule);
+        }
+        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        let Some(t) = self.target(link) else { return };
+        if t.copies.get(&granule) != Some(&CopyState::Reading) {
+            return;
+        }
+        let heal = t.state == TargetState::Synced;
+        t.copies.insert(granule, CopyState::Sent { flush: t.next_flush, again: false });
+        let data = if data.iter().all(|b| *b == 0) { Bytes::new() } else { data };
+        let message = Message::Copy { epoch, granule, heal, data };
+        t.sent_bytes += message.weight();
+        self.send(link, message);
+    }
+}

@@ -1,0 +1,143 @@
+//! A picture of a replica, for operators and for its owner.
+
+use super::*;
+use crate::bitmap::{EXTENT, GRANULE};
+use crate::ids::GenerationId;
+
+/// What a replica does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleStatus {
+    /// It obeys the leader of its epoch, if one is connected.
+    Follower,
+    /// It leads.
+    Leader,
+    /// Its disk failed (R11).
+    Failed,
+    /// It was closed.
+    Closed,
+}
+
+/// How a peer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkStatus {
+    /// No link.
+    Down,
+    /// A link, and nobody leads on it.
+    Idle,
+    /// It leads, we follow.
+    Leader,
+    /// We lead; the handshake is under way.
+    Beginning,
+    /// We lead; it is being resynced.
+    Syncing,
+    /// We lead; it has all we have.
+    Synced,
+}
+
+/// One peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerStatus {
+    /// The node.
+    pub node: NodeId,
+    /// Its device.
+    pub device: DeviceId,
+    /// How it stands.
+    pub link: LinkStatus,
+    /// Bytes that may differ from ours: what a resync has left to copy.
+    pub dirty_bytes: u64,
+    /// Bytes sent and not yet written there.
+    pub in_flight_bytes: u64,
+    /// Age of its oldest unanswered flush.
+    pub flush_age: Option<Duration>,
+}
+
+/// One replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Who it is.
+    pub identity: Identity,
+    /// Bytes of the device.
+    pub size: u64,
+    /// What it does.
+    pub role: RoleStatus,
+    /// The highest epoch known here; lower ones are refused.
+    pub epoch: u64,
+    /// The newest generation of the data.
+    pub generation: GenerationId,
+    /// False in the midst of a resync (R9).
+    pub consistent: bool,
+    /// Whether that resync can be rolled back.
+    pub can_roll_back: bool,
+    /// The in-sync set as last recorded here.
+    pub in_sync: MemberSet,
+    /// A change of it whose outcome is not known yet.
+    pub pending: Option<MemberSet>,
+    /// All peers that are connected or tracked.
+    pub peers: Vec<PeerStatus>,
+    /// Why the oldest flush waits; empty when none does.
+    pub waiting: Vec<Waiting>,
+    /// Bytes that would be copied after a crash now, besides what is dirty already.
+    pub hot_bytes: u64,
+    /// The disk's error.
+    pub failed: Option<Arc<str>>,
+}
+
+impl Replica {
+    /// The picture as of the last input.
+    pub fn status(&self) -> Status {
+        let role = match (&self.failed, &self.role) {
+            (Some(_), _) => RoleStatus::Failed,
+            (None, Role::Leading(_)) => RoleStatus::Leader,
+            (None, Role::Follower) => RoleStatus::Follower,
+            (None, Role::Closed) => RoleStatus::Closed,
+        };
+        Status {
+            identity: self.sb.identity,
+            size: self.layout.size,
+            role,
+            epoch: self.floor,
+            generation: self.sb.lineage.current(),
+            consistent: self.sb.consistent,
+            can_roll_back: self.undo_active(),
+            in_sync: self.sb.members.clone(),
+            pending: self.leading().and_then(|l| l.pending.clone()),
+            peers: self.peers(),
+            waiting: self.flushes.front().map(|f| self.waits(f.seq, f.order)).unwrap_or_default(),
+            hot_bytes: self.hot.len() as u64 * EXTENT,
+            failed: self.failed.clone(),
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        let mut members: MemberSet = self.links.values().map(Link::member).collect();
+        members.extend(self.slots.iter().map(|s| Member { node: s.head.node, device: s.head.device }));
+        members.into_iter().map(|m| self.peer(m)).collect()
+    }
+
+    fn peer(&self, member: Member) -> PeerStatus {
+        let side = self.links.values().find(|l| l.member() == member).map(|l| &l.side);
+        let target = match side {
+            Some(Side::Target(t)) => Some(t),
+            _ => None,
+        };
+        let link = match side {
+            None => LinkStatus::Down,
+            Some(Side::Idle) => LinkStatus::Idle,
+            Some(Side::Source { .. }) => LinkStatus::Leader,
+            Some(Side::Target(t)) => match t.state {
+                TargetState::Beginning => LinkStatus::Beginning,
+                TargetState::Syncing | TargetState::Finishing => LinkStatus::Syncing,
+                TargetState::Synced => LinkStatus::Synced,
+            },
+        };
+        let dirty = self.slot_of(member.device).map_or(0, |s| self.slots[s].bits.count());
+        PeerStatus {
+            node: member.node,
+            device: member.device,
+            link,
+            dirty_bytes: u64::from(dirty) * GRANULE,
+            in_flight_bytes: target.map_or(0, |t| t.sent_bytes - t.done_bytes),
+            flush_age: target.and_then(|t| t.flush.as_ref()).map(|f| self.now.saturating_sub(f.since)),
+        }
+    }
+}

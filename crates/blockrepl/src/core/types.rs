@@ -1,0 +1,420 @@
+//! What goes into a [`Replica`](super::Replica) and what comes out.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::ids::{DeviceId, GenerationId, Grant, NodeId, Raised};
+use crate::wire::{Hello, Message, Refusal};
+
+/// One connection, named by the driver; a new connection to the same peer has a new name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// One disk operation, named by the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OpId(pub u64);
+
+/// One request, named by the driver; answered once, by [`Output::Done`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// What happens to a replica.
+#[derive(Debug)]
+pub enum Input {
+    /// The leader's owner writes.
+    Write {
+        /// Answered by [`Reply::Written`] when a local read would see it.
+        request: RequestId,
+        /// Where, in bytes.
+        offset: u64,
+        /// What; at most [`WRITE_MAX`] bytes.
+        data: Bytes,
+    },
+    /// The leader's owner flushes.
+    Flush {
+        /// Answered by [`Reply::Flushed`] when all writes answered before are durable on all of
+        /// the in-sync set.
+        request: RequestId,
+    },
+    /// Refuse lower epochs from now on (R4).
+    Raise {
+        /// Answered by [`Reply::Raised`].
+        request: RequestId,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Lead under this grant.
+    Lead {
+        /// Answered by [`Reply::Leading`].
+        request: RequestId,
+        /// The grant; its epoch must have been raised.
+        grant: Grant,
+    },
+    /// Give up the resync under way: return to the last consistent state (R9).
+    Rollback {
+        /// Answered by [`Reply::RolledBack`].
+        request: RequestId,
+    },
+    /// Compare this leader's copy with all synced peers' and heal theirs.
+    Verify {
+        /// Answered by [`Reply::Verified`].
+        request: RequestId,
+    },
+    /// An operator agrees that the diverged data of `device` is overwritten by this leader's.
+    Discard {
+        /// The losing device.
+        device: DeviceId,
+    },
+    /// Stop cleanly: flush, and leave no hot extents behind.
+    Close {
+        /// Answered by [`Reply::Closed`].
+        request: RequestId,
+    },
+    /// A link is up and the peer's hello was read. Ours is [`Replica::hello`](super::Replica::hello).
+    LinkUp {
+        /// Its name.
+        link: LinkId,
+        /// What the peer said.
+        hello: Hello,
+    },
+    /// A message came in.
+    Message {
+        /// On which link.
+        link: LinkId,
+        /// What it says.
+        message: Message,
+    },
+    /// The link is gone.
+    LinkDown {
+        /// Which.
+        link: LinkId,
+    },
+    /// A disk operation ended.
+    DiskDone {
+        /// Which.
+        op: OpId,
+        /// The bytes read (empty for others), or the disk's error.
+        result: Result<Bytes, Arc<str>>,
+    },
+    /// Time passed; see [`Replica::poll_timeout`](super::Replica::poll_timeout).
+    Tick,
+}
+
+/// The longest single write.
+pub const WRITE_MAX: usize = 1 << 20;
+
+/// A replica's wishes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Do this on the disk, then answer with [`Input::DiskDone`].
+    Disk {
+        /// Comes back in the answer.
+        op: OpId,
+        /// What to do.
+        what: DiskOp,
+    },
+    /// Send this, after all that was to be sent on this link before.
+    Send {
+        /// On which link.
+        link: LinkId,
+        /// What.
+        message: Message,
+    },
+    /// Close the link once what was to be sent is sent. No `LinkDown` is expected for it.
+    CloseLink {
+        /// Which.
+        link: LinkId,
+    },
+    /// A request's answer.
+    Done {
+        /// Which request.
+        request: RequestId,
+        /// How it ended.
+        result: Result<Reply, Denied>,
+    },
+    /// Something its owner may want to act upon.
+    Event(Event),
+}
+
+/// A disk operation.
+///
+/// Contract: `Read` and `Write` take effect in the order given; `Flush` covers every `Write` given
+/// before it, and later ones may overtake it. `MetaWrite`, `MetaRead` and `MetaFlush` are done one
+/// after the other in the order given. The two files are independent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DiskOp {
+    /// Write to the data area.
+    Write {
+        /// Offset in the device, in bytes.
+        offset: u64,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// Read from the data area.
+    Read {
+        /// Offset in the device, in bytes.
+        offset: u64,
+        /// How many bytes.
+        len: u32,
+    },
+    /// Make the data area durable.
+    Flush,
+    /// Write to the metadata.
+    MetaWrite {
+        /// Offset in the metadata file, in bytes.
+        offset: u64,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// Read from the metadata.
+    MetaRead {
+        /// Offset in the metadata file, in bytes.
+        offset: u64,
+        /// How many bytes.
+        len: u32,
+    },
+    /// Make the metadata durable.
+    MetaFlush,
+}
+
+impl DiskOp {
+    /// Whether it is for the metadata file.
+    pub fn is_meta(&self) -> bool {
+        matches!(self, DiskOp::MetaWrite { .. } | DiskOp::MetaRead { .. } | DiskOp::MetaFlush)
+    }
+}
+
+/// How a request ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The write is visible.
+    Written,
+    /// Durable on the in-sync set.
+    Flushed,
+    /// The epoch is durable.
+    Raised(Raised),
+    /// The handle may be used.
+    Leading,
+    /// The last consistent state is back.
+    RolledBack,
+    /// The comparison is over.
+    Verified(VerifyReport),
+    /// Everything is durable; the replica does nothing any more.
+    Closed,
+}
+
+/// The result of an online verify.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Bytes compared, per peer.
+    pub checked_bytes: u64,
+    /// The peers that were compared to the end.
+    pub peers: Vec<NodeId>,
+    /// Peers whose link broke meanwhile: nothing is known of the rest of them.
+    pub incomplete: Vec<NodeId>,
+    /// Ranges that differed; they are being overwritten with the leader's bytes.
+    pub differing: Vec<Difference>,
+}
+
+/// A range in which a peer's copy differed from the leader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Whose copy.
+    pub peer: NodeId,
+    /// From where, in bytes.
+    pub offset: u64,
+    /// How long, in bytes.
+    pub len: u64,
+}
+
+/// Why a replica did not do what it was asked. Unless a variant says more, nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denied {
+    /// A higher epoch is known; this leadership is over for ever (R4).
+    #[error("fenced: epoch {held} is over (epoch {current} is known)")]
+    Fenced {
+        /// The epoch held.
+        held: u64,
+        /// The one known.
+        current: u64,
+    },
+    /// The epoch asked for is over already.
+    #[error("epoch {asked} is over: epoch {current} is known")]
+    EpochTooLow {
+        /// Asked for.
+        asked: u64,
+        /// Known.
+        current: u64,
+    },
+    /// The grant's epoch was not raised here first (R4).
+    #[error("the grant is of epoch {asked}, but epoch {durable} is the raised one; raise it first")]
+    NotRaised {
+        /// The grant's.
+        asked: u64,
+        /// The durable one.
+        durable: u64,
+    },
+    /// The replica is in the midst of a resync (R9).
+    #[error("the replica is inconsistent: finish its resync, or roll it back (accepting loss)")]
+    Inconsistent,
+    /// The grant names another leader, or does not count this device as in sync (R1).
+    #[error("the grant does not make this device the leader")]
+    NotGranted,
+    /// The replica's data is newer than the grant: the grant is outdated, or the device was moved.
+    #[error("the replica holds generation {own}, the grant speaks of generation {granted}")]
+    GenerationOlder {
+        /// The replica's.
+        own: u64,
+        /// The grant's.
+        granted: u64,
+    },
+    /// Only a leader can do that.
+    #[error("this replica does not lead")]
+    NotLeading,
+    /// A pending set may name only members and peers that are synced now (R1).
+    #[error("node {0} is not synced: it cannot be proposed as a member")]
+    NotSynced(NodeId),
+    /// The range does not lie within the device, or is longer than a write may be.
+    #[error("{len} bytes at {offset} do not fit the device of {size} bytes")]
+    OutOfRange {
+        /// Offset asked for.
+        offset: u64,
+        /// Length asked for.
+        len: u64,
+        /// The device's size.
+        size: u64,
+    },
+    /// No rollback is possible: the replica is consistent, or the undo area was too small.
+    #[error("nothing to roll back to: {0}")]
+    NoRollback(&'static str),
+    /// One of these runs already.
+    #[error("another request of this kind is under way")]
+    Busy,
+    /// The disk failed and the replica has detached (R11).
+    #[error("the disk failed: {0}")]
+    Disk(Arc<str>),
+    /// The replica was closed.
+    #[error("the replica is closed")]
+    Closed,
+}
+
+/// What a replica's owner may want to act upon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A link is up and the handshake was accepted.
+    PeerConnected {
+        /// Who.
+        peer: NodeId,
+        /// With which device.
+        device: DeviceId,
+    },
+    /// The link is gone. While `in_sync`, flushes wait until it returns or a grant removes it.
+    PeerLost {
+        /// Who.
+        peer: NodeId,
+        /// With which device.
+        device: DeviceId,
+        /// Whether the grant or a pending change counts it.
+        in_sync: bool,
+    },
+    /// A flush has waited for this peer longer than `Config::slow_after`.
+    PeerSlow {
+        /// Who.
+        peer: NodeId,
+        /// Whether the grant or a pending change counts it.
+        in_sync: bool,
+    },
+    /// The peer holds all that the leader holds; it may be proposed as a member.
+    PeerSynced {
+        /// Who.
+        peer: NodeId,
+        /// With which device.
+        device: DeviceId,
+    },
+    /// A resync towards `peer` began.
+    ResyncStarted {
+        /// The target.
+        peer: NodeId,
+        /// Bytes to copy.
+        bytes: u64,
+        /// Everything, or only what differs.
+        full: bool,
+    },
+    /// The peer refused us.
+    RefusedBy {
+        /// Who.
+        peer: NodeId,
+        /// Why.
+        why: Refusal,
+    },
+    /// We refused the peer.
+    Refused {
+        /// Who.
+        peer: NodeId,
+        /// Why.
+        why: Refusal,
+    },
+    /// The peer's data does not descend from ours nor ours from it. An operator must choose: to
+    /// overwrite theirs, lead here and discard their device.
+    Diverged {
+        /// Who.
+        peer: NodeId,
+        /// With which device.
+        device: DeviceId,
+        /// The last generation that both share (`None`: unrelated data).
+        common: Option<GenerationId>,
+    },
+    /// This replica led and does no longer.
+    Fenced {
+        /// The epoch it held.
+        held: u64,
+        /// The epoch that ended it.
+        current: u64,
+    },
+    /// A resync into this replica began: it must not lead until it is over (R9).
+    Inconsistent,
+    /// This replica is consistent again, at this generation.
+    Consistent {
+        /// The generation's number.
+        generation: u64,
+    },
+    /// The undo area is full: the resync goes on, but can no longer be rolled back.
+    UndoLost,
+    /// The disk failed; the replica has detached (R11).
+    DiskFailed {
+        /// The disk's error.
+        reason: Arc<str>,
+    },
+}
+
+/// Why a flush (or a write) waits, and who can end the wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Waiting {
+    /// For a member whose link is down, or for a grant that removes it.
+    PeerDown(NodeId),
+    /// For a member that is still being resynced.
+    PeerSyncing(NodeId),
+    /// For a member's answer.
+    Peer(NodeId),
+    /// For the local disk.
+    LocalDisk,
+    /// For the local metadata to hold the newest grant.
+    Metadata,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Waiting::PeerDown(n) => write!(f, "waiting for node {n}, or for a grant that removes it"),
+            Waiting::PeerSyncing(n) => write!(f, "waiting until node {n} is resynced"),
+            Waiting::Peer(n) => write!(f, "waiting for node {n}'s disk"),
+            Waiting::LocalDisk => f.write_str("waiting for the local disk"),
+            Waiting::Metadata => f.write_str("waiting for the local metadata"),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The one thing a user of a replicated device needs to know.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A block device as its single writer sees it. All calls block and are safe from any thread.
+///
+/// Writes behave as on a disk with a volatile cache: a completed [`write_at`](Self::write_at) is
+/// visible to later reads, and durable on every in-sync replica once a [`flush`](Self::flush)
+/// that began after it returned `Ok`. A handle belongs to one epoch: once fenced, each call
+/// fails with [`DeviceError::Fenced`] for ever.
+pub trait BlockDevice: Send + Sync + fmt::Debug + 'static {
+    /// Size in bytes; fixed for the life of the handle.
+    fn size(&self) -> u64;
+    /// Fills `buf` from `offset`.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError>;
+    /// Writes `data` at `offset`. No alignment is asked for.
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError>;
+    /// Returns when all writes that completed before the call are durable on every member of
+    /// the in-sync set. A failed flush is never retried (R11): the device fails from then on.
+    fn flush(&self) -> Result<(), DeviceError>;
+    /// The epoch this handle belongs to (R4).
+    fn epoch(&self) -> u64;
+}
+
+impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
+        (**self).read_at(offset, buf)
+    }
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError> {
+        (**self).write_at(offset, data)
+    }
+    fn flush(&self) -> Result<(), DeviceError> {
+        (**self).flush()
+    }
+    fn epoch(&self) -> u64 {
+        (**self).epoch()
+    }
+}
+
+/// Why a device refused or failed. After `Fenced` and `Failed` the handle is dead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// Another node leads now, or this one was told to stop. Nothing that was not acknowledged
+    /// is promised; open the volume again under the new epoch.
+    #[error("fenced: epoch {held} is over (epoch {current} is known)")]
+    Fenced {
+        /// The handle's epoch.
+        held: u64,
+        /// The highest epoch known here.
+        current: u64,
+    },
+    /// The local disk failed; the replica has detached (R11).
+    #[error("the disk failed: {0}")]
+    Failed(Arc<str>),
+    /// The range does not lie within the device. The device is unharmed.
+    #[error("{len} bytes at {offset} exceed the device of {size} bytes")]
+    OutOfRange {
+        /// Offset asked for, in bytes.
+        offset: u64,
+        /// Length asked for, in bytes.
+        len: u64,
+        /// The device's size in bytes.
+        size: u64,
+    },
+}

@@ -1,0 +1,98 @@
+//! The leader's blocking handle.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::Owner;
+use super::shared::Lease;
+use crate::core::{Denied, Input, WRITE_MAX};
+use crate::device::{BlockDevice, DeviceError};
+use crate::meta::DATA_HEADER_LEN;
+
+/// One leadership: reads go to the local disk, writes and flushes through the replica.
+#[derive(Debug)]
+pub(super) struct Handle {
+    owner: Arc<Owner>,
+    lease: Arc<Lease>,
+    size: u64,
+}
+
+impl Handle {
+    pub(super) fn new(owner: Arc<Owner>, epoch: u64) -> Self {
+        let lease = Arc::new(Lease { epoch, dead: OnceLock::new() });
+        let mut state = owner.shared.state();
+        let size = state.core.size();
+        state.set_lease(lease.clone());
+        // It may have ended between the answer and here.
+        let status = state.core.status();
+        if status.role != crate::core::RoleStatus::Leader || status.epoch != epoch {
+            drop(lease.dead.set(DeviceError::Fenced { held: epoch, current: status.epoch }));
+        }
+        drop(state);
+        Handle { owner, lease, size }
+    }
+
+    fn alive(&self) -> Result<(), DeviceError> {
+        self.lease.dead.get().cloned().map_or(Ok(()), Err)
+    }
+
+    fn check(&self, offset: u64, len: usize) -> Result<(), DeviceError> {
+        self.alive()?;
+        let (len, size) = (len as u64, self.size);
+        match offset.checked_add(len) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(DeviceError::OutOfRange { offset, len, size }),
+        }
+    }
+
+    fn error(&self, why: Denied) -> DeviceError {
+        match why {
+            Denied::Fenced { held, current } => DeviceError::Fenced { held, current },
+            Denied::Disk(reason) => DeviceError::Failed(reason),
+            Denied::OutOfRange { offset, len, size } => DeviceError::OutOfRange { offset, len, size },
+            _ => self.alive().err().unwrap_or_else(|| {
+                let held = self.lease.epoch;
+                DeviceError::Fenced { held, current: self.owner.shared.state().core.status().epoch }
+            }),
+        }
+    }
+
+    fn call(&self, make: impl FnOnce(crate::core::RequestId) -> Input) -> Result<(), DeviceError> {
+        self.alive()?;
+        self.owner.shared.call(make).map_err(|why| self.error(why))?;
+        self.alive()
+    }
+}
+
+impl BlockDevice for Handle {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
+        self.check(offset, buf.len())?;
+        let result = self.owner.shared.data.read_at(DATA_HEADER_LEN + offset, buf);
+        self.alive()?;
+        result.map_err(|e| DeviceError::Failed(e.to_string().into()))
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError> {
+        self.check(offset, data.len())?;
+        let mut at = offset;
+        for part in data.chunks(WRITE_MAX) {
+            let (offset, data) = (at, Bytes::copy_from_slice(part));
+            self.call(|request| Input::Write { request, offset, data })?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), DeviceError> {
+        self.call(|request| Input::Flush { request })
+    }
+
+    fn epoch(&self) -> u64 {
+        self.lease.epoch
+    }
+}

@@ -1,0 +1,262 @@
+//! Links over any byte stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::shared::Shared;
+use crate::core::{Input, LinkId};
+use crate::ids::NodeId;
+use crate::wire::{Decoder, HEADER_LEN, Hello, Message, Refusal, WireError};
+
+/// The largest hello.
+const HELLO_MAX: u32 = 1024;
+/// How long the other side may take to say hello.
+const HELLO_WAIT: Duration = Duration::from_secs(5);
+/// Messages are put into one write up to this many bytes.
+const BATCH: usize = 256 << 10;
+const TICK: Duration = Duration::from_millis(100);
+
+/// Why a link did not come up, or ended. The volume is unharmed; connect again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The connection broke.
+    #[error("the link broke: {0}")]
+    Io(#[from] std::io::Error),
+    /// The other side sent what no replica sends.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The other side refused us.
+    #[error("the peer refused: {0}")]
+    Refused(Refusal),
+    /// Something else than a hello came first.
+    #[error("the peer did not begin with a hello")]
+    NoHello,
+    /// Another node answered than the one dialled.
+    #[error("node {found} answered where node {expected} was expected: check its address")]
+    WrongPeer {
+        /// The one dialled.
+        expected: NodeId,
+        /// The one that answered.
+        found: NodeId,
+    },
+    /// Nothing came for five seconds.
+    #[error("the peer said no hello within {} s", HELLO_WAIT.as_secs())]
+    Timeout,
+    /// Closed in good order by the other side.
+    #[error("the peer closed the link")]
+    ClosedByPeer,
+    /// Closed by this side: the volume was closed or fenced, or the link was replaced.
+    #[error("this side closed the link")]
+    Closed,
+}
+
+impl Hello {
+    /// Reads the hello that a dialling replica sends first, so that a listener can tell which
+    /// volume the link is for. Reads not one byte more. Then call
+    /// [`Volume::accept`](crate::Volume::accept), or [`Hello::refuse`].
+    pub async fn read<R: AsyncRead + Unpin>(io: &mut R) -> Result<Hello, LinkError> {
+        let read = tokio::time::timeout(HELLO_WAIT, read_one(io));
+        match read.await.map_err(|_| LinkError::Timeout)?? {
+            Message::Hello(hello) => Ok(hello),
+            Message::Refused(why) => Err(LinkError::Refused(why)),
+            _ => Err(LinkError::NoHello),
+        }
+    }
+
+    /// Sends a refusal; the caller then drops the stream.
+    pub async fn refuse<W: AsyncWrite + Unpin>(io: &mut W, why: Refusal) -> Result<(), LinkError> {
+        write_one(io, &Message::Refused(why)).await
+    }
+}
+
+async fn read_one<R: AsyncRead + Unpin>(io: &mut R) -> Result<Message, LinkError> {
+    let mut decoder = Decoder::new(HELLO_MAX);
+    let mut need = HEADER_LEN;
+    loop {
+        let mut bytes = vec![0; need];
+        io.read_exact(&mut bytes).await?;
+        if decoder.buffer().is_empty() {
+            let len = u32::from_le_bytes(bytes[4..8].try_into().expect("a header has a length"));
+            need = len.min(HELLO_MAX) as usize;
+        }
+        decoder.buffer().extend_from_slice(&bytes);
+        if let Some(message) = decoder.next()? {
+            return Ok(message);
+        }
+    }
+}
+
+async fn write_one<W: AsyncWrite + Unpin>(io: &mut W, message: &Message) -> Result<(), LinkError> {
+    let mut out = BytesMut::new();
+    message.encode(&mut out);
+    io.write_all(&out).await?;
+    io.flush().await?;
+    Ok(())
+}
+
+/// A link that is up. Dropping it leaves the link as it is.
+#[derive(Debug)]
+pub struct Link {
+    peer: NodeId,
+    task: JoinHandle<LinkError>,
+}
+
+impl Link {
+    /// Who is on the other side.
+    pub fn peer(&self) -> NodeId {
+        self.peer
+    }
+
+    /// Waits until the link has ended, and says why. A dialler then connects again.
+    pub async fn ended(self) -> LinkError {
+        self.task.await.unwrap_or(LinkError::Closed)
+    }
+
+    /// Cuts the link.
+    pub fn cut(&self) {
+        self.task.abort();
+    }
+}
+
+/// Says hello, expects one from `peer`, and runs the link.
+pub(super) async fn dial<IO>(shared: Arc<Shared>, peer: NodeId, mut io: IO) -> Result<Link, LinkError>
+where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let ours = shared.state().core.hello();
+    write_one(&mut io, &Message::Hello(ours)).await?;
+    let hello = Hello::read(&mut io).await?;
+    if hello.node != peer {
+        return Err(LinkError::WrongPeer { expected: peer, found: hello.node });
+    }
+    start(shared, hello, io)
+}
+
+/// Answers a hello that was read, and runs the link.
+pub(super) async fn accept<IO>(shared: Arc<Shared>, hello: Hello, mut io: IO) -> Result<Link, LinkError>
+where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let ours = shared.state().core.hello();
+    write_one(&mut io, &Message::Hello(ours)).await?;
+    start(shared, hello, io)
+}
+
+fn start<IO>(shared: Arc<Shared>, hello: Hello, io: IO) -> Result<Link, LinkError>
+where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let peer = hello.node;
+    let limit = shared.frame_limit;
+    let link = shared.state().add_link(sender).ok_or(LinkError::Closed)?;
+    // The guard tells the core that the link is gone, also when the task is aborted.
+    let guard = Guard { shared: shared.clone(), link };
+    shared.input(Input::LinkUp { link, hello });
+    let (read, write) = tokio::io::split(io);
+    let task = tokio::spawn(run(guard, read, write, receiver, limit));
+    Ok(Link { peer, task })
+}
+
+async fn run<IO>(
+    guard: Guard,
+    read: ReadHalf<IO>,
+    write: WriteHalf<IO>,
+    messages: mpsc::UnboundedReceiver<Message>,
+    limit: u32,
+) -> LinkError
+where
+    IO: AsyncRead + AsyncWrite,
+{
+    let mut writing = std::pin::pin!(write_loop(&guard, write, messages));
+    let why = tokio::select! {
+        why = read_loop(&guard, read, limit) => why,
+        why = &mut writing => return why,
+    };
+    if matches!(why, LinkError::Wire(_)) {
+        // Say why before hanging up, if the other side still listens.
+        guard.shared.reject(guard.link);
+        drop(tokio::time::timeout(TICK, writing).await);
+    }
+    why
+}
+
+struct Guard {
+    shared: Arc<Shared>,
+    link: LinkId,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.shared.state().drop_link(self.link);
+        self.shared.input(Input::LinkDown { link: self.link });
+    }
+}
+
+async fn read_loop<R: AsyncRead>(guard: &Guard, mut io: ReadHalf<R>, limit: u32) -> LinkError {
+    let mut decoder = Decoder::new(limit);
+    let mut refused = None;
+    loop {
+        decoder.buffer().reserve(64 << 10);
+        match io.read_buf(decoder.buffer()).await {
+            Ok(0) => return refused.map_or(LinkError::ClosedByPeer, LinkError::Refused),
+            Ok(_) => {}
+            Err(e) => return refused.map_or(LinkError::Io(e), LinkError::Refused),
+        }
+        loop {
+            match decoder.next() {
+                Ok(Some(message)) => {
+                    if let Message::Refused(why) = &message {
+                        refused = Some(why.clone());
+                    }
+                    guard.shared.input(Input::Message { link: guard.link, message });
+                }
+                Ok(None) => break,
+                Err(e) => return LinkError::Wire(e),
+            }
+        }
+    }
+}
+
+async fn write_loop<W: AsyncWrite>(
+    guard: &Guard,
+    mut io: WriteHalf<W>,
+    mut messages: mpsc::UnboundedReceiver<Message>,
+) -> LinkError {
+    let mut out = BytesMut::new();
+    loop {
+        match tokio::time::timeout(TICK, messages.recv()).await {
+            Err(_) => {
+                guard.shared.input(Input::Tick);
+                continue;
+            }
+            Ok(None) => {
+                // The core has closed this link; the refusal, if any, was sent.
+                drop(io.shutdown().await);
+                return LinkError::Closed;
+            }
+            Ok(Some(message)) => message.encode(&mut out),
+        }
+        while out.len() < BATCH
+            && let Ok(message) = messages.try_recv()
+        {
+            message.encode(&mut out);
+        }
+        if let Err(e) = send(&mut io, &mut out).await {
+            return LinkError::Io(e);
+        }
+    }
+}
+
+async fn send<W: AsyncWrite>(io: &mut WriteHalf<W>, out: &mut BytesMut) -> std::io::Result<()> {
+    io.write_all(out).await?;
+    io.flush().await?;
+    out.clear();
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! The core on real disks, threads and links.
+
+mod handle;
+mod lane;
+mod link;
+mod shared;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::broadcast;
+
+use crate::config::Config;
+use crate::core::{Denied, Event, Input, Replica, Reply, Status, VerifyReport};
+use crate::device::BlockDevice;
+use crate::disk::{Disk, FileDisk, VolatileDisk};
+use crate::ids::{DeviceId, Grant, Identity, MemberSet, NodeId, Raised};
+use crate::meta::{DATA_HEADER_LEN, OpenError, check_data_header, encode_data_header};
+use crate::wire::Hello;
+use handle::Handle;
+use shared::Shared;
+
+pub use link::{Link, LinkError};
+
+/// Where a replica's two files lie. They may be on different disks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// The device's content, behind a header of 4096 bytes.
+    pub data: PathBuf,
+    /// Epoch, ancestry, bitmaps, activity log, undo area.
+    pub meta: PathBuf,
+}
+
+/// How to open a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Limits and tunables.
+    pub config: Config,
+    /// For tests: keep unflushed writes in process memory, so that SIGKILL acts as a power cut.
+    pub volatile: bool,
+}
+
+/// One replica of a volume: the one type to begin with. Cheap to clone; the last clone (and the
+/// last handle) that goes stops it as abruptly as a power cut. [`close`](Self::close) is the gentle way.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    owner: Arc<Owner>,
+}
+
+#[derive(Debug)]
+struct Owner {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.stop();
+        // A hung disk must not hang its owner: the threads get a second to notice.
+        for _ in 0..200 {
+            if self.threads.iter().all(JoinHandle::is_finished) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Volume {
+    /// Creates a blank replica of `size` bytes (a multiple of 4096) with all its blocks allocated.
+    /// Blocks the thread. Existing content is refused, never overwritten.
+    pub fn create(
+        paths: &Paths,
+        identity: &Identity,
+        size: u64,
+        options: Options,
+    ) -> Result<Volume, OpenError> {
+        let (meta_len, _) = Replica::format(&options.config, identity, size)?;
+        let data = create_file(&paths.data, DATA_HEADER_LEN + size)?;
+        let meta = create_file(&paths.meta, meta_len)?;
+        Self::format(&*data, &*meta, identity, size, &options.config)?;
+        drop((data, meta));
+        Self::open(paths, identity, options)
+    }
+
+    /// Opens a replica. Blocks the thread. Files of another cluster, volume, node, device or of a
+    /// newer format, and truncated ones, are refused and left as they are.
+    pub fn open(paths: &Paths, identity: &Identity, options: Options) -> Result<Volume, OpenError> {
+        let (data, meta) = (open_file(&paths.data)?, open_file(&paths.meta)?);
+        let cached = |disk: Arc<dyn Disk>| -> Arc<dyn Disk> {
+            if options.volatile { Arc::new(VolatileDisk::new(disk)) } else { disk }
+        };
+        Self::with_disks(cached(data), cached(meta), identity, options.config.clone())
+    }
+
+    /// Writes the structures of a blank replica to two disks full of zeros.
+    pub fn format(
+        data: &dyn Disk,
+        meta: &dyn Disk,
+        identity: &Identity,
+        size: u64,
+        config: &Config,
+    ) -> Result<(), OpenError> {
+        let (_, writes) = Replica::format(config, identity, size)?;
+        let head = encode_data_header(identity, size);
+        data.write_at(0, &head)
+            .and_then(|()| data.flush())
+            .map_err(OpenError::io("formatting the data file"))?;
+        let write_all = || writes.iter().try_for_each(|(offset, bytes)| meta.write_at(*offset, bytes));
+        write_all().and_then(|()| meta.flush()).map_err(OpenError::io("formatting the metadata file"))
+    }
+
+    /// Opens a replica on any two disks.
+    pub fn with_disks(
+        data: Arc<dyn Disk>,
+        meta: Arc<dyn Disk>,
+        identity: &Identity,
+        config: Config,
+    ) -> Result<Volume, OpenError> {
+        let frame_limit = config.frame_bytes_max;
+        let core = Replica::open(config, identity, |offset, buf| meta.read_at(offset, buf))?;
+        check_len("metadata", &*meta, core.meta_len())?;
+        check_head(&*data, identity, core.size())?;
+        let shared = Arc::new(Shared::new(core, data, meta, frame_limit));
+        let threads = spawn_threads(&shared).map_err(OpenError::io("starting the disk threads"))?;
+        Ok(Volume { owner: Arc::new(Owner { shared, threads }) })
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.owner.shared
+    }
+
+    /// R4: refuses lower epochs from now on, drains and flushes what was accepted, records the
+    /// epoch, then reports. A leader of a lower epoch here is fenced by it.
+    pub async fn raise_epoch(&self, epoch: u64) -> Result<Raised, Denied> {
+        match self.shared().ask(|request| Input::Raise { request, epoch }).await? {
+            Reply::Raised(raised) => Ok(raised),
+            _ => Err(Denied::Closed),
+        }
+    }
+
+    /// Leads under `grant`, whose epoch must have been raised here, and gives the only handle that
+    /// can write. Peers that are connected, or connect later, are brought in step by themselves.
+    pub async fn lead(&self, grant: Grant) -> Result<Arc<dyn BlockDevice>, Denied> {
+        let epoch = grant.epoch;
+        self.shared().ask(|request| Input::Lead { request, grant }).await?;
+        Ok(Arc::new(Handle::new(self.owner.clone(), epoch)))
+    }
+
+    /// Obeys the leader of `epoch`: the same as [`raise_epoch`](Self::raise_epoch), and nothing
+    /// more, for a replica that does not lead follows whoever leads.
+    pub async fn follow(&self, epoch: u64) -> Result<Raised, Denied> {
+        self.raise_epoch(epoch).await
+    }
+
+    /// Applies a changed in-sync set to this leader. Call it in the order of the commits.
+    pub fn set_grant(&self, grant: Grant) -> Result<(), Denied> {
+        self.shared().with(true, |state, now| state.core.set_grant(now, grant))
+    }
+
+    /// R1: call it *before* proposing `pending` to the quorum; `None` when the proposal is known to
+    /// have failed. See [`Replica::set_pending`].
+    pub fn set_pending(&self, pending: Option<MemberSet>) -> Result<(), Denied> {
+        self.shared().with(true, |state, now| state.core.set_pending(now, pending))
+    }
+
+    /// Runs a link to `peer` over a stream that this side opened. Of two nodes, let one dial.
+    pub async fn attach<IO>(&self, peer: NodeId, io: IO) -> Result<Link, LinkError>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        link::dial(self.owner.shared.clone(), peer, io).await
+    }
+
+    /// Runs a link over a stream that was accepted and whose [`Hello`] was read.
+    pub async fn accept<IO>(&self, hello: Hello, io: IO) -> Result<Link, LinkError>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        link::accept(self.owner.shared.clone(), hello, io).await
+    }
+
+    /// The picture now. Never waits for a disk or a peer.
+    pub fn status(&self) -> Status {
+        self.shared().state().core.status()
+    }
+
+    /// What happens from now on. A reader that lags by more than 1024 events is told so.
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.shared().events.subscribe()
+    }
+
+    /// Compares this leader's copy with every synced peer's, while writes go on. What differs is
+    /// reported and then overwritten on the peer.
+    pub async fn verify(&self) -> Result<VerifyReport, Denied> {
+        match self.shared().ask(|request| Input::Verify { request }).await? {
+            Reply::Verified(report) => Ok(report),
+            _ => Err(Denied::Closed),
+        }
+    }
+
+    /// R9: gives up an unfinished resync into this replica and returns to the state before it.
+    /// Only for `promote --accept-loss`, or for a device the quorum still counts as in sync.
+    pub async fn rollback(&self) -> Result<(), Denied> {
+        self.shared().ask(|request| Input::Rollback { request }).await.map(drop)
+    }
+
+    /// An operator's consent that diverged data on `device` is overwritten from this leader.
+    pub fn discard(&self, device: DeviceId) {
+        self.shared().input(Input::Discard { device });
+    }
+
+    /// Flushes everything, records exactly what may differ, and stops. A leader's handle fails.
+    pub async fn close(&self) -> Result<(), Denied> {
+        let result = self.shared().ask(|request| Input::Close { request }).await.map(drop);
+        self.shared().stop();
+        result
+    }
+}
+
+fn create_file(path: &std::path::Path, len: u64) -> Result<Arc<dyn Disk>, OpenError> {
+    match FileDisk::create(path, len) {
+        Ok(disk) => Ok(Arc::new(disk)),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            Err(OpenError::Exists(path.display().to_string()))
+        }
+        Err(source) => Err(OpenError::io(format!("creating {} of {len} bytes", path.display()))(source)),
+    }
+}
+
+fn open_file(path: &std::path::Path) -> Result<Arc<dyn Disk>, OpenError> {
+    let disk = FileDisk::open(path).map_err(OpenError::io(format!("opening {}", path.display())))?;
+    Ok(Arc::new(disk))
+}
+
+fn check_len(file: &'static str, disk: &dyn Disk, expected: u64) -> Result<(), OpenError> {
+    let found = disk.size().map_err(OpenError::io(format!("measuring the {file} file")))?;
+    if found < expected { Err(OpenError::Truncated { file, found, expected }) } else { Ok(()) }
+}
+
+fn check_head(data: &dyn Disk, identity: &Identity, size: u64) -> Result<(), OpenError> {
+    let len = data.size().map_err(OpenError::io("measuring the data file"))?;
+    if len < DATA_HEADER_LEN {
+        return Err(OpenError::Truncated { file: "data", found: len, expected: DATA_HEADER_LEN + size });
+    }
+    let mut head = vec![0; DATA_HEADER_LEN as usize];
+    data.read_at(0, &mut head).map_err(OpenError::io("reading the data file's header"))?;
+    check_data_header(&head, len, identity, size)
+}
+
+fn spawn_threads(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
+    let roles: [(&str, fn(&Shared)); 3] = [
+        ("repl-data", Shared::serve_data),
+        ("repl-flush", Shared::serve_flush),
+        ("repl-meta", Shared::serve_meta),
+    ];
+    let spawn = |(name, serve): (&str, fn(&Shared))| {
+        let shared = shared.clone();
+        std::thread::Builder::new().name(name.into()).spawn(move || serve(&shared))
+    };
+    roles.into_iter().map(spawn).collect()
+}

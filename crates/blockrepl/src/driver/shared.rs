@@ -1,0 +1,301 @@
+//! What the handles, the disk threads and the links of one volume share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::lane::{Job, Lane};
+use crate::core::{Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId};
+use crate::device::DeviceError;
+use crate::disk::Disk;
+use crate::meta::DATA_HEADER_LEN;
+use crate::wire::{Message, Refusal};
+
+/// Events kept for a slow reader before it is told that it missed some.
+const EVENTS_MAX: usize = 1024;
+
+pub(super) type Answer = Result<Reply, Denied>;
+
+/// A thread waits here for one answer.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    answer: Mutex<Option<Answer>>,
+    ready: Condvar,
+}
+
+impl Slot {
+    fn put(&self, answer: Answer) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+        self.ready.notify_one();
+    }
+
+    pub(super) fn wait(&self) -> Answer {
+        let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match answer.take() {
+                Some(answer) => return answer,
+                None => answer = self.ready.wait(answer).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) enum Waiter {
+    Thread(Arc<Slot>),
+    Task(oneshot::Sender<Answer>),
+}
+
+impl Waiter {
+    fn put(self, answer: Answer) {
+        match self {
+            Waiter::Thread(slot) => slot.put(answer),
+            // The task may have gone: nobody waits any more.
+            Waiter::Task(sender) => drop(sender.send(answer)),
+        }
+    }
+}
+
+/// Whether a leader's handle is still good.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) epoch: u64,
+    pub(super) dead: OnceLock<DeviceError>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) core: Replica,
+    waiters: HashMap<RequestId, Waiter>,
+    links: HashMap<LinkId, mpsc::UnboundedSender<Message>>,
+    lease: Option<Arc<Lease>>,
+    next: u64,
+    stopped: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) data: Arc<dyn Disk>,
+    meta: Arc<dyn Disk>,
+    pub(super) data_lane: Lane,
+    flush_lane: Lane,
+    meta_lane: Lane,
+    pub(super) frame_limit: u32,
+    start: Instant,
+}
+
+impl Shared {
+    pub(super) fn new(core: Replica, data: Arc<dyn Disk>, meta: Arc<dyn Disk>, frame_limit: u32) -> Self {
+        let state = State {
+            core,
+            waiters: HashMap::new(),
+            links: HashMap::new(),
+            lease: None,
+            next: 0,
+            stopped: false,
+        };
+        Shared {
+            state: Mutex::new(state),
+            events: broadcast::channel(EVENTS_MAX).0,
+            data,
+            meta,
+            data_lane: Lane::default(),
+            flush_lane: Lane::default(),
+            meta_lane: Lane::default(),
+            frame_limit,
+            start: Instant::now(),
+        }
+    }
+
+    /// Never held across I/O: whoever asks for the status gets it at once.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn input(&self, input: Input) {
+        self.with(true, |state, now| state.core.handle(now, input));
+    }
+
+    /// Runs `f` on the core and passes on what comes out of it. Without `wake`, the caller does the
+    /// disk work itself.
+    pub(super) fn with<R>(&self, wake: bool, f: impl FnOnce(&mut State, std::time::Duration) -> R) -> R {
+        let mut state = self.state();
+        let result = f(&mut state, self.start.elapsed());
+        self.dispatch(&mut state, wake);
+        result
+    }
+
+    fn dispatch(&self, state: &mut State, wake: bool) {
+        while let Some(output) = state.core.poll_output() {
+            match output {
+                Output::Disk { op, what } if what.is_meta() => self.meta_lane.push((op, what), true),
+                Output::Disk { op, what } => self.data_lane.push((op, what), wake),
+                Output::Send { link, message } => {
+                    if let Some(sender) = state.links.get(&link) {
+                        // A link that ended is reported by its own task.
+                        drop(sender.send(message));
+                    }
+                }
+                Output::CloseLink { link } => drop(state.links.remove(&link)),
+                Output::Done { request, result } => {
+                    if let Some(waiter) = state.waiters.remove(&request) {
+                        waiter.put(result);
+                    }
+                }
+                Output::Event(event) => self.publish(state, event),
+            }
+        }
+    }
+
+    fn publish(&self, state: &mut State, event: Event) {
+        match &event {
+            Event::Fenced { held, current } => {
+                state.end_lease(DeviceError::Fenced { held: *held, current: *current });
+            }
+            Event::DiskFailed { reason } => state.end_lease(DeviceError::Failed(reason.clone())),
+            _ => {}
+        }
+        tracing::debug!(node = %state.core.identity().node, ?event, "blockrepl");
+        // Nobody may be listening.
+        drop(self.events.send(event));
+    }
+
+    /// A request from a thread that then waits; it does the disk work that it causes.
+    pub(super) fn call(&self, make: impl FnOnce(RequestId) -> Input) -> Answer {
+        let slot = Arc::new(Slot::default());
+        let started = self.with(false, |state, now| {
+            state.start(Waiter::Thread(slot.clone())).map(|request| state.core.handle(now, make(request)))
+        });
+        started?;
+        self.data_lane.drain(|job| self.data_job(job, false));
+        self.flush_lane.drain(|job| self.disk_job(job));
+        slot.wait()
+    }
+
+    /// A request from a task.
+    pub(super) async fn ask(&self, make: impl FnOnce(RequestId) -> Input) -> Answer {
+        let (sender, receiver) = oneshot::channel();
+        self.with(true, |state, now| {
+            state.start(Waiter::Task(sender)).map(|request| state.core.handle(now, make(request)))
+        })?;
+        receiver.await.unwrap_or(Err(Denied::Closed))
+    }
+
+    /// Data operations in order; a flush goes to its own lane, so that writes may overtake it.
+    fn data_job(&self, job: Job, wake: bool) {
+        match job.1 {
+            DiskOp::Flush => self.flush_lane.push(job, wake),
+            _ => self.disk_job(job),
+        }
+    }
+
+    fn disk_job(&self, (op, what): Job) {
+        let result = self.perform(what).map_err(|e| Arc::from(e.to_string()));
+        self.complete(op, result);
+    }
+
+    fn complete(&self, op: OpId, result: Result<Bytes, Arc<str>>) {
+        self.input(Input::DiskDone { op, result });
+    }
+
+    fn perform(&self, what: DiskOp) -> std::io::Result<Bytes> {
+        match what {
+            DiskOp::Write { offset, data } => self.data.write_at(DATA_HEADER_LEN + offset, &data)?,
+            DiskOp::Read { offset, len } => return read(&*self.data, DATA_HEADER_LEN + offset, len),
+            DiskOp::Flush => self.data.flush()?,
+            DiskOp::MetaWrite { offset, data } => self.meta.write_at(offset, &data)?,
+            DiskOp::MetaRead { offset, len } => return read(&*self.meta, offset, len),
+            DiskOp::MetaFlush => self.meta.flush()?,
+        }
+        Ok(Bytes::new())
+    }
+
+    /// The peer on this link broke the protocol.
+    pub(super) fn reject(&self, link: LinkId) {
+        let mut state = self.state();
+        if let Some(sender) = state.links.remove(&link) {
+            drop(sender.send(Message::Refused(Refusal::Protocol)));
+        }
+    }
+
+    /// The three disk threads: data in order, data flushes, metadata in order.
+    pub(super) fn serve_data(&self) {
+        self.data_lane.serve(|job| self.data_job(job, true));
+    }
+
+    pub(super) fn serve_flush(&self) {
+        self.flush_lane.serve(|job| self.disk_job(job));
+    }
+
+    pub(super) fn serve_meta(&self) {
+        self.meta_lane.serve(|job| self.disk_job(job));
+    }
+
+    /// As if the power failed: nothing more is written, every waiter and link ends.
+    pub(super) fn stop(&self) {
+        let mut state = self.state();
+        state.stopped = true;
+        state.links.clear();
+        let held = state.lease.as_ref().map_or(0, |l| l.epoch);
+        state.end_lease(DeviceError::Fenced { held, current: held });
+        for (_, waiter) in state.waiters.drain() {
+            waiter.put(Err(Denied::Closed));
+        }
+        drop(state);
+        self.data_lane.stop();
+        self.flush_lane.stop();
+        self.meta_lane.stop();
+    }
+}
+
+fn read(disk: &dyn Disk, offset: u64, len: u32) -> std::io::Result<Bytes> {
+    let mut buf = vec![0; len as usize];
+    disk.read_at(offset, &mut buf)?;
+    Ok(buf.into())
+}
+
+impl State {
+    pub(super) fn name(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn start(&mut self, waiter: Waiter) -> Result<RequestId, Denied> {
+        if self.stopped {
+            return Err(Denied::Closed);
+        }
+        let request = RequestId(self.name());
+        self.waiters.insert(request, waiter);
+        Ok(request)
+    }
+
+    pub(super) fn add_link(&mut self, sender: mpsc::UnboundedSender<Message>) -> Option<LinkId> {
+        if self.stopped {
+            return None;
+        }
+        let link = LinkId(self.name());
+        self.links.insert(link, sender);
+        Some(link)
+    }
+
+    pub(super) fn drop_link(&mut self, link: LinkId) {
+        self.links.remove(&link);
+    }
+
+    pub(super) fn set_lease(&mut self, lease: Arc<Lease>) {
+        self.end_lease(DeviceError::Fenced { held: 0, current: lease.epoch });
+        self.lease = Some(lease);
+    }
+
+    fn end_lease(&mut self, why: DeviceError) {
+        if let Some(lease) = self.lease.take() {
+            // The first reason stays.
+            drop(lease.dead.set(why));
+        }
+    }
+}
