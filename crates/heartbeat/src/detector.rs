@@ -248,7 +248,7 @@ mod tests {
         let mut d = watching();
         let seen = run(&mut d, 12_000, &beats);
         let last = *beats.last().unwrap();
-        let suspected = seen.iter().find(|(_, e)| matches!(e, DetectorEvent::Suspect(_))).unwrap().0;
+        let suspected = seen.iter().rfind(|(_, e)| matches!(e, DetectorEvent::Suspect(_))).unwrap().0;
         assert!(suspected > last + 600 && suspected <= last + 1500, "{suspected} after {last}");
     }
 
