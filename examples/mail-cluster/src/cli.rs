@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::admin::commands;
 use crate::config::{Config, Role};
 use crate::error::{Error, Exit};
 use crate::{bench, demo, init, node};
@@ -40,6 +41,15 @@ enum Command {
     Witness(ConfigArg),
     /// Check a configuration and say what is wrong with it
     Check(ConfigArg),
+    /// Show who leads what, what is in sync, and why something waits
+    Status(commands::StatusArgs),
+    /// Add, change, list and remove users
+    #[command(subcommand)]
+    User(commands::UserCommand),
+    /// Move everything off a node before maintenance, or let it serve again
+    Drain(commands::DrainArgs),
+    /// Compare the replicas of volumes while they are in use
+    Verify(commands::VerifyArgs),
     /// Show a whole cluster at work on this machine: real mail, a kill, nothing lost
     Demo(demo::DemoArgs),
     /// Measure deliveries and commands a second, beside the raw disk
@@ -90,6 +100,10 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Node(arg) => run_member(&arg, Role::Node),
         Command::Witness(arg) => run_member(&arg, Role::Witness),
         Command::Check(arg) => check(&arg),
+        Command::Status(args) => commands::status(&args),
+        Command::User(command) => commands::user(command),
+        Command::Drain(args) => commands::drain(args),
+        Command::Verify(args) => commands::verify(args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
     }

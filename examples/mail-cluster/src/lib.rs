@@ -17,6 +17,8 @@
 //!
 //! It is an example: read it, copy from it. It is not published and its API is not stable.
 
+pub mod accounts;
+pub mod admin;
 pub mod bench;
 pub mod cli;
 pub mod config;
@@ -27,6 +29,7 @@ pub mod node;
 pub mod peer;
 pub mod pki;
 pub mod rpc;
+pub mod status;
 pub mod tls;
 
 pub use config::Config;
