@@ -41,7 +41,10 @@ impl<S: Store> Tree<S> {
             self.store.create_dir(&join(&self.root, sub)).doing("make INBOX")?;
         }
         for left in self.dirs()?.into_iter().filter(|name| name.starts_with(TRASH)) {
-            self.store.remove_dir(&join(&self.root, &left)).doing("clear away a deleted mailbox")?;
+            if let Err(e) = self.store.remove_dir(&join(&self.root, &left)) {
+                // Another process may be at it; what stays is invisible.
+                tracing::warn!(error = %e, "a deleted mailbox cannot be cleared away");
+            }
         }
         Ok(())
     }

@@ -39,6 +39,12 @@ impl<S: Store> Mailbox<S> {
         })
     }
 
+    /// UIDVALIDITY.
+    pub fn uid_validity(&self) -> Result<u32, Error> {
+        self.sync()?;
+        Ok(self.state().uids.as_ref().expect("sync has read the uidlist").validity())
+    }
+
     /// One message's facts; [`Error::Gone`] if it is not there. Does not look for changes first.
     pub fn message(&self, uid: u32) -> Result<Message, Error> {
         self.fact(uid)?;

@@ -208,7 +208,9 @@ fn a_header_ends_with_its_blank_line_wherever_that_falls() {
         fixture.inbox.sync().unwrap();
         assert!(fixture.inbox.read_header(uid).unwrap() == header.as_bytes(), "{len}");
     }
-    for (uid, content, header) in [(7, "no end\n", "no end\r\n"), (8, "\r\nno header\n\n", "\r\n"), (9, "", "")] {
+    for (uid, content, header) in
+        [(7, "no end\n", "no end\r\n"), (8, "\r\nno header\n\n", "\r\n"), (9, "", "")]
+    {
         let item = Delivery { base: None, content: content.as_bytes() };
         fixture.inbox.deliver(&[item], Durability::None).unwrap().pop().unwrap().unwrap();
         fixture.inbox.sync().unwrap();
