@@ -7,10 +7,12 @@ mod sasl;
 mod server;
 pub mod smtp;
 pub mod store;
+#[cfg(test)]
+mod testing;
 mod wire;
 
 pub use server::{
-    BoxedStream, Budget, Context, Limits, Peer, Reserved, Service, Shutdown, Stream, base_name, serve,
-    session,
+    BoxedStream, Budget, Context, Count, Limits, Peer, Reserved, Service, Shutdown, Stream, base_name, serve,
+    serve_counted, session,
 };
 pub use store::{Directory, MailStore, User};

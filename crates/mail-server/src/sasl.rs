@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn sasl_plain_gives_login_and_password() {
-        let mut respond = |text| Exchange::new("plain").unwrap().respond(&encode(text));
+        let respond = |text| Exchange::new("plain").unwrap().respond(&encode(text));
         assert_eq!(respond("\0tim\0tanstaaftanstaaf"), done("tim", "tanstaaftanstaaf"));
         assert_eq!(respond("tim\0tim\0 a b "), done("tim", " a b "));
         for bad in ["", "tim", "\0tim", "kurt\0tim\0x", "\0\0x", "\0tim\0x\0"] {
