@@ -283,10 +283,10 @@ impl Agent {
     /// Emits what is missing between the committed state and what is the case here.
     fn reconcile(&mut self, now: Time) {
         while self.detector.poll_event().is_some() {}
-        let Some(view) = self.view.clone() else { return };
-        let state = &*view.state;
         self.flights.tick(now, self.config.outcome_within);
         self.repeat_proposals(now);
+        let Some(view) = self.view.clone() else { return };
+        let state = &*view.state;
         self.step_up_or_down(now);
         self.run_takeovers(now, state);
         self.reconcile_members(now, state);

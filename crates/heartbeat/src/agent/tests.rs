@@ -762,7 +762,7 @@ impl World {
     }
 
     fn lose_peer(&mut self, leader: NodeId, disk: bool) {
-        let Some(n) = self.nodes.get(&leader) else { return };
+        let Some(n) = self.nodes.get(&leader).filter(|n| self.runs(n)) else { return };
         let peer = if leader == A { B } else { A };
         for (volume, epoch) in n.open.clone() {
             self.links.insert((leader, volume.clone()), false);
