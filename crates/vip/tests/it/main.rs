@@ -1,0 +1,3 @@
+//! Behaviour of the drivers.
+
+mod loopback;
