@@ -36,9 +36,9 @@ enum Command {
     /// Lay out a new cluster: its CA, and a directory with configuration and certificate for each member
     Init(init::InitArgs),
     /// Run this host as a node, which holds and serves mail
-    Node(ConfigArg),
+    Node(MemberArgs),
     /// Run this host as the witness, which only votes
-    Witness(ConfigArg),
+    Witness(MemberArgs),
     /// Check a configuration and say what is wrong with it
     Check(ConfigArg),
     /// Show who leads what, what is in sync, and why something waits
@@ -68,6 +68,16 @@ pub struct ConfigArg {
         value_name = "FILE"
     )]
     pub config: PathBuf,
+}
+
+/// What `posthaste node` and `posthaste witness` take.
+#[derive(Debug, Clone, clap::Args)]
+struct MemberArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Die when the process with this id, the parent, dies: the demo leaves nothing behind
+    #[arg(long, hide = true, value_name = "PID")]
+    die_with_parent: Option<i32>,
 }
 
 impl ConfigArg {
@@ -109,8 +119,11 @@ fn run(command: Command) -> Result<(), Error> {
     }
 }
 
-fn run_member(arg: &ConfigArg, role: Role) -> Result<(), Error> {
-    let config = arg.load()?;
+fn run_member(args: &MemberArgs, role: Role) -> Result<(), Error> {
+    if let Some(parent) = args.die_with_parent {
+        die_with(parent)?;
+    }
+    let config = args.config.load()?;
     if config.node.role != role {
         let file = config.file.display();
         let text = format!(
@@ -120,6 +133,16 @@ fn run_member(arg: &ConfigArg, role: Role) -> Result<(), Error> {
         return Err(Error::BadFile(text));
     }
     node::run(config)
+}
+
+/// The kernel kills this process when its parent dies, which may have happened already.
+fn die_with(parent: i32) -> Result<(), Error> {
+    use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(Error::failed)?;
+    if getppid().map(Pid::as_raw_nonzero).map(i32::from) == Some(parent) {
+        return Ok(());
+    }
+    Err(Error::failed(format!("--die-with-parent {parent}: that is not the parent, or it has ended")))
 }
 
 fn check(arg: &ConfigArg) -> Result<(), Error> {

@@ -32,7 +32,7 @@ pub fn people(seed: u64, count: usize) -> Vec<Person> {
         let name = NAMES[index % NAMES.len()];
         let name =
             if index < NAMES.len() { name.to_owned() } else { format!("{name}{}", index / NAMES.len()) };
-        let password = format!("{:012x}", rng.next() >> 16);
+        let password = format!("{:012x}", rng.next_u64() >> 16);
         Person { address: format!("{name}@{DOMAIN}"), password, volume: index % 2 }
     };
     (0..count).map(person).collect()

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -26,10 +27,11 @@ impl Process {
     /// The program or the log cannot be opened.
     pub fn start(mut program: Command, log: &Path) -> io::Result<Self> {
         let out = File::options().create(true).append(true).open(log)?;
-        let child =
-            program.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).spawn().map_err(|e| {
-                io::Error::new(e.kind(), format!("cannot start {:?}: {e}", program.get_program()))
-            })?;
+        // Ctrl-C is for us: we stop the members. So they are in a process group of their own.
+        program.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).process_group(0);
+        let name = program.get_program().to_owned();
+        let child = program.spawn();
+        let child = child.map_err(|e| io::Error::new(e.kind(), format!("cannot start {name:?}: {e}")))?;
         Ok(Self { child, log: log.to_owned() })
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// One step's line or bar.
-pub struct Step {
+pub(super) struct Step {
     bar: ProgressBar,
     title: String,
     started: Instant,
@@ -15,7 +15,7 @@ pub struct Step {
 
 impl Step {
     /// Begins a step of `of` units; 0 if nobody knows how many.
-    pub fn begin(number: u8, title: &str, of: u64) -> Self {
+    pub(super) fn begin(number: u8, title: &str, of: u64) -> Self {
         let title = format!("{number}/7 {title}");
         let bar = if !std::io::stderr().is_terminal() {
             ProgressBar::hidden()
@@ -30,17 +30,17 @@ impl Step {
     }
 
     /// One unit is done.
-    pub fn one_more(&self) {
+    pub(super) fn one_more(&self) {
         self.bar.inc(1);
     }
 
     /// Says what happens now.
-    pub fn say(&self, text: impl Into<String>) {
+    pub(super) fn say(&self, text: impl Into<String>) {
         self.bar.set_message(text.into());
     }
 
     /// Ends the step and leaves one line: what came of it, and how long it took.
-    pub fn end(self, outcome: &str) {
+    pub(super) fn end(self, outcome: &str) {
         let line = format!("{}: {outcome} ({:.1} s)", self.title, self.started.elapsed().as_secs_f64());
         self.bar.finish_and_clear();
         eprintln!("{line}");

@@ -238,12 +238,12 @@ impl Writer {
     }
 
     fn message_id(&mut self) -> String {
-        format!("<{:016x}@corpus.example>", self.rng.next())
+        format!("<{:016x}@corpus.example>", self.rng.next_u64())
     }
 
     /// Writes the header of a multipart and returns its boundary.
     fn open_multipart(&mut self, kind: &str) -> String {
-        let boundary = format!("=_{:08x}", self.rng.next() >> 32);
+        let boundary = format!("=_{:08x}", self.rng.next_u64() >> 32);
         self.line("MIME-Version: 1.0");
         self.line(&format!("Content-Type: multipart/{kind};\r\n boundary=\"{boundary}\""));
         self.line("");

@@ -13,11 +13,11 @@ impl Rng {
     /// An independent sequence for the item `index` of this seed.
     pub fn fork(seed: u64, index: u64) -> Self {
         let mut mixed = Self(seed ^ index.wrapping_mul(0xd134_2543_de82_ef95));
-        Self(mixed.next())
+        Self(mixed.next_u64())
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -27,7 +27,7 @@ impl Rng {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end.max(1) as u64).unwrap_or(0)
+        usize::try_from(self.next_u64() % end.max(1) as u64).unwrap_or(0)
     }
 
     /// One of the items; `items` is not empty.
@@ -43,7 +43,7 @@ impl Rng {
     /// Fills `out`.
     pub fn fill(&mut self, out: &mut [u8]) {
         for chunk in out.chunks_mut(8) {
-            let bytes = self.next().to_le_bytes();
+            let bytes = self.next_u64().to_le_bytes();
             chunk.copy_from_slice(&bytes[..chunk.len()]);
         }
     }

@@ -1,7 +1,7 @@
 //! The words that generated messages are made of.
 
 /// Plain words.
-pub const WORDS: &[&str] = &[
+pub(super) const WORDS: &[&str] = &[
     "apple", "pear", "quince", "ladder", "crate", "press", "barrel", "cellar", "terrace", "hedge", "gate",
     "valley", "frost", "sunrise", "evening", "market", "bridge", "wagon", "rope", "lantern", "kettle",
     "bread", "honey", "bees", "blossom", "branch", "root", "stone", "river", "mill", "flour", "cloth",
@@ -14,7 +14,7 @@ pub const WORDS: &[&str] = &[
 ];
 
 /// Words outside ASCII.
-pub const FOREIGN: &[&str] = &[
+pub(super) const FOREIGN: &[&str] = &[
     "æble",
     "pære",
     "kvæde",
@@ -44,7 +44,7 @@ pub const FOREIGN: &[&str] = &[
 ];
 
 /// Senders: display name and address.
-pub const SENDERS: &[(&str, &str)] = &[
+pub(super) const SENDERS: &[(&str, &str)] = &[
     ("Ida Lund", "ida@orchard.example"),
     ("Søren Åkerlund", "soren@orchard.example"),
     ("Jörg Müller", "joerg@hillside.example"),
