@@ -76,6 +76,7 @@ mod local;
 mod mailbox;
 pub mod mutf7;
 mod name;
+pub mod sim;
 mod store;
 mod tree;
 pub mod uidlist;

@@ -1,0 +1,579 @@
+//! A store in memory that can lose power: for tests of what survives.
+//!
+//! It keeps two images: what callers see, and what is durable. A [`Store::commit`] makes the second
+//! equal to the first; [`SimFs::freeze_at`] stops that at the k-th flush, as if the power went
+//! there while the callers go on. [`SimFs::crash`] then gives the store as it might be found:
+//! the durable image with some of the later changes, in an order of chance's choosing, and
+//! control files cut or zeroed behind their last flush.
+//!
+//! ```
+//! use posthaste_maildir::{Store, sim::SimFs};
+//! let store = SimFs::default();
+//! store.create_dir(b"a")?; // durable at once, by contract
+//! let dir = store.open_dir(b"a")?;
+//! store.freeze_at(store.flushes() + 1);
+//! store.control_replace(&dir, b"file", b"x", posthaste_maildir::Durability::None)?;
+//! store.commit()?;
+//! assert!(store.is_frozen()); // this commit was one too many: nobody may be told of it
+//! let after = (0..20).map(|seed| store.crash(seed).control_stamp(&dir, b"file").is_ok());
+//! assert!(after.collect::<std::collections::HashSet<_>>().len() == 2); // there, or not
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use crate::store::{Caps, Durability, Meta, Publish, Stamp, Store};
+
+/// A store in memory, with a durable image beside the live one.
+#[derive(Debug, Default)]
+pub struct SimFs {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    world: Mutex<World>,
+    locks: Mutex<HashSet<(u64, Vec<u8>)>>,
+    unlocked: Condvar,
+}
+
+/// An open directory of a [`SimFs`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SimDir(u64);
+
+/// A file of a [`SimFs`], opened for reading.
+#[derive(Debug)]
+pub struct SimFile(Cursor<Arc<[u8]>>);
+
+/// A file of a [`SimFs`] that is being written.
+#[derive(Debug)]
+pub struct SimStaged {
+    shared: Arc<Shared>,
+    bytes: Vec<u8>,
+    modified: Option<SystemTime>,
+}
+
+/// A lock of a [`SimFs`], held.
+#[derive(Debug)]
+pub struct SimGuard {
+    shared: Arc<Shared>,
+    key: (u64, Vec<u8>),
+}
+
+const ROOT: u64 = 0;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Node {
+    Dir(u64),
+    File(u64),
+}
+
+/// Directories by id. Ids of files and directories are never used twice.
+type Image = HashMap<u64, BTreeMap<Vec<u8>, Node>>;
+
+#[derive(Debug, Clone)]
+struct World {
+    live: Image,
+    durable: Image,
+    /// Changes that are not durable, oldest first; each happens whole or not at all.
+    pending: Vec<Vec<Change>>,
+    files: HashMap<u64, Content>,
+    generations: HashMap<u64, u64>,
+    last_id: u64,
+    flushes: u64,
+    freeze_at: u64,
+    full: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Content {
+    bytes: Vec<u8>,
+    durable_len: usize,
+    /// What was written before the power went.
+    written_len: usize,
+    modified: SystemTime,
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    MakeDir(u64),
+    Set(u64, Vec<u8>, Node),
+    Clear(u64, Vec<u8>, Node),
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let root: Image = HashMap::from([(ROOT, BTreeMap::new())]);
+        Self {
+            live: root.clone(),
+            durable: root,
+            pending: Vec::new(),
+            files: HashMap::new(),
+            generations: HashMap::new(),
+            last_id: ROOT,
+            flushes: 0,
+            freeze_at: u64::MAX,
+            full: false,
+        }
+    }
+}
+
+impl SimFs {
+    /// How many flushes there have been.
+    pub fn flushes(&self) -> u64 {
+        self.world().flushes
+    }
+
+    /// From this flush on (the first is 1), nothing becomes durable any more.
+    pub fn freeze_at(&self, flush: u64) {
+        self.world().freeze_at = flush;
+    }
+
+    /// Has a flush been without effect? What was done since the last one that had an effect must
+    /// not count as acknowledged.
+    pub fn is_frozen(&self) -> bool {
+        self.world().is_frozen()
+    }
+
+    /// From now on nothing can be written (`StorageFull`), or it can again.
+    pub fn set_full(&self, full: bool) {
+        self.world().full = full;
+    }
+
+    /// The store as it might be found after the power went at this moment. The same seed finds
+    /// the same.
+    pub fn crash(&self, seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut world = self.world().clone();
+        let style = rng.random_range(0..4u8);
+        let cut = rng.random_range(0..=world.pending.len());
+        for (at, group) in std::mem::take(&mut world.pending).into_iter().enumerate() {
+            let survives = match style {
+                0 => false,
+                1 => at < cut,
+                2 => rng.random(),
+                _ => true,
+            };
+            if survives {
+                apply(&mut world.durable, &group);
+            }
+        }
+        let mut ids: Vec<u64> = world.files.keys().copied().collect();
+        ids.sort_unstable();
+        for id in ids {
+            world.files.get_mut(&id).expect("listed").tear(&mut rng);
+        }
+        world.live = world.durable.clone();
+        world.freeze_at = u64::MAX;
+        world.full = false;
+        let shared = Shared { world: Mutex::new(world), ..Shared::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.shared.world()
+    }
+}
+
+impl Shared {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Content {
+    /// Behind the last flush anything may be: nothing, a part, zeros.
+    fn tear(&mut self, rng: &mut StdRng) {
+        self.bytes.truncate(self.written_len);
+        let keep = rng.random_range(self.durable_len..=self.bytes.len());
+        match rng.random() {
+            true => self.bytes.truncate(keep),
+            false => self.bytes[keep..].fill(0),
+        }
+        self.durable_len = self.bytes.len();
+        self.written_len = self.bytes.len();
+    }
+}
+
+fn apply(image: &mut Image, group: &[Change]) {
+    for change in group {
+        match change {
+            Change::MakeDir(id) => drop(image.entry(*id).or_default()),
+            Change::Set(dir, name, node) => drop(image.entry(*dir).or_default().insert(name.clone(), *node)),
+            Change::Clear(dir, name, node) => {
+                let entries = image.entry(*dir).or_default();
+                if entries.get(name) == Some(node) {
+                    entries.remove(name);
+                }
+            }
+        }
+    }
+}
+
+impl World {
+    fn id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn change(&mut self, group: Vec<Change>) {
+        apply(&mut self.live, &group);
+        for change in &group {
+            if let Change::Set(dir, ..) | Change::Clear(dir, ..) = change {
+                *self.generations.entry(*dir).or_default() += 1;
+            }
+        }
+        // Without power, what callers do from here on never happens.
+        if !self.is_frozen() {
+            self.pending.push(group);
+        }
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.flushes >= self.freeze_at
+    }
+
+    fn flush(&mut self) {
+        self.flushes += 1;
+        if self.is_frozen() {
+            return;
+        }
+        for group in std::mem::take(&mut self.pending) {
+            apply(&mut self.durable, &group);
+        }
+        for file in self.files.values_mut() {
+            file.durable_len = file.bytes.len();
+        }
+    }
+
+    /// Flushes one file's content and nothing else.
+    fn flush_file(&mut self, id: u64) {
+        self.flushes += 1;
+        if !self.is_frozen() {
+            let file = self.files.get_mut(&id).expect("files are kept");
+            file.durable_len = file.bytes.len();
+        }
+    }
+
+    fn room(&self) -> io::Result<()> {
+        if self.full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn entries(&self, dir: u64) -> io::Result<&BTreeMap<Vec<u8>, Node>> {
+        self.live.get(&dir).filter(|_| self.is_linked(dir)).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn is_linked(&self, dir: u64) -> bool {
+        let parent = |(id, entries): (&u64, &BTreeMap<Vec<u8>, Node>)| {
+            entries.values().any(|node| *node == Node::Dir(dir)).then_some(*id)
+        };
+        dir == ROOT || self.live.iter().find_map(parent).is_some_and(|parent| self.is_linked(parent))
+    }
+
+    fn dir(&self, path: &[u8]) -> io::Result<u64> {
+        components(path)?.into_iter().try_fold(ROOT, |dir, name| match self.entries(dir)?.get(name) {
+            Some(Node::Dir(id)) => Ok(*id),
+            Some(Node::File(_)) => Err(io::ErrorKind::NotADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        })
+    }
+
+    fn parent<'a>(&self, path: &'a [u8]) -> io::Result<(u64, &'a [u8])> {
+        let at = path.iter().rposition(|b| *b == b'/');
+        let (parent, name) = at.map_or((&b""[..], path), |at| (&path[..at], &path[at + 1..]));
+        check_name(name)?;
+        Ok((self.dir(parent)?, name))
+    }
+
+    fn file(&self, dir: SimDir, name: &[u8]) -> io::Result<(u64, &Content)> {
+        check_name(name)?;
+        match self.entries(dir.0)?.get(name) {
+            Some(Node::File(id)) => Ok((*id, &self.files[id])),
+            Some(Node::Dir(_)) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn free(&self, dir: SimDir, name: &[u8]) -> io::Result<()> {
+        check_name(name)?;
+        match self.entries(dir.0)?.contains_key(name) {
+            true => Err(io::ErrorKind::AlreadyExists.into()),
+            false => Ok(()),
+        }
+    }
+
+    fn publish(&mut self, item: Publish<SimFs>) -> io::Result<()> {
+        self.free(item.dir, &item.name)?;
+        self.room()?;
+        let modified = item.staged.modified.unwrap_or_else(SystemTime::now);
+        let id = self.add_file(&item.staged.bytes, modified);
+        self.change(vec![Change::Set(item.dir.0, item.name, Node::File(id))]);
+        Ok(())
+    }
+
+    /// A file whose content is durable (unless the power is gone).
+    fn add_file(&mut self, bytes: &[u8], modified: SystemTime) -> u64 {
+        let id = self.id();
+        let content = Content { bytes: bytes.to_vec(), durable_len: 0, written_len: bytes.len(), modified };
+        self.files.insert(id, content);
+        self.flush_file(id);
+        id
+    }
+
+    fn control_stamp(&self, id: u64) -> Stamp {
+        let len = self.files[&id].bytes.len() as u64;
+        Stamp { id, len, ..Stamp::default() }
+    }
+}
+
+impl Store for SimFs {
+    type Dir = SimDir;
+    type File = SimFile;
+    type Staged = SimStaged;
+    type Guard = SimGuard;
+
+    fn caps(&self) -> Caps {
+        Caps { coherent_scan: true, exact_stamp: true, shared: false }
+    }
+
+    fn create_dir(&self, path: &[u8]) -> io::Result<bool> {
+        let mut world = self.world();
+        let (mut dir, mut made) = (ROOT, false);
+        for name in components(path)? {
+            dir = match world.entries(dir)?.get(name) {
+                Some(Node::Dir(id)) => *id,
+                Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+                None => {
+                    world.room()?;
+                    let id = world.id();
+                    world.change(vec![Change::MakeDir(id), Change::Set(dir, name.to_vec(), Node::Dir(id))]);
+                    made = true;
+                    id
+                }
+            };
+        }
+        if made {
+            world.flush();
+        }
+        Ok(made)
+    }
+
+    fn open_dir(&self, path: &[u8]) -> io::Result<SimDir> {
+        self.world().dir(path).map(SimDir)
+    }
+
+    fn list_dirs(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let world = self.world();
+        let entries = world.entries(world.dir(path)?)?;
+        Ok(entries.iter().filter(|(_, n)| matches!(n, Node::Dir(_))).map(|(name, _)| name.clone()).collect())
+    }
+
+    fn rename_dir(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
+        let mut world = self.world();
+        let node = Node::Dir(world.dir(from)?);
+        let ((from_dir, from), (to_dir, to)) = (world.parent(from)?, world.parent(to)?);
+        world.free(SimDir(to_dir), to)?;
+        let clear = Change::Clear(from_dir, from.to_vec(), node);
+        world.change(vec![Change::Set(to_dir, to.to_vec(), node), clear]);
+        world.flush();
+        Ok(())
+    }
+
+    fn remove_dir(&self, path: &[u8]) -> io::Result<()> {
+        let mut world = self.world();
+        let node = Node::Dir(world.dir(path)?);
+        let (parent, name) = world.parent(path)?;
+        world.change(vec![Change::Clear(parent, name.to_vec(), node)]);
+        world.flush();
+        Ok(())
+    }
+
+    fn stage(&self, _: &SimDir, name: &[u8], modified: Option<SystemTime>) -> io::Result<SimStaged> {
+        check_name(name)?;
+        self.world().room()?;
+        Ok(SimStaged { shared: Arc::clone(&self.shared), bytes: Vec::new(), modified })
+    }
+
+    fn publish(&self, batch: Vec<Publish<Self>>, durability: Durability) -> io::Result<Vec<io::Result<()>>> {
+        let mut world = self.world();
+        let results = batch.into_iter().map(|item| world.publish(item)).collect();
+        if durability == Durability::Full {
+            world.flush();
+        }
+        Ok(results)
+    }
+
+    fn rename(&self, from: &SimDir, old: &[u8], to: &SimDir, new: &[u8]) -> io::Result<()> {
+        let mut world = self.world();
+        let node = Node::File(world.file(*from, old)?.0);
+        world.free(*to, new)?;
+        let clear = Change::Clear(from.0, old.to_vec(), node);
+        world.change(vec![Change::Set(to.0, new.to_vec(), node), clear]);
+        Ok(())
+    }
+
+    fn link(&self, from: &SimDir, old: &[u8], to: &SimDir, new: &[u8]) -> io::Result<()> {
+        let mut world = self.world();
+        let node = Node::File(world.file(*from, old)?.0);
+        world.free(*to, new)?;
+        world.room()?;
+        world.change(vec![Change::Set(to.0, new.to_vec(), node)]);
+        Ok(())
+    }
+
+    fn unlink(&self, dir: &SimDir, name: &[u8]) -> io::Result<()> {
+        let mut world = self.world();
+        let node = Node::File(world.file(*dir, name)?.0);
+        world.change(vec![Change::Clear(dir.0, name.to_vec(), node)]);
+        Ok(())
+    }
+
+    fn open(&self, dir: &SimDir, name: &[u8]) -> io::Result<SimFile> {
+        let bytes: Arc<[u8]> = self.world().file(*dir, name)?.1.bytes.clone().into();
+        Ok(SimFile(Cursor::new(bytes)))
+    }
+
+    fn stat(&self, dir: &SimDir, name: &[u8]) -> io::Result<Meta> {
+        let world = self.world();
+        let (id, content) = world.file(*dir, name)?;
+        Ok(Meta { len: content.bytes.len() as u64, modified: content.modified, id })
+    }
+
+    fn scan(&self, dir: &SimDir, each: &mut dyn FnMut(&[u8])) -> io::Result<Stamp> {
+        let stamp = self.stamp(dir)?;
+        let entries = self.world().entries(dir.0)?.clone();
+        entries.iter().filter(|(_, node)| matches!(node, Node::File(_))).for_each(|(name, _)| each(name));
+        Ok(stamp)
+    }
+
+    fn stamp(&self, dir: &SimDir) -> io::Result<Stamp> {
+        let world = self.world();
+        world.entries(dir.0)?;
+        let generation = world.generations.get(&dir.0).copied().unwrap_or(0);
+        Ok(Stamp { id: dir.0, generation, ..Stamp::default() })
+    }
+
+    fn control_stamp(&self, dir: &SimDir, name: &[u8]) -> io::Result<Stamp> {
+        let world = self.world();
+        let (id, _) = world.file(*dir, name)?;
+        Ok(world.control_stamp(id))
+    }
+
+    fn control_read(&self, dir: &SimDir, name: &[u8], offset: u64) -> io::Result<(Vec<u8>, Stamp)> {
+        let world = self.world();
+        let (id, content) = world.file(*dir, name)?;
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(content.bytes.len());
+        Ok((content.bytes[from..].to_vec(), world.control_stamp(id)))
+    }
+
+    fn control_append(
+        &self,
+        dir: &SimDir,
+        name: &[u8],
+        bytes: &[u8],
+        durability: Durability,
+    ) -> io::Result<Stamp> {
+        let mut world = self.world();
+        let (id, _) = world.file(*dir, name)?;
+        world.room()?;
+        let frozen = world.is_frozen();
+        let content = world.files.get_mut(&id).expect("just seen");
+        content.bytes.extend_from_slice(bytes);
+        if !frozen {
+            content.written_len = content.bytes.len();
+        }
+        if durability == Durability::Full {
+            world.flush_file(id);
+        }
+        Ok(world.control_stamp(id))
+    }
+
+    fn control_replace(
+        &self,
+        dir: &SimDir,
+        name: &[u8],
+        bytes: &[u8],
+        durability: Durability,
+    ) -> io::Result<Stamp> {
+        check_name(name)?;
+        let mut world = self.world();
+        world.entries(dir.0)?;
+        world.room()?;
+        let id = world.add_file(bytes, SystemTime::now());
+        world.change(vec![Change::Set(dir.0, name.to_vec(), Node::File(id))]);
+        if durability == Durability::Full {
+            world.flush();
+        }
+        Ok(world.control_stamp(id))
+    }
+
+    fn lock(&self, dir: &SimDir, name: &[u8], wait: Duration) -> io::Result<SimGuard> {
+        let (key, deadline) = ((dir.0, name.to_vec()), Instant::now() + wait);
+        let mut held = self.shared.locks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        while held.contains(&key) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            let waited = self.shared.unlocked.wait_timeout(held, left);
+            held = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+        }
+        held.insert(key.clone());
+        Ok(SimGuard { shared: Arc::clone(&self.shared), key })
+    }
+
+    fn commit(&self) -> io::Result<()> {
+        self.world().flush();
+        Ok(())
+    }
+}
+
+impl Drop for SimGuard {
+    fn drop(&mut self) {
+        let mut held = self.shared.locks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        held.remove(&self.key);
+        self.shared.unlocked.notify_all();
+    }
+}
+
+impl Write for SimStaged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.shared.world().room()?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for SimFile {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buf)
+    }
+}
+
+impl Seek for SimFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+fn components(path: &[u8]) -> io::Result<Vec<&[u8]>> {
+    if path.is_empty() {
+        return Ok(Vec::new());
+    }
+    path.split(|b| *b == b'/').map(|name| check_name(name).map(|()| name)).collect()
+}
+
+fn check_name(name: &[u8]) -> io::Result<()> {
+    let bad = matches!(name, b"" | b"." | b"..") || name.iter().any(|b| matches!(b, b'/' | 0));
+    if bad { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(()) }
+}
