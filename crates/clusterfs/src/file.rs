@@ -182,10 +182,11 @@ impl File {
     fn load(&mut self) -> io::Result<()> {
         let position = self.position;
         if let Some((start, bytes)) = &self.cached
-            && (*start..*start + bytes.len() as u64).contains(&position) {
-                self.volume.disk.check()?;
-                return Ok(());
-            }
+            && (*start..*start + bytes.len() as u64).contains(&position)
+        {
+            self.volume.disk.check()?;
+            return Ok(());
+        }
         let (mut buf, data) = (self.cached.take().unwrap_or_default().1, self.volume.superblock.data.start);
         let mut start = 0;
         for extent in self.body.extents() {

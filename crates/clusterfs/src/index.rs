@@ -14,7 +14,7 @@ use crate::disk::Disk;
 use crate::error::{Failure, OpenError, corrupt};
 use crate::op::{Run, key};
 use crate::space::{GROUP, group_blocks};
-use crate::state::Overlay;
+use crate::state::{Each, Overlay};
 use crate::superblock::{BLOCK, Span};
 
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
@@ -360,12 +360,7 @@ impl Snapshot {
     }
 
     /// The rows with `low <= key < high`, in order, until `each` says stop.
-    pub(crate) fn walk(
-        &self,
-        low: &[u8],
-        high: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<bool>,
-    ) -> io::Result<()> {
+    pub(crate) fn walk(&self, low: &[u8], high: &[u8], each: &mut Each<'_>) -> io::Result<()> {
         let mut rows = self.rows(low, high)?;
         while let Some((key, value)) = rows.next()? {
             if !each(&key, &value)? {

@@ -46,6 +46,9 @@ struct Record {
     ops: Vec<Op>,
 }
 
+/// A whole record's header, hash and payload.
+type Loaded = (Header, u64, Vec<u8>);
+
 enum Found {
     Record(Record),
     Nothing(Bad),
@@ -143,7 +146,7 @@ impl Ring {
         })
     }
 
-    fn load(&self, lsn: u64) -> io::Result<Result<(Header, u64, Vec<u8>), Bad>> {
+    fn load(&self, lsn: u64) -> io::Result<Result<Loaded, Bad>> {
         let mut head = [0; HEADER];
         self.read(lsn, &mut head)?;
         let header = match Header::peek(&head, lsn, self.record_max()) {
@@ -165,13 +168,15 @@ impl Ring {
             self.read(at, &mut buf[..len])?;
             for block in buf[..len].chunks_exact(BLOCK as usize) {
                 if let Ok(header) = Header::peek(block, at, self.record_max())
-                    && header.committed >= next_seq && self.load(at)?.is_ok() {
-                        return Err(OpenError::LogCorrupt {
-                            position: lsn % self.span.len,
-                            sequence: next_seq,
-                            reason: describe(bad).into(),
-                        });
-                    }
+                    && header.committed >= next_seq
+                    && self.load(at)?.is_ok()
+                {
+                    return Err(OpenError::LogCorrupt {
+                        position: lsn % self.span.len,
+                        sequence: next_seq,
+                        reason: describe(bad).into(),
+                    });
+                }
                 at += BLOCK;
             }
         }

@@ -55,9 +55,10 @@ impl Space {
             let group = key.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
             let count = value.try_into().ok().map(u32::from_le_bytes);
             if let (Some(group), Some(count)) = (group, count)
-                && let Some(slot) = free.get_mut(group as usize) {
-                    *slot = count.min(*slot);
-                }
+                && let Some(slot) = free.get_mut(group as usize)
+            {
+                *slot = count.min(*slot);
+            }
             Ok(true)
         })?;
         let free_total = free.iter().map(|count| u64::from(*count)).sum();

@@ -16,6 +16,9 @@ pub(crate) struct Freed {
     pub(crate) run: Run,
 }
 
+/// Gets a key and a value; returns whether to go on.
+pub(crate) type Each<'a> = dyn FnMut(&[u8], &[u8]) -> io::Result<bool> + 'a;
+
 pub(crate) type RowMap = BTreeMap<Box<[u8]>, Option<Box<[u8]>>>;
 
 /// Changes on their way into the index. `None` is a removed row.
@@ -110,12 +113,7 @@ impl State {
     }
 
     /// The rows with `low <= key < high`, in order, until `each` says stop.
-    pub(crate) fn walk(
-        &self,
-        low: &[u8],
-        high: &[u8],
-        each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<bool>,
-    ) -> io::Result<()> {
+    pub(crate) fn walk(&self, low: &[u8], high: &[u8], each: &mut Each<'_>) -> io::Result<()> {
         let empty = RowMap::new();
         let frozen = self.frozen.as_ref().map_or(&empty, |frozen| &frozen.rows);
         merge(self.base()?, [&self.active.rows, frozen], (low, high), each)
@@ -153,7 +151,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn walk(&self, each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<bool>) -> io::Result<()> {
+    pub(crate) fn walk(&self, each: &mut Each<'_>) -> io::Result<()> {
         let [active, frozen] = &self.overlays;
         merge(&self.base, [active, frozen], (&self.low, &self.high), each)
     }
@@ -164,7 +162,7 @@ fn merge(
     base: &Snapshot,
     overlays: [&RowMap; 2],
     (low, high): (&[u8], &[u8]),
-    each: &mut dyn FnMut(&[u8], &[u8]) -> io::Result<bool>,
+    each: &mut Each<'_>,
 ) -> io::Result<()> {
     let bounds = (Bound::Included(low), Bound::Excluded(high));
     let [mut newer, mut older] = overlays.map(|rows| rows.range::<[u8], _>(bounds).peekable());
@@ -193,9 +191,10 @@ fn merge(
         let old = older.next_if(|row| **row.0 == *over);
         let row = newer.next_if(|row| **row.0 == *over).or(old);
         if let Some((key, Some(value))) = row
-            && !each(key, value)? {
-                return Ok(());
-            }
+            && !each(key, value)?
+        {
+            return Ok(());
+        }
     }
 }
 

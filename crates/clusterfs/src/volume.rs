@@ -9,7 +9,7 @@ use crate::disk::Disk;
 use crate::error::{Failure, OpenError};
 use crate::index::{Checkpoint, Index, position};
 use crate::log::{Head, Replayed, Ring};
-use crate::op::{Extent, Op};
+use crate::op::{Extent, Inode, Op, key};
 use crate::record::{HEADER, Header, padded};
 use crate::space::Space;
 use crate::state::{Overlay, Pending, State};
@@ -275,7 +275,8 @@ impl Volume {
 
     /// Makes the index durable as of now, then frees the log and the blocks it covers (R10).
     pub(crate) fn checkpoint(&self) -> io::Result<()> {
-        self.checkpoint_after(self.commit_state().checkpoints)
+        let seen = self.commit_state().checkpoints;
+        self.checkpoint_after(seen)
     }
 
     fn run_checkpoint(&self, index: &Index) -> io::Result<()> {
@@ -401,16 +402,21 @@ impl Volume {
 
     /// Drops the files of removed directories, a few at a time.
     fn reap(&self) -> io::Result<()> {
-        const AT_ONCE: u32 = 256;
-        loop {
+        const TURNS: u32 = 16;
+        let mut cursor = (0, Vec::new());
+        for _ in 0..TURNS {
             let mut orphan = None;
             self.state()?.walk(b"o", b"p", &mut |key, _| {
                 orphan = key[1..].try_into().ok().map(u64::from_be_bytes);
                 Ok(false)
             })?;
             let Some(dir) = orphan else { return Ok(()) };
-            self.change(|state| state.submit(&Op::Reap { dir, after: Vec::new(), count: AT_ONCE }))?;
+            if cursor.0 != dir {
+                cursor = (dir, Vec::new());
+            }
+            cursor.1 = self.change(|state| reap_some(state, dir, cursor.1.clone()))?;
         }
+        Ok(())
     }
 
     /// Everything durable, and nothing to replay at the next opening. Then the volume is shut.
@@ -464,6 +470,19 @@ struct Frozen {
     /// Its last operation.
     last: u64,
     bytes: u64,
+}
+
+/// Reaps a few files of a removed directory, from the name `after` on. Returns the last of them.
+fn reap_some(state: &mut State, dir: Inode, after: Vec<u8>) -> io::Result<Vec<u8>> {
+    const AT_ONCE: u32 = 256;
+    let (low, mut last, mut left) = (key::entry(dir, key::FILE, &after), after.clone(), AT_ONCE);
+    state.walk(&low, &key::after(&key::entry(dir, key::FILE, b"")), &mut |row, _| {
+        last = row[key::ENTRY..].to_vec();
+        left -= 1;
+        Ok(left > 0)
+    })?;
+    state.submit(&Op::Reap { dir, after, count: AT_ONCE })?;
+    Ok(last)
 }
 
 fn full(why: &'static str) -> io::Error {

@@ -1,0 +1,73 @@
+//! Power cuts at every write and flush.
+
+use posthaste_clusterfs::OpenError;
+
+use crate::device::{Crash, TestDevice};
+use crate::workload::{Tree, Workload, dump, formatted, open, options};
+
+/// An epoch above those of all workloads.
+const LATER: u64 = 1000;
+
+/// Opens what a crash left, and returns how many of the operations it shows.
+fn check(image: Vec<u8>, workload: &Workload, at: usize, how: Crash) -> usize {
+    let fs = posthaste_clusterfs::Fs::open_with(TestDevice::from_image(image, LATER), options())
+        .unwrap_or_else(|error| panic!("crash {how:?} at {at}: {error}"));
+    let tree = dump(&fs);
+    let (acked, begun) = workload.window(at);
+    (acked..=begun)
+        .rev()
+        .find(|n| workload.trees[*n] == tree)
+        .unwrap_or_else(|| panic!("crash {how:?} at {at}: no state between {acked} and {begun}"))
+}
+
+#[test]
+fn after_a_crash_at_any_write_what_was_acknowledged_is_there_and_the_rest_is_a_prefix() {
+    for seed in [1, 2] {
+        let device = formatted();
+        device.record();
+        let fs = open(&device);
+        let mut workload = Workload::new(seed, Tree::new(), 0);
+        workload.run(&fs, &device, 90);
+        drop(fs);
+        for at in 0..=device.events() {
+            check(device.crash(at, Crash::Lost), &workload, at, Crash::Lost);
+            check(device.crash(at, Crash::Kept), &workload, at, Crash::Kept);
+            let torn = Crash::Torn(seed * 1_000_000 + at as u64);
+            check(device.crash(at, torn), &workload, at, torn);
+        }
+    }
+}
+
+#[test]
+fn crash_after_crash_the_volume_goes_on() {
+    let mut image = formatted().image();
+    let (mut tree, mut next) = (Tree::new(), 0);
+    for round in 0..40 {
+        let device = TestDevice::from_image(image, round + 1);
+        device.record();
+        let fs = open(&device);
+        assert_eq!(dump(&fs), tree, "round {round}");
+        let mut workload = Workload::new(round, tree, next);
+        workload.run(&fs, &device, 60);
+        drop(fs);
+        let at = device.events() * (round as usize % 7 + 1) / 7;
+        let how = Crash::Torn(round);
+        let shown = check(device.crash(at, how), &workload, at, how);
+        image = device.crash(at, how);
+        (tree, next) = (workload.trees[shown].clone(), workload.next());
+    }
+}
+
+#[test]
+fn a_crash_while_formatting_leaves_no_half_volume() {
+    let device = TestDevice::new(crate::workload::SIZE);
+    device.record();
+    posthaste_clusterfs::Fs::format(device.clone(), &crate::workload::format_options()).unwrap();
+    for at in 0..=device.events() {
+        let image = device.crash(at, Crash::Torn(at as u64));
+        match posthaste_clusterfs::Fs::open_with(TestDevice::from_image(image, 1), options()) {
+            Ok(_) | Err(OpenError::NotFormatted) => {}
+            Err(error) => panic!("at {at}: {error}"),
+        }
+    }
+}
