@@ -3,6 +3,8 @@
 pub mod imap;
 pub mod local;
 pub mod pop3;
+#[cfg(all(test, unix))]
+mod python_tests;
 mod sasl;
 mod server;
 pub mod smtp;

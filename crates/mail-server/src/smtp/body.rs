@@ -1,6 +1,6 @@
 //! The message while it comes: bounded by the size limit and by the node's memory for messages.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use posthaste_smtp_proto::Reply;
 
 use crate::server::{Budget, Reserved};
@@ -26,7 +26,7 @@ impl Failure {
 
 /// Collects one message behind its trace header.
 pub(super) struct Collector {
-    text: BytesMut,
+    text: Vec<u8>,
     held: Reserved,
     budget: Budget,
     /// Octets of the message, the trace header not counted, also those that were dropped.
@@ -37,8 +37,8 @@ pub(super) struct Collector {
 
 impl Collector {
     pub(super) fn new(header: Vec<u8>, limit: u64, budget: Budget) -> Self {
-        let text = BytesMut::new();
-        let mut collector = Self { text, held: Reserved::default(), budget, size: 0, limit, failure: None };
+        let mut collector =
+            Self { text: Vec::new(), held: Reserved::default(), budget, size: 0, limit, failure: None };
         collector.keep(&header);
         collector
     }
@@ -72,7 +72,7 @@ impl Collector {
     pub(super) fn finish(self) -> Result<(Bytes, Reserved), Failure> {
         match self.failure {
             Some(failure) => Err(failure),
-            None => Ok((self.text.freeze(), self.held)),
+            None => Ok((Bytes::from(self.text), self.held)),
         }
     }
 
@@ -86,14 +86,15 @@ impl Collector {
             if !self.budget.take(&mut self.held, more) {
                 return self.fail(Failure::NoMemory);
             }
-            self.text.reserve(self.text.capacity() - self.text.len() + more);
+            // Exactly: what is reserved is what the budget was asked for.
+            self.text.reserve_exact(self.text.capacity() - self.text.len() + more);
         }
         self.text.extend_from_slice(piece);
     }
 
     fn fail(&mut self, failure: Failure) {
         self.failure.get_or_insert(failure);
-        self.text = BytesMut::new();
+        self.text = Vec::new();
         self.held = Reserved::default();
     }
 }

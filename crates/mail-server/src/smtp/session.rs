@@ -211,13 +211,17 @@ impl<'c> Session<'c> {
         if let Err(reply) = rcpt_refusal(to, params, envelope, self.context.limits.recipients) {
             return reply;
         }
-        let (local, domain) = match to {
-            ForwardPath::Postmaster => ("postmaster", self.context.hostname.to_string()),
-            ForwardPath::Mailbox(mailbox) => (mailbox.local.as_str(), mailbox.domain.to_string()),
+        let (local, domain, address) = match to {
+            ForwardPath::Postmaster => {
+                ("postmaster", self.context.hostname.to_string(), "postmaster".to_owned())
+            }
+            ForwardPath::Mailbox(mailbox) => {
+                (mailbox.local.as_str(), mailbox.domain.to_string(), mailbox.to_string())
+            }
         };
         match self.context.directory.resolve(local, &domain).await {
             Resolved::User(user) => {
-                envelope.add(format!("{local}@{domain}"), user);
+                envelope.add(address, user);
                 Reply::new(250, (1, 5), "recipient fine")
             }
             Resolved::NoSuchUser => Reply::new(550, (1, 1), "no such user here"),
