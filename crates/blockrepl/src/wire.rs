@@ -245,7 +245,14 @@ pub enum Message {
         /// How much, in bytes.
         len: u32,
     },
-    /// The answer.
+    /// All writes up to this number are durable wherever they were sent; said when idle.
+    Stable {
+        /// The leader's epoch.
+        epoch: u64,
+        /// The number.
+        stable: u64,
+    },
+    /// The answer to `Verify`.
     Verified {
         /// Of which question.
         id: u64,
@@ -384,6 +391,10 @@ impl Message {
                 w.u64(*epoch).u64(*id).u64(*offset).u32(*len);
                 (15, w.0, none)
             }
+            Message::Stable { epoch, stable } => {
+                w.u64(*epoch).u64(*stable);
+                (17, w.0, none)
+            }
             Message::Verified { id, digest } => {
                 w.u64(*id).u32(digest.crc).u64(digest.mix);
                 (16, w.0, none)
@@ -428,6 +439,7 @@ impl Message {
             14 => Message::Adopted { version: r.u64()? },
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
             16 => Message::Verified { id: r.u64()?, digest: Digest { crc: r.u32()?, mix: r.u64()? } },
+            17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
             _ => return Err(Short),
         };
         r.end()?;

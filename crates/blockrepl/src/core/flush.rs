@@ -41,12 +41,14 @@ impl Replica {
             self.local.flushed = order;
             self.local.flushed_seq = seq;
         }
-        while self.acks.front().is_some_and(|a| a.order <= self.local.flushed) {
-            if let Some(AckDue { link, id, .. }) = self.acks.pop_front() {
-                self.answer_flush(link, id);
-            }
-        }
         self.restabilise();
+    }
+
+    /// Answers the leader's flushes that the local disk has covered.
+    pub(super) fn answer_leader(&mut self) {
+        while let Some(AckDue { link, id, .. }) = self.acks.pop_front_if(|a| a.order <= self.local.flushed) {
+            self.answer_flush(link, id);
+        }
     }
 
     /// One flush at a time goes to each peer; requests that come meanwhile share the next one.
@@ -197,6 +199,21 @@ impl Replica {
             Side::Target(t) if t.state >= TargetState::Finishing => t.sent_bytes - t.done_bytes < window,
             _ => true,
         })
+    }
+
+    /// In an idle moment, lets the followers forget what is everywhere.
+    pub(super) fn tell_stable(&mut self) {
+        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        if self.stable_told == self.stable {
+            return;
+        }
+        self.stable_told = self.stable;
+        for (id, link) in &self.links {
+            if matches!(&link.side, Side::Target(t) if t.state != TargetState::Beginning) {
+                let message = Message::Stable { epoch, stable: self.stable };
+                self.out.push_back(Output::Send { link: *id, message });
+            }
+        }
     }
 
     pub(super) fn note_slow_peers(&mut self) {

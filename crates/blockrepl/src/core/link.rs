@@ -125,6 +125,7 @@ impl Replica {
         | Message::Copy { epoch, .. }
         | Message::SyncEnd { epoch, .. }
         | Message::Adopt { epoch, .. }
+        | Message::Stable { epoch, .. }
         | Message::Verify { epoch, .. }) = &message
         else {
             return;
@@ -140,6 +141,7 @@ impl Replica {
                 self.set_stable(stable.min(self.seq));
                 self.enqueue(Queued::Flush { link, id });
             }
+            Message::Stable { stable, .. } => self.set_stable(stable.min(self.seq)),
             Message::SyncStart { sync, .. } => self.enqueue(Queued::SyncStart { link, sync }),
             Message::Copy { granule, heal, data, .. } => self.remote_copy(link, granule, heal, data),
             Message::SyncEnd { .. } => self.enqueue(Queued::SyncEnd { link, message }),

@@ -68,6 +68,7 @@ pub struct Replica {
     seq: u64,
     /// Writes up to here are durable wherever they were sent, or noted in a bitmap.
     stable: u64,
+    stable_told: u64,
     recent: VecDeque<Recent>,
     hot: BTreeMap<u32, Hot>,
     commit: Commit,
@@ -379,6 +380,7 @@ impl Replica {
         self.pump_adopted();
         self.pump_peer_flushes();
         self.pump_local_flush();
+        self.answer_leader();
         self.answer_flushes();
         self.pump_commit();
     }
@@ -482,6 +484,7 @@ impl Replica {
 
     fn tick(&mut self) {
         self.note_slow_peers();
+        self.tell_stable();
     }
 
     fn find_link(&self, node: NodeId) -> Option<LinkId> {

@@ -102,6 +102,7 @@ impl Replica {
             flushes: VecDeque::new(),
             seq: 0,
             stable: 0,
+            stable_told: 0,
             recent: VecDeque::new(),
             hot,
             commit: Commit::default(),

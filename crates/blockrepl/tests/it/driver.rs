@@ -1,0 +1,1 @@
+//! The driver on real files and in-memory streams.

@@ -1,0 +1,10 @@
+//! Behaviour of replicas: the core among simulated disks and links, and the driver on real ones.
+
+#![allow(unreachable_pub)]
+
+mod chaos;
+mod driver;
+mod harness;
+mod replication;
+mod resync;
+mod wire;

@@ -1,0 +1,102 @@
+//! Frames: laws, and hostile bytes.
+
+use bytes::{Bytes, BytesMut};
+use posthaste_blockrepl::wire::{Decoder, Digest, HEADER_LEN, Message, Refusal, WireError};
+use proptest::prelude::*;
+
+fn message() -> impl Strategy<Value = Message> {
+    let data = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+    let runs = proptest::collection::vec((any::<u32>(), any::<u32>()), 0..20);
+    prop_oneof![
+        (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), data.clone()).prop_map(
+            |(epoch, seq, stable, offset, data)| Message::Write { epoch, seq, stable, offset, data }
+        ),
+        (any::<u64>(), any::<u32>(), any::<bool>(), data)
+            .prop_map(|(epoch, granule, heal, data)| Message::Copy { epoch, granule, heal, data }),
+        (any::<u64>(), any::<u64>()).prop_map(|(id, bytes)| Message::FlushAck { id, bytes }),
+        (any::<bool>(), runs).prop_map(|(consistent, dirty)| Message::BeginAck {
+            lineage: Default::default(),
+            consistent,
+            sync: None,
+            dirty
+        }),
+        any::<u64>().prop_map(|current| Message::Refused(Refusal::Fenced { current })),
+        (any::<u64>(), any::<u32>(), any::<u64>())
+            .prop_map(|(id, crc, mix)| Message::Verified { id, digest: Digest { crc, mix } }),
+    ]
+}
+
+fn encode(messages: &[Message]) -> BytesMut {
+    let mut out = BytesMut::new();
+    messages.iter().for_each(|m| m.encode(&mut out));
+    out
+}
+
+proptest! {
+    #[test]
+    fn any_split_of_the_bytes_gives_the_same_messages(
+        messages in proptest::collection::vec(message(), 1..6),
+        step in 1usize..100,
+    ) {
+        let bytes = encode(&messages);
+        let (mut decoder, mut read) = (Decoder::new(1 << 16), Vec::new());
+        for piece in bytes.chunks(step) {
+            decoder.buffer().extend_from_slice(piece);
+            while let Some(message) = decoder.next().unwrap() {
+                read.push(message);
+            }
+        }
+        prop_assert_eq!(read, messages);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_never_taken_for_another_message(message in message(), at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let mut bytes = encode(std::slice::from_ref(&message));
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        let mut decoder = Decoder::new(1 << 16);
+        decoder.buffer().extend_from_slice(&bytes);
+        prop_assert!(!matches!(decoder.next(), Ok(Some(_))));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic_the_decoder(kind in any::<u8>(), payload in proptest::collection::vec(any::<u8>(), 0..400)) {
+        // A whole frame with right checksums around a payload of noise.
+        let mut bytes = encode(&[Message::Progress { bytes: 0 }]);
+        bytes.truncate(HEADER_LEN);
+        bytes[3] = kind;
+        bytes[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        bytes[8..12].copy_from_slice(&crc32fast::hash(&payload).to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..12]);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        bytes.extend_from_slice(&payload);
+        let mut decoder = Decoder::new(1 << 16);
+        decoder.buffer().extend_from_slice(&bytes);
+        match decoder.next() {
+            Ok(Some(message)) => prop_assert_eq!(encode(&[message]), bytes),
+            Ok(None) => prop_assert!(false, "the frame is whole"),
+            Err(e) => prop_assert_eq!(e, WireError::Malformed { kind }),
+        }
+    }
+}
+
+#[test]
+fn an_oversized_frame_is_refused_by_its_header_alone() {
+    let big = Message::Write { epoch: 1, seq: 1, stable: 0, offset: 0, data: vec![0; 5000].into() };
+    let bytes = encode(&[big]);
+    let mut decoder = Decoder::new(4096);
+    decoder.buffer().extend_from_slice(&bytes[..HEADER_LEN]);
+    assert_eq!(decoder.next(), Err(WireError::TooLong { len: 5032, limit: 4096 }));
+}
+
+#[test]
+fn a_newer_protocol_and_a_stranger_are_told_apart() {
+    let mut bytes = encode(&[Message::Progress { bytes: 1 }]);
+    bytes[2] = 2;
+    let mut decoder = Decoder::new(4096);
+    decoder.buffer().extend_from_slice(&bytes);
+    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 2 }));
+    let mut decoder = Decoder::new(4096);
+    decoder.buffer().extend_from_slice(b"GET / HTTP/1.1\r\n");
+    assert_eq!(decoder.next(), Err(WireError::Magic(*b"GE")));
+}
