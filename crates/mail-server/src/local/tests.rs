@@ -1,6 +1,9 @@
 //! Operations through a local store on a temporary directory.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use posthaste_maildir::sim::SimFs;
 use posthaste_maildir::{LocalConfig, LocalFs};
 use tempfile::TempDir;
 
@@ -258,4 +261,66 @@ async fn a_mailbox_that_is_made_again_has_another_uidvalidity_and_no_old_message
         fixture.call(Op::Delete(mailbox("A"))).await;
     }
     assert!(validities.is_sorted_by(|a, b| a < b), "{validities:?}");
+}
+
+#[tokio::test]
+async fn a_full_store_refuses_mail_and_goes_on_being_read_until_there_is_space() {
+    let disk = Arc::new(SimFs::default());
+    let store = LocalStore::shared(Arc::clone(&disk), LocalStoreConfig::default());
+    let users = [user("a@x"), user("b@x")];
+    let open = || store.call(&users[0], Op::Open(mailbox("INBOX")));
+    store.deliver(&users, Bytes::from_static(BODY)).await.unwrap();
+    open().await.unwrap();
+    disk.set_full(true);
+    assert_eq!(store.deliver(&users, Bytes::from_static(BODY)).await, Err(StoreError::Full));
+    assert_eq!(store.call(&users[0], append("1.a", Flags::default())).await, Err(StoreError::Full));
+    let Ok(Reply::Snapshot(snapshot)) = open().await else { panic!() };
+    assert_eq!(snapshot.messages.len(), 1);
+    disk.set_full(false);
+    store.deliver(&users, Bytes::from_static(BODY)).await.unwrap();
+    let Ok(Reply::Snapshot(snapshot)) = open().await else { panic!() };
+    assert_eq!(snapshot.messages.len(), 2, "the refused one has left no trace");
+}
+
+#[tokio::test]
+async fn every_reply_is_durable_when_it_comes() {
+    let disk = Arc::new(SimFs::default());
+    let store = LocalStore::shared(Arc::clone(&disk), LocalStoreConfig::default());
+    let alice = user("a@x");
+    let to = vec![Recipient { user: alice.clone(), base: base("1.a") }];
+    let (name, flags) = (mailbox("INBOX"), Flags { seen: true, ..Flags::default() });
+    let ops = [
+        Op::Deliver { to, body: Bytes::from_static(BODY) },
+        Op::Open(name.clone()),
+        Op::Store { name: name.clone(), uids: vec![1], change: FlagChange::Add, flags },
+        append("2.a", Flags::default()),
+        Op::Create(mailbox("A")),
+        Op::Copy { from: name.clone(), to: mailbox("A"), messages: vec![(1, base("3.a")), (2, base("4.a"))] },
+        Op::Expunge { name, uids: Some(vec![1]), even_undeleted: true },
+        Op::Subscribe { name: mailbox("A"), on: true },
+    ];
+    for op in ops {
+        store.call(&alice, op.clone()).await.unwrap();
+        for seed in 0..6 {
+            let found = LocalStore::new(disk.crash(seed), LocalStoreConfig::default());
+            for look in [Op::List, Op::Open(mailbox("INBOX")), Op::Open(mailbox("A"))] {
+                let (before, after) =
+                    (store.call(&alice, look.clone()).await, found.call(&alice, look).await);
+                assert_eq!(without_numbers(after), without_numbers(before), "after {op:?}");
+            }
+        }
+    }
+}
+
+/// Without change numbers and `\\Recent`, which may differ after a restart.
+fn without_numbers(reply: Result<Reply, StoreError>) -> Result<Reply, StoreError> {
+    reply.map(|reply| match reply {
+        Reply::Snapshot(mut snapshot) => {
+            snapshot.modseq = 0;
+            snapshot.recent.clear();
+            snapshot.messages.iter_mut().for_each(|message| message.modseq = 0);
+            Reply::Snapshot(snapshot)
+        }
+        other => other,
+    })
 }

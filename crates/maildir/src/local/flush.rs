@@ -28,8 +28,8 @@ pub(super) struct SharedFlush {
 
 #[derive(Debug, Default)]
 struct State {
-    /// By inode.
-    batch: HashMap<u64, Touched>,
+    /// By device and inode.
+    batch: HashMap<(u64, u64), Touched>,
     /// How many batches have been taken, and how many of them are on disk.
     taken: u64,
     done: u64,
@@ -38,8 +38,8 @@ struct State {
 
 impl SharedFlush {
     /// Adds to the batch.
-    pub(super) fn touch(&self, ino: u64, what: Touched) {
-        self.lock().batch.insert(ino, what);
+    pub(super) fn touch(&self, id: (u64, u64), what: Touched) {
+        self.lock().batch.insert(id, what);
     }
 
     /// Returns when all that was touched before the call is on disk.
@@ -89,7 +89,7 @@ impl SharedFlush {
 }
 
 /// Files first: a directory may name what must be readable by then.
-fn flush_all(batch: HashMap<u64, Touched>) -> io::Result<()> {
+fn flush_all(batch: HashMap<(u64, u64), Touched>) -> io::Result<()> {
     let (files, dirs): (Vec<_>, Vec<_>) =
         batch.into_values().partition(|touched| matches!(touched, Touched::File(_)));
     files.into_iter().chain(dirs).try_for_each(|touched| match touched {

@@ -110,7 +110,7 @@ impl LocalFs {
 
     fn touch(&self, dir: &LocalDir) {
         dir.changed();
-        self.flush.touch(dir.0.ino, Touched::Dir(Arc::clone(&dir.0)));
+        self.flush.touch((dir.0.dev, dir.0.ino), Touched::Dir(Arc::clone(&dir.0)));
     }
 
     fn dir_mode(&self) -> Mode {
@@ -343,7 +343,7 @@ impl Store for LocalFs {
         let stat = fs::fstat(&file)?;
         match durability {
             Durability::Full => self.flush.poison_on_error(file.sync_data())?,
-            Durability::None => self.flush.touch(stat.st_ino, Touched::File(file)),
+            Durability::None => self.flush.touch((stat.st_dev, stat.st_ino), Touched::File(file)),
         }
         Ok(self.control_stamp_of(&stat))
     }
