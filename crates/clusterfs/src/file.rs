@@ -55,10 +55,11 @@ impl Staged {
 
     /// Brings all content to the device (not yet durable), or keeps it if it is small.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
-        if !self.extents.is_empty() || self.buffer.len() > self.volume.options.inline_max {
-            self.spill()?;
+        let small = self.extents.is_empty() && self.buffer.len() <= self.volume.options.inline_max;
+        if small && (self.purpose == Purpose::Control || !self.volume.index_is_half_full()) {
+            return Ok(());
         }
-        Ok(())
+        self.spill()
     }
 
     /// The finished body. Until [`keep`](Self::keep), the blocks are still this file's to return.

@@ -57,6 +57,13 @@ impl Default for OpenOptions {
     }
 }
 
+impl OpenOptions {
+    /// Rows of the index that may wait for a checkpoint.
+    pub(crate) fn overlay_rows(&self) -> u64 {
+        self.overlay_bytes / 256
+    }
+}
+
 /// A directory: usable while it exists, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dir(pub(crate) Inode);

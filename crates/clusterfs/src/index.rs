@@ -108,12 +108,12 @@ impl Region {
         }
     }
 
-    /// The largest length that redb, which grows by doubling, can reach within the region.
+    /// The largest length that redb can reach within the region: all but its first block doubles.
     fn reachable(&self) -> u64 {
         let (room, mut len) =
             (self.span.len - SLOTS, self.len.lock().expect("no panic inside").len.max(BLOCK));
-        while len * 2 <= room {
-            len *= 2;
+        while len > BLOCK && len * 2 - BLOCK <= room {
+            len = len * 2 - BLOCK;
         }
         len
     }
@@ -209,10 +209,16 @@ impl Index {
         }
     }
 
-    /// Bytes of rows that may live here, so that a checkpoint always finds room: B-tree pages are
-    /// half full at worst, and the one before stays until the next is durable.
-    pub(crate) fn limit(&self) -> u64 {
-        self.region.reachable() / 100 * 42
+    /// Bytes of rows that may live here, so that a checkpoint of `rows` rows always finds room.
+    ///
+    /// Pages are half full at worst. Beside the live tree there may be two more generations of what a checkpoint
+    /// rewrites: the one that readers still see, and the one whose pages are not yet reusable. In a small
+    /// index a checkpoint may rewrite all of it; in a large one, at most a page a row.
+    pub(crate) fn limit(&self, rows: u64) -> u64 {
+        let reachable = self.region.reachable();
+        let rewritten = rows * (BLOCK + BLOCK / 8);
+        let large = reachable.saturating_sub(2 * rewritten) / 100 * 45;
+        large.max(reachable / 100 * 16)
     }
 
     pub(crate) fn snapshot(&self) -> io::Result<Snapshot> {

@@ -14,8 +14,12 @@ const VOLUME_MAX: usize = 255;
 const LEN: usize = 512;
 
 const LOG_MIN: u64 = 1 << 20;
-const INDEX_MIN: u64 = 1 << 20;
-const INDEX_MAX: u64 = 4 << 30;
+/// redb's file begins with 72 KiB and grows so that all but the first 4 KiB double; any other size
+/// of the region would be room that it cannot use. Two blocks of ours go before it.
+const INDEX_STEP: u64 = 68 << 10;
+const INDEX_HEAD: u64 = 3 * BLOCK;
+const INDEX_MIN: u64 = INDEX_HEAD + (INDEX_STEP << 4);
+const INDEX_MAX: u64 = INDEX_HEAD + (INDEX_STEP << 15);
 const DATA_MIN: u64 = 1 << 20;
 
 /// How to lay out a new volume.
@@ -29,8 +33,9 @@ pub struct FormatOptions {
     /// Bytes of the log ring, at least 1 MiB. `None`: a sixteenth of the device, at most 64 MiB. It
     /// bounds the time to open after a crash.
     pub log_bytes: Option<u64>,
-    /// Bytes of the index, 1 MiB to 4 GiB. `None`: an eighth of the device. About 500 bytes a
-    /// message are needed, and 1 KiB more where it is small enough to live in the index.
+    /// Bytes of the index, 1.1 MiB to 2.1 GiB, rounded down to a size that it can use (1.07 MiB times
+    /// a power of two). `None`: a tenth to a fifth of the device. A message needs about 1.5 KiB of it, so that
+    /// a checkpoint may rewrite everything beside what is there.
     pub index_bytes: Option<u64>,
     /// Format even where something is there already.
     pub overwrite: bool,
@@ -78,8 +83,8 @@ impl Superblock {
             return refuse(format!("a volume's name has 1 to {VOLUME_MAX} bytes"));
         }
         let log = down(options.log_bytes.unwrap_or((device / 16).clamp(LOG_MIN, 64 << 20)));
-        let index = down(options.index_bytes.unwrap_or((device / 8).clamp(INDEX_MIN, INDEX_MAX)));
-        if log < LOG_MIN || !(INDEX_MIN..=INDEX_MAX).contains(&index) {
+        let index = options.index_bytes.map_or_else(|| default_index(device), usable_index);
+        if log < LOG_MIN || index < INDEX_MIN {
             return refuse(format!("the log needs {LOG_MIN} bytes, the index {INDEX_MIN} to {INDEX_MAX}"));
         }
         let log = Span { start: BLOCK, len: log };
@@ -185,6 +190,20 @@ impl Superblock {
         disk.write(down(self.device) - BLOCK, &block)?;
         disk.write(0, &block)
     }
+}
+
+/// The sizes that an index can use, in ascending order.
+fn index_sizes() -> impl DoubleEndedIterator<Item = u64> {
+    (4..=15).map(|doublings| INDEX_HEAD + (INDEX_STEP << doublings))
+}
+
+fn default_index(device: u64) -> u64 {
+    index_sizes().find(|size| *size >= device / 10).unwrap_or(INDEX_MAX)
+}
+
+/// The largest that fits, or 0.
+fn usable_index(bytes: u64) -> u64 {
+    index_sizes().rev().find(|size| *size <= bytes).unwrap_or(0)
 }
 
 /// Rounds down to whole blocks.

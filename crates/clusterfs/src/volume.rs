@@ -104,7 +104,7 @@ impl Volume {
             checkpointed: from.next_seq - 1,
             checkpoints: 0,
             last_checkpoint: Instant::now(),
-            index_limit: index.limit(),
+            index_limit: index.limit(options.overlay_rows()),
         };
         let volume = Volume {
             disk,
@@ -153,7 +153,7 @@ impl Volume {
             let mut state = self.state_mut()?;
             let (seq, pending) = (state.next_seq - 1, state.pending.bytes.len());
             let crowded = state.active.growth > self.options.overlay_bytes
-                || state.active.rows.len() > self.options.overlay_bytes as usize / 64;
+                || state.active.rows.len() as u64 > self.options.overlay_rows();
             if !crowded && pending <= self.op_max() {
                 return change(&mut state);
             }
@@ -325,7 +325,7 @@ impl Volume {
         commit.checkpointed = frozen.last;
         commit.checkpoints += 1;
         commit.last_checkpoint = Instant::now();
-        commit.index_limit = index.limit();
+        commit.index_limit = index.limit(self.options.overlay_rows());
         drop(commit);
         self.changed.notify_all();
         Ok(())
@@ -374,6 +374,12 @@ impl Volume {
             self.checkpoint_after(seen)?;
         }
         Err(full("the volume's index is full"))
+    }
+
+    /// Whether small bodies should no longer live in the index.
+    pub(crate) fn index_is_half_full(&self) -> bool {
+        let limit = self.commit_state().index_limit;
+        self.state().is_ok_and(|state| state.index_bound() > limit / 2)
     }
 
     /// What the background thread does each time it wakes.

@@ -80,10 +80,6 @@ impl TestDevice {
         self.0.disk.lock().unwrap().live.clone()
     }
 
-    pub(crate) fn poke(&self, offset: u64, change: impl FnOnce(&mut [u8])) {
-        change(&mut self.0.disk.lock().unwrap().live[offset as usize..]);
-    }
-
     pub(crate) fn fence(&self) {
         self.0.fenced.store(true, Ordering::SeqCst);
     }

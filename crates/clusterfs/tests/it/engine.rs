@@ -107,7 +107,7 @@ fn a_volume_full_of_small_files_refuses_more_and_recovers() {
             }
         };
         assert_eq!(full.kind(), ErrorKind::StorageFull, "{full}");
-        assert!(count > 300, "round {round}: {count}");
+        assert!(count > 300, "round {round}: {count}, {:?}", fs.status());
         fs.append_or_replace(b"uidlist");
         fs.commit().unwrap();
         fs.checkpoint().unwrap();

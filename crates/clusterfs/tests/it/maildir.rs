@@ -89,3 +89,15 @@ fn a_lock_excludes_others_until_dropped() {
         waiter.join().unwrap().unwrap();
     });
 }
+
+#[test]
+fn a_volume_is_a_store_by_every_law_of_the_conformance_suite() {
+    let number = std::cell::Cell::new(0);
+    let fs = Arc::new(open(&formatted()));
+    posthaste_maildir::conformance::run(|| {
+        number.set(number.get() + 1);
+        let store = FsStore::new(fs.clone(), format!("user{}", number.get()).as_bytes());
+        store.create_dir(b"").unwrap();
+        store
+    });
+}
