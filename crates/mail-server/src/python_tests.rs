@@ -26,19 +26,22 @@ async fn python_smtplib_and_poplib_deliver_and_read_back_the_same_octets() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let maildirs = LocalFs::open(dir.path(), LocalConfig::default()).unwrap();
-    let mut world = World::new();
+    std::fs::create_dir(dir.path().join("mail")).unwrap();
+    let maildirs = LocalFs::open(&dir.path().join("mail"), LocalConfig::default()).unwrap();
+    let mut world = World::new().with_tls();
+    let certificate = dir.path().join("certificate.der");
+    std::fs::write(&certificate, world.root.as_ref().expect("there is TLS")).unwrap();
     world.context.store = Arc::new(LocalStore::new(maildirs, LocalStoreConfig::default()));
-    world.context.plaintext_login = true;
     let mut ports = Vec::new();
     let mut services = Vec::new();
-    for service in [Service::Smtp, Service::Lmtp, Service::Pop3] {
+    for service in [Service::Smtp, Service::Lmtp, Service::Submission, Service::Pop3] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         ports.push(listener.local_addr().unwrap().port().to_string());
         services.push(tokio::spawn(serve(listener, service, false, world.context.clone())));
     }
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/smtp_pop3.py");
-    let run = move || Command::new("python3").arg(script).arg("127.0.0.1").args(ports).output();
+    let run =
+        move || Command::new("python3").arg(script).arg(&certificate).arg("127.0.0.1").args(ports).output();
     let output = tokio::task::spawn_blocking(run).await.unwrap().unwrap();
     let told =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -159,7 +159,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) shutdown: tokio::sync::watch::Sender<bool>,
     /// What clients trust, where there is TLS.
-    root: Option<CertificateDer<'static>>,
+    pub(crate) root: Option<CertificateDer<'static>>,
 }
 
 impl World {

@@ -1,12 +1,13 @@
-"""Delivers by smtplib (SMTP and LMTP) and reads back by poplib, comparing octets.
+"""Delivers by smtplib (SMTP, LMTP, submission under TLS) and reads back by poplib (under TLS), comparing octets.
 
-    smtp_pop3.py HOST SMTP_PORT LMTP_PORT POP3_PORT
+    smtp_pop3.py CERTIFICATE HOST SMTP_PORT LMTP_PORT SUBMISSION_PORT POP3_PORT
 
 Prints what differs and exits 1, or prints "same" and exits 0.
 """
 
 import poplib
 import smtplib
+import ssl
 import sys
 
 ALICE, BOB, PASSWORD = "alice@example.org", "bob@example.org", "a secret"
@@ -54,16 +55,32 @@ def deliver(host, smtp_port, lmtp_port):
         check("refused recipients", lmtp.sendmail("carol@example.com", [ALICE], MESSAGES[0]), {})
 
 
-def login(host, port):
+def submit(host, port, tls):
+    with smtplib.SMTP(host, port, timeout=30) as smtp:
+        smtp.ehlo("client.example.com")
+        check("AUTH in the clear", smtp.has_extn("auth"), False)
+        smtp.starttls(context=tls)
+        try:
+            smtp.login(BOB, "wrong")
+            check("a wrong password", "accepted", "refused")
+        except smtplib.SMTPAuthenticationError as error:
+            check("a wrong password", error.smtp_code, 535)
+        smtp.login(BOB, PASSWORD)
+        check("refused recipients", smtp.sendmail(BOB, [BOB], MESSAGES[1]), {})
+
+
+def login(host, port, tls, user=ALICE):
     pop = poplib.POP3(host, port, timeout=30)
     poplib._MAXLINE = 200_000
-    pop.user(ALICE)
+    check("STLS offered", "STLS" in pop.capa(), True)
+    pop.stls(tls)
+    pop.user(user)
     pop.pass_(PASSWORD)
     return pop
 
 
-def read_back(host, port):
-    pop = login(host, port)
+def read_back(host, port, tls):
+    pop = login(host, port, tls)
     count, octets = pop.stat()
     expected = MESSAGES + [MESSAGES[0]]
     check("messages", count, len(expected))
@@ -83,16 +100,32 @@ def read_back(host, port):
     pop.dele(1)
     pop.quit()
 
-    pop = login(host, port)
+    pop = login(host, port, tls)
     check("messages after DELE", pop.stat()[0], count - 1)
     check("unique ids after DELE", [line.split()[1] for line in pop.uidl()[1]], [line.split()[1] for line in ids[1:]])
     pop.quit()
 
+    pop = login(host, port, tls, BOB)
+    message = b"".join(line + b"\r\n" for line in pop.retr(1)[1])
+    check("the submitted message", without_trace(message), MESSAGES[1])
+    pop.quit()
+
+
+def trusting(certificate):
+    """Trusts this certificate alone; it is for another name than the loopback address."""
+    with open(certificate, "rb") as file:
+        tls = ssl.create_default_context(cadata=file.read())
+    tls.check_hostname = False
+    return tls
+
 
 def main():
-    host, smtp_port, lmtp_port, pop3_port = sys.argv[1], *map(int, sys.argv[2:])
+    certificate, host = sys.argv[1:3]
+    smtp_port, lmtp_port, submission_port, pop3_port = map(int, sys.argv[3:])
+    tls = trusting(certificate)
     deliver(host, smtp_port, lmtp_port)
-    read_back(host, pop3_port)
+    submit(host, submission_port, tls)
+    read_back(host, pop3_port, tls)
     print("same")
 
 
