@@ -292,6 +292,7 @@ impl Script {
     /// The session closes, with nothing left to say, and its task ends.
     pub(crate) async fn closed(mut self) {
         assert_eq!(self.line().await, None);
+        drop(self.stream);
         timeout(PATIENCE, self.task).await.expect("the task ends").expect("without panic");
     }
 }

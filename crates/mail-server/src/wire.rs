@@ -12,6 +12,9 @@ use crate::server::{BoxedStream, Shutdown};
 /// Output beyond this is sent before more is made.
 const OUT_HIGH: usize = 32 * 1024;
 
+/// How long a client has to close its side after we closed ours.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// The connection.
 pub(crate) struct Wire {
     stream: BoxedStream,
@@ -80,17 +83,31 @@ impl Wire {
         Ok(())
     }
 
+    /// Sends what is to be sent, then `octets`, from where they lie. The deadline holds for each piece.
+    pub(crate) async fn send(&mut self, octets: &[u8]) -> io::Result<()> {
+        self.flush().await?;
+        for piece in octets.chunks(OUT_HIGH) {
+            let sent = timeout(self.write_within, self.stream.write_all(piece)).await;
+            sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        }
+        Ok(())
+    }
+
     /// [`Wire::flush`] once much has gathered: keeps long answers from filling the memory.
     pub(crate) async fn flush_if_much(&mut self) -> io::Result<()> {
         if self.out.len() >= OUT_HIGH { self.flush().await } else { Ok(()) }
     }
 
-    /// Sends the rest and closes our side, TLS's close_notify included.
+    /// Sends the rest and closes our side, TLS's close_notify included; then reads on for a moment, since to close
+    /// with input unread makes the kernel send a reset, and the client may never see our last words.
     pub(crate) async fn close(mut self) -> io::Result<()> {
         self.flush().await?;
-        timeout(self.write_within, self.stream.shutdown())
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+        let closed = timeout(self.write_within, self.stream.shutdown()).await;
+        closed.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let mut sink = vec![0; 4096];
+        let linger = async { while matches!(self.stream.read(&mut sink).await, Ok(1..)) {} };
+        let _ = timeout(LINGER, linger).await;
+        Ok(())
     }
 
     /// Sends the rest in the clear, then speaks TLS.

@@ -442,3 +442,22 @@ async fn smtp_starttls_starts_tls_forgets_all_and_drops_what_was_injected() {
     client.ask("QUIT", "221").await;
     client.closed().await;
 }
+
+#[tokio::test]
+async fn smtp_last_words_reach_a_client_that_goes_on_talking() {
+    let world = World::with(|limits| limits.errors = 1);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = tokio::spawn(crate::server::serve(listener, Service::Smtp, false, world.context.clone()));
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    stream.write_all(&b"FOO\r\n".repeat(20_000)).await.unwrap();
+    // By now a close without reading on would have reset the connection.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut told = String::new();
+    stream.read_to_string(&mut told).await.unwrap();
+    let codes: Vec<&str> = told.lines().map(|line| &line[..3]).collect();
+    assert_eq!(codes, ["220", "500", "421"]);
+    world.shutdown.send(true).unwrap();
+    service.await.unwrap();
+}
