@@ -11,7 +11,7 @@
 //! let store = SimFs::default();
 //! store.create_dir(b"a")?; // durable at once, by contract
 //! let dir = store.open_dir(b"a")?;
-//! store.freeze_at(store.flushes() + 1);
+//! store.freeze_at(store.flushes() + 2); // the content is flushed, the name is not
 //! store.control_replace(&dir, b"file", b"x", posthaste_maildir::Durability::None)?;
 //! store.commit()?;
 //! assert!(store.is_frozen()); // this commit was one too many: nobody may be told of it

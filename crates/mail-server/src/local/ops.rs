@@ -254,7 +254,13 @@ impl<S: maildir::Store> Inner<S> {
         let home = self.home(user)?;
         let _structure = read(&home);
         let mailbox = self.mailbox(user, &home, name)?;
-        act(&mailbox).map_err(convert::error)
+        act(&mailbox).map_err(|e| {
+            if matches!(&e, Error::Io { .. }) && !e.is_storage_full() {
+                // Another program may have removed the mailbox and made it again: open it anew.
+                self.cache.close(user, |open| open == name);
+            }
+            convert::error(e)
+        })
     }
 }
 

@@ -97,3 +97,37 @@ fn flush_all(batch: HashMap<(u64, u64), Touched>) -> io::Result<()> {
         Touched::Dir(dir) => Ok(rustix::fs::fsync(&dir.fd)?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_flush_is_told_to_all_and_never_retried() {
+        let flush = SharedFlush::default();
+        flush.commit().unwrap();
+        flush.touch((0, 1), Touched::File(File::open("/dev/null").unwrap()));
+        assert!(flush.commit().is_err(), "/dev/null cannot be flushed");
+        assert!(flush.commit().is_err(), "though there is nothing left to flush");
+    }
+
+    #[test]
+    fn commits_of_many_threads_end_and_leave_nothing_behind() {
+        let flush = SharedFlush::default();
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (flush, dir) = (&flush, &dir);
+                scope.spawn(move || {
+                    for i in 0..10 {
+                        let file = File::create(dir.path().join(format!("{thread}.{i}"))).unwrap();
+                        flush.touch((thread, i), Touched::File(file));
+                        flush.commit().unwrap();
+                    }
+                });
+            }
+        });
+        let state = flush.lock();
+        assert!(state.batch.is_empty() && state.taken == state.done && state.taken <= 40);
+    }
+}

@@ -188,7 +188,12 @@ impl Store for LocalFs {
                     made = true;
                     fs::fsync(&dir)?;
                 }
-                Err(Errno::EXIST) => made = false,
+                Err(Errno::EXIST) => {
+                    // Whoever made it may not have flushed it yet.
+                    let parent = LocalDir::open(dir.try_clone()?)?;
+                    self.flush.touch((parent.0.dev, parent.0.ino), Touched::Dir(parent.0));
+                    made = false;
+                }
                 Err(e) => return Err(full(e)),
             }
             dir = open_subdir(&dir, name)?;
