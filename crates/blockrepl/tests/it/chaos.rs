@@ -111,6 +111,8 @@ impl World {
         self.leader = Some(n);
         self.takeovers += 1;
         self.check_acked(n);
+        // What an old handle still reports as written says nothing about this leader.
+        self.writes.clear();
         self.visible = (0..REGISTERS).map(|r| self.read(n, r)).collect();
     }
 
