@@ -1,16 +1,19 @@
 //! Power cuts at every write and flush.
 
-use posthaste_clusterfs::OpenError;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use posthaste_clusterfs::{Dir, Fs, OpenError, OpenOptions};
 
 use crate::device::{Crash, TestDevice};
-use crate::workload::{Tree, Workload, dump, formatted, open, options};
+use crate::workload::{Tree, Workload, deliver, dump, formatted, open, options};
 
 /// An epoch above those of all workloads.
 const LATER: u64 = 1000;
 
 /// Opens what a crash left, and returns how many of the operations it shows.
 fn check(image: Vec<u8>, workload: &Workload, at: usize, how: Crash) -> usize {
-    let fs = posthaste_clusterfs::Fs::open_with(TestDevice::from_image(image, LATER), options())
+    let fs = Fs::open_with(TestDevice::from_image(image, LATER), options())
         .unwrap_or_else(|error| panic!("crash {how:?} at {at}: {error}"));
     let tree = dump(&fs);
     let (acked, begun) = workload.window(at);
@@ -59,13 +62,64 @@ fn crash_after_crash_the_volume_goes_on() {
 }
 
 #[test]
+fn acknowledged_deliveries_of_many_threads_survive_a_crash_beside_background_checkpoints() {
+    let device = formatted();
+    device.record();
+    let every = Duration::from_millis(5);
+    let background = OpenOptions { background: true, checkpoint_every: every, tick: every, ..options() };
+    let fs = Fs::open_with(device.clone(), background).unwrap();
+    let acked = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for thread in 0..4u8 {
+            let (fs, device, acked) = (&fs, &device, &acked);
+            scope.spawn(move || {
+                for n in 0..40u8 {
+                    let name = format!("t{thread}n{n}");
+                    deliver(fs, Dir::ROOT, &name, &content(thread, n)).unwrap();
+                    fs.commit().unwrap();
+                    acked.lock().unwrap().push((device.events(), name.clone()));
+                    if n % 4 == 3 {
+                        // Frees blocks, which others may get once a checkpoint covers that.
+                        fs.unlink(Dir::ROOT, format!("t{thread}n{}", n - 1).as_bytes()).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    drop(fs);
+    let acked = acked.into_inner().unwrap();
+    for at in (0..=device.events()).step_by(7) {
+        let torn = device.crash(at, Crash::Torn(at as u64));
+        let fs = open(&TestDevice::from_image(torn, LATER));
+        let tree = dump(&fs);
+        for (path, body) in &tree {
+            let (thread, n) = path[2..].split_once('n').unwrap();
+            let whole = content(thread.parse().unwrap(), n.parse().unwrap());
+            assert!(**body.as_ref().unwrap() == whole, "{path} after a crash at {at}");
+        }
+        for (event, name) in acked.iter().filter(|(event, _)| *event <= at) {
+            let n: u8 = name.split_once('n').unwrap().1.parse().unwrap();
+            let kept = n % 4 != 2; // the others are unlinked later
+            assert!(
+                !kept || tree.contains_key(&format!("/{name}")),
+                "{name}, acknowledged at {event}, at {at}"
+            );
+        }
+    }
+}
+
+fn content(thread: u8, n: u8) -> Vec<u8> {
+    vec![thread * 40 + n; 500 + usize::from(n) * 150]
+}
+
+#[test]
 fn a_crash_while_formatting_leaves_no_half_volume() {
     let device = TestDevice::new(crate::workload::SIZE);
     device.record();
-    posthaste_clusterfs::Fs::format(device.clone(), &crate::workload::format_options()).unwrap();
+    Fs::format(device.clone(), &crate::workload::format_options()).unwrap();
     for at in 0..=device.events() {
         let image = device.crash(at, Crash::Torn(at as u64));
-        match posthaste_clusterfs::Fs::open_with(TestDevice::from_image(image, 1), options()) {
+        match Fs::open_with(TestDevice::from_image(image, 1), options()) {
             Ok(_) | Err(OpenError::NotFormatted) => {}
             Err(error) => panic!("at {at}: {error}"),
         }

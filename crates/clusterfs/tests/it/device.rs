@@ -15,7 +15,10 @@ const SECTOR: usize = 512;
 #[derive(Debug, Clone)]
 enum Event {
     Write(u64, Vec<u8>),
-    Flush,
+    /// A flush began; what was written before is durable once it ends.
+    FlushBegin,
+    /// The flush that began at this event is over.
+    FlushEnd(usize),
 }
 
 #[derive(Debug, Default)]
@@ -105,12 +108,22 @@ impl TestDevice {
         let disk = self.0.disk.lock().unwrap();
         let mut image = disk.start.clone();
         let events = &disk.events[..at];
-        let durable = events.iter().rposition(|event| matches!(event, Event::Flush)).map_or(0, |at| at + 1);
+        let ended = |event: &Event| if let Event::FlushEnd(began) = event { Some(*began) } else { None };
+        let durable = events.iter().filter_map(ended).max().unwrap_or(0);
         for event in &events[..durable] {
             apply(&mut image, event);
         }
         how.apply(&mut image, &events[durable..]);
         image
+    }
+
+    /// Remembers an event; returns its number.
+    fn log(&self, event: Event) -> usize {
+        let mut disk = self.0.disk.lock().unwrap();
+        if disk.recording {
+            disk.events.push(event);
+        }
+        disk.events.len().saturating_sub(1)
     }
 
     fn check(&self) -> Result<(), DeviceError> {
@@ -206,14 +219,11 @@ impl BlockDevice for TestDevice {
         if self.0.flush_fails.load(Ordering::SeqCst) {
             return Err(DeviceError::Failed("test: the flush failed".into()));
         }
-        let covered = self.events();
+        let began = self.log(Event::FlushBegin);
         std::thread::sleep(*self.0.flush_time.lock().unwrap());
         self.0.flushes.fetch_add(1, Ordering::SeqCst);
-        let mut disk = self.0.disk.lock().unwrap();
-        if disk.recording {
-            // It covers what completed before it began.
-            disk.events.insert(covered, Event::Flush);
-        }
+        self.check()?;
+        self.log(Event::FlushEnd(began));
         Ok(())
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use posthaste_clusterfs::{Dir, Fenced, FormatOptions, Fs, OpenOptions};
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use crate::device::TestDevice;
 use crate::workload::{deliver, dump, format_options, formatted, noise, open, options, read};
@@ -118,6 +118,50 @@ fn a_volume_full_of_small_files_refuses_more_and_recovers() {
     }
     fs.close().unwrap();
     assert!(dump(&open(&TestDevice::from_image(device.image(), 2))).is_empty());
+}
+
+#[test]
+fn an_index_at_its_limit_survives_random_churn() {
+    let device = formatted();
+    let fs = open(&device);
+    let mut rng = StdRng::seed_from_u64(9);
+    for dir in 0..10 {
+        fs.create_dir(Dir::ROOT, format!("d{dir}").as_bytes()).unwrap();
+    }
+    let dirs: Vec<_> = (0..10).map(|n| fs.dir(Dir::ROOT, format!("d{n}").as_bytes()).unwrap()).collect();
+    let (mut live, mut refused) = (Vec::new(), 0);
+    for step in 0..12_000u32 {
+        let (dir, name) = (dirs[rng.random_range(0..10)], format!("{:016x}", rng.random::<u64>()));
+        match rng.random_range(0..10) {
+            0..=6 => match deliver(&fs, dir, &name, &vec![1; rng.random_range(0..600)]) {
+                Ok(()) => live.push((dir, name)),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+                    refused += 1;
+                }
+            },
+            7 if !live.is_empty() => {
+                let at = rng.random_range(0..live.len());
+                let (old_dir, old) = std::mem::replace(&mut live[at], (dir, name.clone()));
+                fs.rename(old_dir, old.as_bytes(), dir, name.as_bytes()).unwrap();
+            }
+            8 if live.len() > 100 => {
+                let (dir, name) = live.swap_remove(rng.random_range(0..live.len()));
+                fs.unlink(dir, name.as_bytes()).unwrap();
+            }
+            _ if step % 100 == 0 => fs.checkpoint().unwrap(),
+            _ => fs.commit().unwrap(),
+        }
+        if step % 3000 == 2999 {
+            let gone = live.split_off(live.len() / 10);
+            for (dir, name) in gone {
+                fs.unlink(dir, name.as_bytes()).unwrap();
+            }
+        }
+    }
+    fs.checkpoint().unwrap();
+    assert!(refused > 0, "{:?}", fs.status());
+    assert_eq!(dump(&fs).len(), live.len() + 10);
 }
 
 trait Control {

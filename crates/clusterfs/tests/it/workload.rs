@@ -22,7 +22,7 @@ pub(crate) fn options() -> OpenOptions {
 }
 
 pub(crate) fn format_options() -> FormatOptions {
-    let (log_bytes, index_bytes) = (Some(1 << 20), Some(2 << 20));
+    let (log_bytes, index_bytes) = (Some(1 << 20), Some(2300 << 10));
     FormatOptions { log_bytes, index_bytes, ..FormatOptions::new("vol1") }
 }
 
@@ -154,7 +154,8 @@ impl Workload {
 
     /// Makes one change to the volume and to the model; false if there was nothing to change.
     fn change(&mut self, fs: &Fs, tree: &mut Tree) -> bool {
-        let choice = self.rng.random_range(0..16);
+        let crowded = tree.len() > 30;
+        let choice = if crowded { self.rng.random_range(7..11) } else { self.rng.random_range(0..16) };
         let to = self.place(tree);
         let (to_dir, to_name) = resolve(fs, &to);
         let file = self.pick(tree, true);
