@@ -4,5 +4,6 @@
 mod support;
 
 mod crash;
+mod dovecot;
 mod local;
 mod mailbox;
