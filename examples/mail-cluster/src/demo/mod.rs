@@ -21,6 +21,7 @@ mod progress;
 pub mod reading;
 pub mod report;
 pub mod story;
+pub mod story_netns;
 
 use std::path::PathBuf;
 use std::time::Instant;

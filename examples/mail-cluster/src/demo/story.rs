@@ -14,7 +14,7 @@ use super::load::{EventKind, Load, LoadPlan, LoadResult};
 use super::operator::Goal;
 use super::progress::Step;
 use super::report::Report;
-use super::{DemoArgs, people, reading};
+use super::{DemoArgs, people, reading, story_netns};
 
 /// SMTP clients on each address that deliver the corpus.
 const COURIERS: usize = 4;
@@ -44,11 +44,32 @@ pub async fn run(args: &DemoArgs, cluster: &mut Cluster, report: &mut Report) ->
     let world = Arc::clone(cluster.world());
     deliver_corpus(args, &world, report).await?;
     read_on_the_other_node(&world, report).await?;
+    neighbours(cluster, report, 3, [A, B]).await?;
     let killed = kill_under_load(args, cluster, &world, report).await?;
+    neighbours(cluster, report, 4, [B, B]).await?;
     check_after_kill(&world, report, &killed).await?;
     come_home(cluster, &world, report).await?;
+    neighbours(cluster, report, 6, [A, B]).await?;
     drain(cluster, &world, report).await?;
+    if cluster.net().is_some() {
+        story_netns::sleeper(cluster, &world, report).await?;
+        story_netns::cut_link(cluster, &world, report).await?;
+    }
     final_audit(&world, report).await
+}
+
+/// Where hosts are namespaces: that the client's neighbour table follows the addresses.
+async fn neighbours(
+    cluster: &Cluster,
+    report: &mut Report,
+    step: u8,
+    nodes: [usize; 2],
+) -> Result<(), Stopped> {
+    let Some(net) = cluster.net() else { return Ok(()) };
+    for (address, node) in cluster.world().doors.addresses.into_iter().zip(nodes) {
+        story_netns::check_neighbour(net, report, step, address, node).await?;
+    }
+    Ok(())
 }
 
 /// A letter of the corpus in a courier's hands.

@@ -128,6 +128,22 @@ impl ImapClient {
         self.command(&format!("UID STORE {uid} {sign}FLAGS.SILENT ({flag})")).await.map(drop)
     }
 
+    /// Sends a command and does not wait for its answer.
+    ///
+    /// # Errors
+    /// The connection is already closing.
+    pub async fn send_only(&mut self, command: &str) -> Result<String, ClientError> {
+        self.begin(command, command).await
+    }
+
+    /// Waits for the answer to a command of [`Self::send_only`].
+    ///
+    /// # Errors
+    /// Anything but OK.
+    pub async fn answer_to(&mut self, tag: &str) -> Result<(), ClientError> {
+        self.finish(tag, "the command sent before").await.map(drop)
+    }
+
     /// Waits in IDLE until the mailbox holds more messages than before, or `wait` is over. Says
     /// whether there was news.
     pub async fn idle(&mut self, wait: Duration) -> Result<bool, ClientError> {

@@ -58,19 +58,50 @@ impl SmtpClient {
                 _ => Delivery::NotSent(error),
             };
         }
-        if let Err(source) = self.wire.send(&dot_stuffed(message)).await {
-            // The server may have spoken before it closed. In the clear, a failed write means that
-            // the final dot was not sent; under TLS it may have been.
-            return match self.reply().await {
-                Ok(reply) if reply.code != 250 => Delivery::Refused(reply.refusal("the message")),
-                _ if self.secured => Delivery::ReplyLost(lost("the message", source)),
-                _ => Delivery::NotSent(lost("the message", source)),
-            };
-        }
+        let mut text = dot_stuffed(message);
+        text.extend_from_slice(LAST_DOT);
+        self.send_to_the_end(&text).await
+    }
+
+    /// Hands over everything but the last dot.
+    ///
+    /// # Errors
+    /// The command that failed.
+    pub async fn deliver_almost(
+        &mut self,
+        from: &str,
+        to: &[&str],
+        message: &[u8],
+    ) -> Result<(), ClientError> {
+        self.envelope(from, to).await?;
+        self.wire.send(&dot_stuffed(message)).await.map_err(|source| lost("the message", source))
+    }
+
+    /// Sends the last dot, and does not wait for the answer.
+    ///
+    /// # Errors
+    /// The connection's own.
+    pub async fn send_last_dot(&mut self) -> Result<(), ClientError> {
+        self.wire.send(LAST_DOT).await.map_err(|source| lost("the last dot", source))
+    }
+
+    /// Waits for the answer to the last dot.
+    pub async fn answer_to_last_dot(&mut self) -> Delivery {
         match self.reply().await {
             Ok(reply) if reply.code == 250 => Delivery::Accepted,
             Ok(reply) => Delivery::Refused(reply.refusal("the message")),
             Err(source) => Delivery::ReplyLost(lost("the message", source)),
+        }
+    }
+
+    async fn send_to_the_end(&mut self, text: &[u8]) -> Delivery {
+        let Err(source) = self.wire.send(text).await else { return self.answer_to_last_dot().await };
+        // The server may have spoken before it closed. In the clear, a failed write means that the
+        // last dot was not sent; under TLS it may have been.
+        match self.reply().await {
+            Ok(reply) if reply.code != 250 => Delivery::Refused(reply.refusal("the message")),
+            _ if self.secured => Delivery::ReplyLost(lost("the message", source)),
+            _ => Delivery::NotSent(lost("the message", source)),
         }
     }
 
@@ -159,8 +190,11 @@ fn lost(command: &str, source: io::Error) -> ClientError {
     ClientError::Lost { command: command.into(), source }
 }
 
-/// The message with a dot added before every line that begins with one, and the final dot
-/// (RFC 5321 §4.5.2). The message ends with CRLF.
+/// What ends a message.
+const LAST_DOT: &[u8] = b".\r\n";
+
+/// The message with a dot added before every line that begins with one (RFC 5321 §4.5.2). The
+/// message ends with CRLF.
 fn dot_stuffed(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(message.len() + message.len() / 64 + 8);
     for line in message.split_inclusive(|&byte| byte == b'\n') {
@@ -169,7 +203,6 @@ fn dot_stuffed(message: &[u8]) -> Vec<u8> {
         }
         out.extend_from_slice(line);
     }
-    out.extend_from_slice(b".\r\n");
     out
 }
 
@@ -178,8 +211,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dots_at_line_starts_are_doubled_and_the_end_is_a_dot() {
-        assert_eq!(dot_stuffed(b".\r\na.b\r\n..\r\n"), b"..\r\na.b\r\n...\r\n.\r\n");
-        assert_eq!(dot_stuffed(b""), b".\r\n");
+    fn dots_at_line_starts_are_doubled() {
+        assert_eq!(dot_stuffed(b".\r\na.b\r\n..\r\n"), b"..\r\na.b\r\n...\r\n");
+        assert_eq!(dot_stuffed(b""), b"");
     }
 }
