@@ -252,7 +252,7 @@ fn run(seed: u64) {
 fn acknowledged_means_present_once_and_whole_after_a_crash_at_any_flush() {
     match std::env::var("POSTHASTE_SEED").ok().and_then(|seed| seed.parse().ok()) {
         Some(seed) => run(seed),
-        None => (0..300).for_each(run),
+        None => (0..200).for_each(run),
     }
 }
 
