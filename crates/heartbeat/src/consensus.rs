@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::NodeId;
 use crate::state::{Command, Refused, State};
 
 /// A proposal that is in the log for good.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// Where in the log.
     pub index: u64,
@@ -18,7 +19,7 @@ pub struct Applied {
 }
 
 /// Why a proposal has no known outcome, or a read no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProposeError {
     /// Nobody leads, or the leader is out of reach. The command is not in the log and will not be.

@@ -141,9 +141,14 @@ impl FenceLog {
     /// every entry that is found when the log is opened.
     pub fn appended(&self, index: u64, command: &Command) {
         match command.ends_leases_of() {
-            Some(node) => self.lock().insert(index, node),
-            None => self.lock().remove(&index),
-        };
+            Some(node) => drop(self.lock().insert(index, node)),
+            None => self.replaced(index),
+        }
+    }
+
+    /// The log holds something at `index` that ends no lease.
+    pub fn replaced(&self, index: u64) {
+        self.lock().remove(&index);
     }
 
     /// The log has lost the entries from `index` on.

@@ -11,6 +11,8 @@ pub mod consensus;
 pub mod detector;
 pub mod lease;
 pub mod message;
+#[cfg(feature = "raft")]
+pub mod raft;
 pub mod state;
 
 pub use agent::Agent;
