@@ -91,6 +91,7 @@ impl Replica {
             Queued::Remote { link, seq, offset, data } => {
                 let weight = data.len() as u64 + 64;
                 self.note_recent(seq, offset, data.len());
+                self.bound_recent();
                 self.write(OpKind::Remote { link, weight }, offset, data);
             }
             Queued::Copy { link, granule, data } => {
@@ -120,6 +121,14 @@ impl Replica {
         self.order += 1;
         self.writes_in_flight += 1;
         self.disk(kind, DiskOp::Write { offset, data });
+    }
+
+    /// A follower cannot ask for a flush: it notes what it can no longer list in the bitmaps.
+    fn bound_recent(&mut self) {
+        if self.recent.len() > 2 * self.config.unflushed_writes_max {
+            (0..self.slots.len()).for_each(|slot| self.mark_recent(slot, 0));
+            self.recent.clear();
+        }
     }
 
     fn recent_has_room(&mut self) -> bool {

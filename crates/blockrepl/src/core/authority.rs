@@ -109,6 +109,8 @@ impl Replica {
         self.settle_recent();
         self.seq = self.seq.max(self.order) + 1;
         self.stable = self.seq;
+        self.everywhere = 0;
+        self.away.clear();
         self.local.flushed_seq = 0;
         let base = self.sb.lineage.current();
         self.track(&grant.in_sync, base, true);

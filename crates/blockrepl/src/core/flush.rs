@@ -54,7 +54,7 @@ impl Replica {
     /// One flush at a time goes to each peer; requests that come meanwhile share the next one.
     pub(super) fn pump_peer_flushes(&mut self) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
-        let (stable, seq, now) = (self.stable, self.seq, self.now);
+        let (stable, seq, now) = (self.everywhere, self.seq, self.now);
         for (id, link) in &mut self.links {
             let Side::Target(t) = &mut link.side else { continue };
             if t.state == TargetState::Beginning || !t.flush_wanted || t.flush.is_some() {
@@ -109,6 +109,21 @@ impl Replica {
             }
         }
         self.set_stable(stable);
+        self.everywhere = self.everywhere.max(self.durable_on_members());
+    }
+
+    /// What the followers may forget: durable also on the members that are away, for a follower
+    /// that takes over must know what those may lack.
+    fn durable_on_members(&self) -> u64 {
+        let behind = |m: &Member| {
+            let link = self.links.values().find(|l| l.member() == *m);
+            match link.map(|l| &l.side) {
+                Some(Side::Target(t)) if t.state == TargetState::Synced => t.flushed,
+                _ => self.away.get(&m.device).copied().unwrap_or(0),
+            }
+        };
+        let members = self.counted();
+        members.iter().filter(|m| **m != self.me()).map(behind).min().unwrap_or(u64::MAX).min(self.stable)
     }
 
     /// A peer under resync must not hold up the writers: what it has not flushed goes to its
@@ -204,13 +219,13 @@ impl Replica {
     /// In an idle moment, lets the followers forget what is everywhere.
     pub(super) fn tell_stable(&mut self) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
-        if self.stable_told == self.stable {
+        if self.stable_told == self.everywhere {
             return;
         }
-        self.stable_told = self.stable;
+        self.stable_told = self.everywhere;
         for (id, link) in &self.links {
             if matches!(&link.side, Side::Target(t) if t.state != TargetState::Beginning) {
-                let message = Message::Stable { epoch, stable: self.stable };
+                let message = Message::Stable { epoch, stable: self.everywhere };
                 self.out.push_back(Output::Send { link: *id, message });
             }
         }

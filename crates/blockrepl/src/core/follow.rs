@@ -172,6 +172,8 @@ impl Replica {
     fn take_over(&mut self, lineage: &Lineage, members: &MemberSet) {
         self.sb.lineage = lineage.clone();
         self.sb.members = members.clone();
+        // What those outside the set miss is known to the leader alone.
+        self.slots.retain(|s| members.iter().any(|m| m.device == s.head.device));
         self.track(members, lineage.current(), false);
     }
 

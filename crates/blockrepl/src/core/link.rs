@@ -97,6 +97,9 @@ impl Replica {
         {
             self.mark_recent(slot, t.flushed.max(t.noted));
         }
+        if t.state == TargetState::Synced {
+            self.away.insert(device, t.flushed);
+        }
         self.verify_lost(link);
     }
 

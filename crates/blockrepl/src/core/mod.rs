@@ -68,7 +68,11 @@ pub struct Replica {
     seq: u64,
     /// Writes up to here are durable wherever they were sent, or noted in a bitmap.
     stable: u64,
+    /// The leader's word to its followers: durable on all members, also those that are away.
+    everywhere: u64,
     stable_told: u64,
+    /// What members that are away had flushed when they were last synced.
+    away: BTreeMap<DeviceId, u64>,
     recent: VecDeque<Recent>,
     hot: BTreeMap<u32, Hot>,
     commit: Commit,

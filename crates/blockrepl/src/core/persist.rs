@@ -102,7 +102,9 @@ impl Replica {
             flushes: VecDeque::new(),
             seq: 0,
             stable: 0,
+            everywhere: 0,
             stable_told: 0,
+            away: BTreeMap::new(),
             recent: VecDeque::new(),
             hot,
             commit: Commit::default(),
@@ -329,7 +331,9 @@ impl Replica {
     /// Drops the extent written longest ago, if all its writes are everywhere or in a bitmap.
     fn cool(&mut self, needed: &BTreeSet<u32>) -> bool {
         let stable = self.stable;
-        let idle = |(e, h): &(&u32, &Hot)| h.seq <= stable && !needed.contains(e);
+        // The source of a resync tracks what its target has not flushed.
+        let target = self.sb.sync.is_some();
+        let idle = |(e, h): &(&u32, &Hot)| (h.seq <= stable || target) && !needed.contains(e);
         let Some(extent) = self.hot.iter().filter(idle).min_by_key(|(_, h)| h.seq).map(|(e, _)| *e) else {
             return false;
         };

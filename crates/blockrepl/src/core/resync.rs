@@ -164,7 +164,7 @@ impl Replica {
             return self.done(request, Err(Denied::NotLeading));
         };
         self.seq += 1;
-        let (seq, stable) = (self.seq, self.stable);
+        let (seq, stable) = (self.seq, self.everywhere);
         self.note_recent(seq, offset, data.len());
         let message = Message::Write { epoch, seq, stable, offset, data: data.clone() };
         let sent = self.send_to_targets(&message, offset, data.len());
