@@ -26,6 +26,7 @@ pub struct StatusArgs {
 
 /// What `posthaste user` takes.
 #[derive(Debug, Clone, Subcommand)]
+#[allow(missing_docs, reason = "a doc comment on a flattened group would be shown as help")]
 pub enum UserCommand {
     /// Make a user; asks for the password, or reads one line of standard input
     Add {

@@ -114,7 +114,8 @@ async fn answer(stream: UnixStream, handler: Arc<dyn AdminHandler>) -> io::Resul
     let request = match parse(&line) {
         Ok(request) => request,
         Err(text) => {
-            return send(&mut write, &AnswerLine::Reply(AdminReply::refused(Refusal::BadRequest, text))).await;
+            return send(&mut write, &AnswerLine::Reply(AdminReply::refused(Refusal::BadRequest, text)))
+                .await;
         }
     };
     tracing::debug!(?request, "an operator asks");

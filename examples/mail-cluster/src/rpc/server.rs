@@ -19,8 +19,9 @@ const UNIT: usize = 1024;
 
 /// Answers the requests on `stream`, which member `from` sends, until the stream ends.
 ///
-/// Each request runs as a task of its own and is finished even if the connection breaks; its reply
-/// is then dropped. A handler that panics fails its request only.
+/// Each request runs as a task of its own and is finished even if the connection breaks or this
+/// future is dropped, which closes the connection; its reply is then dropped. A handler that panics
+/// fails its request only.
 ///
 /// # Errors
 /// When the stream breaks, or the other end breaks the rules (a frame over the limit, a bad header).
@@ -38,15 +39,21 @@ where
     let (read, write) = tokio::io::split(stream);
     let mut read = BufReader::with_capacity(16 << 10, read);
     let (replies, waiting) = mpsc::channel(QUEUE);
-    let mut writer = tokio::spawn(write_replies(write, waiting));
+    let mut writer = AbortOnDrop(tokio::spawn(write_replies(write, waiting)));
     let budget = Budget::new(limits);
-    let outcome = tokio::select! {
+    tokio::select! {
         outcome = read_requests(&mut read, from, &handler, limits, &budget, &replies) => outcome,
-        broken = &mut writer => broken.unwrap_or_else(|e| Err(io::Error::other(e))),
-    };
-    // Dropped here; the writer ends after the last reply.
-    drop(replies);
-    outcome
+        broken = &mut writer.0 => broken.unwrap_or_else(|e| Err(io::Error::other(e))),
+    }
+}
+
+/// The writer has half of the connection, which must not outlive [`serve_rpc`].
+struct AbortOnDrop(tokio::task::JoinHandle<io::Result<()>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 async fn read_requests<H, Fut>(
