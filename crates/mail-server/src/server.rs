@@ -23,7 +23,7 @@ pub type BoxedStream = Box<dyn Stream>;
 /// Limits of all services.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections at once over all services; further ones get a greeting that refuses them.
+    /// Connections at once on one listener; further ones get a greeting that refuses them.
     pub connections: usize,
     /// Bytes of one message (SIZE, APPENDLIMIT).
     pub message_bytes: u64,
@@ -173,9 +173,59 @@ pub struct Peer {
     pub tls: bool,
 }
 
+/// How many sessions a listener has, and had.
+#[derive(Debug, Default)]
+pub struct Count {
+    open: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Count {
+    /// Sessions now.
+    pub fn open(&self) -> u64 {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Sessions since the start.
+    pub fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts one session from its start to its end, however it ends.
+struct Counted(Arc<Count>);
+
+impl Counted {
+    fn begin(count: &Arc<Count>) -> Self {
+        count.open.fetch_add(1, Ordering::Relaxed);
+        count.total.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Accepts connections on `listener` and runs a session for each, until the shutdown; then lets
 /// commands in progress end (at most [`Limits::drain`]) and returns. The listener is closed first.
 pub async fn serve(listener: TcpListener, service: Service, implicit_tls: bool, context: Context) {
+    let (closed, _) = tokio::sync::oneshot::channel();
+    serve_counted(listener, service, implicit_tls, context, Arc::default(), closed).await;
+}
+
+/// [`serve`] that counts its sessions, and tells by `closed` when the listener is closed: sessions may
+/// then still be ending, but somebody else can bind the address.
+pub async fn serve_counted(
+    listener: TcpListener,
+    service: Service,
+    implicit_tls: bool,
+    context: Context,
+    count: Arc<Count>,
+    closed: tokio::sync::oneshot::Sender<()>,
+) {
     let gate = Arc::new(Semaphore::new(context.limits.connections));
     let mut sessions = JoinSet::new();
     let mut shutdown = context.shutdown.clone();
@@ -189,7 +239,12 @@ pub async fn serve(listener: TcpListener, service: Service, implicit_tls: bool, 
         match accepted {
             Ok((stream, addr)) => {
                 let permit = Arc::clone(&gate).try_acquire_owned().ok();
-                sessions.spawn(connection(stream, addr, service, implicit_tls, context.clone(), permit));
+                let session = connection(stream, addr, service, implicit_tls, context.clone(), permit);
+                let counted = Counted::begin(&count);
+                sessions.spawn(async move {
+                    session.await;
+                    drop(counted);
+                });
             }
             Err(error) => {
                 // EMFILE and the like: the connection stays in the backlog; let others end first.
@@ -199,6 +254,7 @@ pub async fn serve(listener: TcpListener, service: Service, implicit_tls: bool, 
         }
     }
     drop(listener);
+    let _ = closed.send(());
     let _ =
         tokio::time::timeout(context.limits.drain, async { while sessions.join_next().await.is_some() {} })
             .await;

@@ -79,6 +79,9 @@ pub struct VolumeStatus {
     pub used_bytes: Option<u64>,
     /// Bytes free for mail; none if the reporter does not lead it.
     pub free_bytes: Option<u64>,
+    /// Bytes that the reporter sent to other copies since its start; none if it has no copy.
+    #[serde(default)]
+    pub sent_bytes: Option<u64>,
 }
 
 /// A copy of a volume.
@@ -293,6 +296,7 @@ mod tests {
                 state: "leading".into(),
                 used_bytes: Some(1 << 20),
                 free_bytes: Some(3 << 30),
+                sent_bytes: None,
             }],
             waiting: vec!["vol1 is not at home: a is fenced".into()],
             ..StatusReport::default()

@@ -1,11 +1,337 @@
 //! The daemon: what a node and a witness run.
+//!
+//! ```text
+//!            quorum thread                          main runtime
+//!  beats ──► agent ──orders──► volumes.rs  ── opens ──► led.rs (store, guard) ◄── route.rs ◄── sessions
+//!   raft ──► consensus         services.rs ── takes addresses, serves sessions            ◄── other nodes
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `quorum` | the agent's thread; its outputs become orders |
+//! | `beats` | the agents' messages on the wire |
+//! | `bootstrap` | the first start: members meet, one proposes the first state |
+//! | `replica`, `volumes` | this node's copies; carrying out orders about them |
+//! | `led`, `route`, `wire`, `spool` | mail operations, run where the volume is led |
+//! | `services` | addresses and the services on them |
+//! | `accounts`, `operator` | who exists; the operator's questions |
 
+mod accounts;
+mod beats;
+mod bootstrap;
+mod counting;
+mod led;
+mod operator;
+mod quorum;
+mod replica;
+mod route;
+mod services;
+mod spool;
+mod testdisk;
+mod volumes;
+mod wire;
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use posthaste_clusterfs::{Fs, FsStore};
+use posthaste_heartbeat::NodeId;
+use posthaste_heartbeat::agent::{AddressOrder, Input, VolumeOrder};
+use posthaste_mail_server::local::{LocalStore, LocalStoreConfig};
+use posthaste_mail_server::store::MailStore;
+use posthaste_mail_server::{Budget, Context, Limits, Shutdown};
+use posthaste_vip::AddressDriver;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use crate::admin::{AdminHandler, AdminReply, AdminRequest, AdminSocket, Progress, Refusal};
+use crate::config::{Driver, Role};
+use crate::peer::{Handlers, PeerNet};
+use crate::rpc::{RpcClient, RpcLimits, serve_rpc};
+use crate::tls::{Alpn, ServiceTls};
 use crate::{Config, Error};
+use bootstrap::Lobby;
+use operator::Operator;
+use quorum::{AgentHandle, Quorum};
+use replica::Replica;
+use route::RoutedStore;
+
+/// Longest wait for the drain at SIGTERM before the node ends all the same.
+const LEAVE: Duration = Duration::from_secs(10);
 
 /// Runs the member that `config` describes, a node or a witness, until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// Whatever keeps it from starting or makes it stop.
 pub fn run(config: Config) -> Result<(), Error> {
-    Err(Error::failed(format!("{} {}: this build has no daemon", config.node.role, config.node.name)))
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("mail")
+        .build()
+        .map_err(|e| Error::failed(format!("cannot start threads: {e}")))?;
+    let config = Arc::new(config);
+    let result = runtime.block_on(serve(Arc::clone(&config)));
+    // Whatever hangs in a disk must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// The store of a volume's file store.
+pub(crate) fn store_on(fs: Arc<Fs>, hostname: &str) -> Arc<dyn MailStore> {
+    let config = LocalStoreConfig { hostname: hostname.to_owned(), ..LocalStoreConfig::default() };
+    Arc::new(LocalStore::new(FsStore::new(fs, b""), config))
+}
+
+async fn serve(config: Arc<Config>) -> Result<(), Error> {
+    std::fs::create_dir_all(&config.node.data_dir)
+        .map_err(|e| Error::file("make the directory", &config.node.data_dir, e))?;
+    let _only_one = lock_data_dir(&config)?;
+    let mut ending = Ending::new()?;
+    let net = PeerNet::new(&config)?;
+    let listener = net.listen(config.node.peer_listen).await?;
+    let admin = AdminSocket::bind(&config.node.data_dir.join("admin.sock")).await?;
+    let replicas = {
+        let config = Arc::clone(&config);
+        let opened = tokio::task::spawn_blocking(move || replica::open_all(&config)).await;
+        opened.map_err(Error::failed)??
+    };
+    let thread = quorum::thread()?;
+    let lobby = Arc::new(Lobby::new(Arc::clone(&config), &replicas, quorum::peers(&net))?);
+    let (agent, events) = AgentHandle::channel();
+    let front = Arc::new(Front { lobby: Arc::clone(&lobby), node: OnceLock::new() });
+    let handlers =
+        handlers(&config, quorum::handlers(&thread, agent.clone(), Arc::clone(&lobby)), &replicas, &front);
+    tokio::spawn(listener.serve(handlers));
+    tokio::spawn(admin.serve(Arc::clone(&front) as Arc<dyn AdminHandler>));
+    tracing::info!(member = config.node.name, role = %config.node.role, "started");
+
+    let (volumes, volume_orders) = mpsc::unbounded_channel();
+    let (addresses, address_orders) = mpsc::unbounded_channel();
+    let channels = quorum::Channels { agent, events, volumes, addresses };
+    let starting = thread.spawn(quorum::start(Arc::clone(&config), net.clone(), lobby, channels));
+    let quorum = tokio::select! {
+        quorum = starting => quorum.map_err(Error::failed)??,
+        () = ending.wait() => return Ok(()),
+    };
+    let tasks = compose(&config, &net, &quorum, replicas, &front, (volume_orders, address_orders))?;
+    tokio::select! {
+        () = ending.wait() => leave(&config, &quorum).await,
+        () = tasks => return Err(Error::failed("the quorum's thread has ended; the log says why")),
+    }
+    Ok(())
+}
+
+/// Puts the node together around its quorum. The future ends when the quorum does.
+fn compose(
+    config: &Arc<Config>,
+    net: &PeerNet,
+    quorum: &Quorum,
+    replicas: Vec<Replica>,
+    front: &Front,
+    (volume_orders, address_orders): (UnboundedReceiver<VolumeOrder>, UnboundedReceiver<AddressOrder>),
+) -> Result<impl Future<Output = ()> + use<>, Error> {
+    let hostname: Arc<str> = config.services.hostname.as_str().into();
+    let (led, open) = (led::LedVolumes::default(), volumes::OpenStores::default());
+    let state = quorum.consensus.watch();
+    let peers = Arc::new(Peers::new(net));
+    let store = RoutedStore::new(config.node.id, Arc::clone(&hostname), state, led.clone(), peers);
+    let shared = volumes::Shared {
+        me: config.node.id,
+        hostname,
+        agent: quorum.agent.clone(),
+        led,
+        lease: quorum.lease.clone(),
+        store: store.clone(),
+        consensus: Arc::clone(&quorum.consensus),
+        log_sizes: Arc::new(log_sizes(config)),
+        open: open.clone(),
+    };
+    for replica in &replicas {
+        for peer in replica.peers.iter().filter(|peer| **peer > config.node.id) {
+            tokio::spawn(replica.clone().keep_link(net.clone(), *peer));
+        }
+    }
+    let counters = services::Counters::new(&config.services);
+    let context = mail_context(config, quorum, store.clone())?;
+    let (driver, agent) = (driver(config)?, quorum.agent.clone());
+    let addresses = services::Keeper::new(driver, &config.services, context, counters.clone(), agent.clone());
+    let operator = Operator {
+        config: Arc::clone(config),
+        agent,
+        consensus: Arc::clone(&quorum.consensus),
+        quorum_leader: Arc::clone(&quorum.leader),
+        replicas: replicas.clone(),
+        open,
+        sessions: counters,
+    };
+    let _ = front.node.set((store, operator));
+    let volumes = tokio::spawn(volumes::keep(replicas, shared, volume_orders));
+    let ours = config.addresses.iter().map(|a| a.ip).collect();
+    let addresses = tokio::spawn(Arc::new(addresses).run(ours, address_orders));
+    Ok(async move {
+        let _ = tokio::join!(volumes, addresses);
+    })
+}
+
+/// What others and the operator meet, also before the node has its quorum.
+struct Front {
+    lobby: Arc<Lobby>,
+    node: OnceLock<(RoutedStore, Operator)>,
+}
+
+#[async_trait]
+impl AdminHandler for Front {
+    async fn handle(&self, request: AdminRequest, progress: Progress) -> AdminReply {
+        match self.node.get() {
+            Some((_, operator)) => operator.handle(request, progress).await,
+            None => AdminReply::refused(
+                Refusal::NoQuorum,
+                format!("the first start waits: {}", self.lobby.waits()),
+            ),
+        }
+    }
+}
+
+impl Front {
+    async fn mail(&self, request: Bytes) -> Bytes {
+        match self.node.get() {
+            Some((store, _)) => store.serve(&request).await,
+            None => wire::starting(),
+        }
+    }
+}
+
+/// The signals that end a member.
+struct Ending {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ending {
+    fn new() -> Result<Self, Error> {
+        let listen =
+            |kind| signal(kind).map_err(|e| Error::failed(format!("cannot listen for signals: {e}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: leaving"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: leaving"),
+        }
+    }
+}
+
+/// Moves everything to the others, if there are others, before the process ends.
+async fn leave(config: &Config, quorum: &Quorum) {
+    if config.node.role == Role::Witness {
+        return;
+    }
+    let node = config.node.id;
+    quorum.agent.tell(Input::Drain { node, on: true });
+    let mut state = quorum.consensus.watch();
+    let empty = state.wait_for(|committed| {
+        let state = &committed.state;
+        let leads = state.volumes.values().any(|v| v.leader == Some(node));
+        let has = state.addresses.values().any(|a| a.owner == Some(node));
+        !leads && !has && state.members.get(&node).is_none_or(|m| m.drained)
+    });
+    match tokio::time::timeout(LEAVE, empty).await {
+        Ok(_) => tracing::info!("everything has moved; ending"),
+        Err(_) => tracing::warn!("nobody took everything over in time; ending all the same"),
+    }
+}
+
+/// One process a data directory: the lock goes with the process, however it ends.
+fn lock_data_dir(config: &Config) -> Result<std::fs::File, Error> {
+    let path = config.node.data_dir.join("lock");
+    let failed = |e: std::io::Error| Error::file("lock", &path, e);
+    let file = std::fs::File::create(&path).map_err(failed)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|e| {
+        Error::failed(format!(
+            "{}: another posthaste runs on this directory ({e})",
+            config.node.data_dir.display()
+        ))
+    })?;
+    Ok(file)
+}
+
+fn log_sizes(config: &Config) -> HashMap<posthaste_heartbeat::VolumeId, u64> {
+    config.volumes.iter().filter_map(|v| Some((v.name.clone(), v.log_size?))).collect()
+}
+
+fn driver(config: &Config) -> Result<Arc<dyn AddressDriver>, Error> {
+    match &config.driver {
+        Driver::Loopback => Ok(Arc::new(posthaste_vip::Loopback::new())),
+        Driver::Netlink { interface, .. } => Err(Error::failed(format!("{interface}: no netlink here"))),
+    }
+}
+
+fn mail_context(config: &Config, quorum: &Quorum, store: RoutedStore) -> Result<Context, Error> {
+    let tls = config.services.tls.as_ref().map(ServiceTls::load).transpose()?;
+    let limits = Limits {
+        connections: config.limits.connections,
+        message_bytes: config.limits.message_size,
+        recipients: config.limits.recipients,
+        memory_bytes: usize::try_from(config.limits.memory).unwrap_or(usize::MAX),
+        ..Limits::default()
+    };
+    let directory = accounts::ClusterDirectory::new(quorum.consensus.watch(), config.cluster.domains.clone());
+    let (_, shutdown) = Shutdown::channel();
+    Ok(Context {
+        hostname: config.services.hostname.as_str().into(),
+        store: Arc::new(store),
+        directory: Arc::new(directory),
+        tls: tls.map(|tls| tls.acceptor()),
+        plaintext_login: config.services.plaintext_login,
+        budget: Budget::new(limits.memory_bytes),
+        limits: Arc::new(limits),
+        shutdown,
+    })
+}
+
+/// Who takes the streams of other members.
+fn handlers(config: &Config, quorum: Handlers, replicas: &[Replica], front: &Arc<Front>) -> Handlers {
+    let main = tokio::runtime::Handle::current();
+    let door = replica::Doorkeeper::new(config.cluster.id, replicas);
+    let front = Arc::clone(front);
+    quorum
+        .on(Alpn::Repl, main.clone(), move |from, stream| {
+            let door = door.clone();
+            async move { door.accept(from, stream).await }
+        })
+        .on(Alpn::Mail, main, move |from, stream| {
+            let front = Arc::clone(&front);
+            let answer = move |_from: NodeId, request: Bytes| {
+                let front = Arc::clone(&front);
+                async move { front.mail(request).await }
+            };
+            async move {
+                if let Err(error) = serve_rpc(stream, from, Arc::new(answer), RpcLimits::default()).await {
+                    tracing::debug!(peer = from.0, %error, "mail link down");
+                }
+            }
+        })
+}
+
+/// Requests about mail to other nodes.
+struct Peers(HashMap<NodeId, RpcClient>);
+
+impl Peers {
+    fn new(net: &PeerNet) -> Self {
+        let nodes = net.members().filter(|m| m.role == Role::Node && m.id != net.me());
+        let client = |id| (id, RpcClient::new(net.clone(), id, Alpn::Mail, RpcLimits::default()));
+        Self(nodes.map(|m| client(m.id)).collect())
+    }
+}
+
+#[async_trait]
+impl route::MailPeers for Peers {
+    async fn ask(&self, to: NodeId, request: Bytes) -> Result<Bytes, String> {
+        let client = self.0.get(&to).ok_or_else(|| format!("{to} is not in the configuration"))?;
+        client.call(request).await.map_err(|e| e.to_string())
+    }
 }

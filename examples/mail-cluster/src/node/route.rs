@@ -1,0 +1,244 @@
+//! The routed mail store: each operation runs where its user's volume is led (DESIGN §3).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use posthaste_heartbeat::consensus::Committed;
+use posthaste_heartbeat::state::State;
+use posthaste_heartbeat::{NodeId, VolumeId};
+use posthaste_mail_server::base_name;
+use posthaste_mail_server::store::{MailStore, MailboxName, Op, Recipient, Reply, StoreError, User, Watch};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::accounts;
+use super::led::LedVolumes;
+use super::spool;
+use super::wire::{self, Request, Response};
+
+/// Carries a request to another node's mail service.
+#[async_trait]
+pub(crate) trait MailPeers: Send + Sync + 'static {
+    /// The answer's bytes; an error says nothing about the outcome.
+    async fn ask(&self, to: NodeId, request: Bytes) -> Result<Bytes, String>;
+}
+
+/// Longest wait for a leader before the client gets an error.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Pause between two tries when nothing tells that trying is worth it.
+const PAUSE: Duration = Duration::from_millis(25);
+
+/// Every user's mail, wherever it is led.
+#[derive(Clone)]
+pub(crate) struct RoutedStore {
+    me: NodeId,
+    hostname: Arc<str>,
+    state: watch::Receiver<Committed>,
+    led: LedVolumes,
+    peers: Arc<dyn MailPeers>,
+}
+
+impl RoutedStore {
+    /// A store that routes by `state`.
+    pub(crate) fn new(
+        me: NodeId,
+        hostname: Arc<str>,
+        state: watch::Receiver<Committed>,
+        led: LedVolumes,
+        peers: Arc<dyn MailPeers>,
+    ) -> Self {
+        Self { me, hostname, state, led, peers }
+    }
+
+    /// The newest state known here.
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.state.borrow().state.clone()
+    }
+
+    /// The volume of a user's mail.
+    pub(crate) fn volume_of(&self, user: &User) -> Result<VolumeId, StoreError> {
+        if let Some(volume) = spool::volume_of(user) {
+            return Ok(volume);
+        }
+        let found = accounts::volume_of(&self.state.borrow().state, user);
+        found.ok_or_else(|| StoreError::NoUser(user.to_string()))
+    }
+
+    /// Does the operation on the volume's leader; replays it to the next one until it is known to
+    /// be done (R12) or the patience ends.
+    pub(crate) async fn on_volume(
+        &self,
+        volume: &VolumeId,
+        user: &User,
+        op: Op,
+    ) -> Result<Reply, StoreError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = self.state.clone();
+        let mut unknown = false;
+        loop {
+            state.mark_unchanged();
+            let result = self.once(volume, user, op.clone()).await;
+            match result {
+                Err(StoreError::Unavailable(why)) if Instant::now() < deadline => {
+                    tracing::debug!(%volume, %user, why, "waiting for the volume's leader");
+                    unknown = true;
+                    let _ = tokio::time::timeout(PAUSE, state.changed()).await;
+                }
+                result => return if unknown { replayed(&op, result) } else { result },
+            }
+        }
+    }
+
+    async fn once(&self, volume: &VolumeId, user: &User, op: Op) -> Result<Reply, StoreError> {
+        match self.leader(volume)? {
+            leader if leader == self.me => self.local(volume)?.call(user, op).await,
+            leader => {
+                let request = Request::Call { volume: volume.clone(), user: user.clone(), op };
+                match self.ask(leader, &request).await? {
+                    Response::Reply(reply) => Ok(reply),
+                    Response::Failed(error) => Err(error),
+                    Response::Seen(_) => Err(StoreError::Internal("a peer answered another question".into())),
+                }
+            }
+        }
+    }
+
+    async fn poll(&self, user: &User, name: &MailboxName, seen: u64) -> Result<u64, StoreError> {
+        let volume = self.volume_of(user)?;
+        match self.leader(&volume)? {
+            leader if leader == self.me => self.local(&volume)?.poll(user, name, seen).await,
+            leader => {
+                let request = Request::Poll { volume, user: user.clone(), name: name.clone(), seen };
+                match self.ask(leader, &request).await? {
+                    Response::Seen(count) => Ok(count),
+                    Response::Failed(error) => Err(error),
+                    Response::Reply(_) => {
+                        Err(StoreError::Internal("a peer answered another question".into()))
+                    }
+                }
+            }
+        }
+    }
+
+    fn leader(&self, volume: &VolumeId) -> Result<NodeId, StoreError> {
+        let committed = self.state.borrow();
+        let entry = committed
+            .state
+            .volumes
+            .get(volume)
+            .ok_or_else(|| StoreError::Internal(format!("no volume {volume}")))?;
+        entry.leader.ok_or_else(|| StoreError::Unavailable(format!("{volume} has no leader now")))
+    }
+
+    fn local(&self, volume: &VolumeId) -> Result<Arc<super::led::Led>, StoreError> {
+        self.led.find(volume).ok_or_else(|| StoreError::Unavailable(format!("{volume} is being opened here")))
+    }
+
+    async fn ask(&self, leader: NodeId, request: &Request) -> Result<Response, StoreError> {
+        // A peer that was killed may not say so: a new leader ends the wait for the old one.
+        let mut state = self.state.clone();
+        let volume = match request {
+            Request::Call { volume, .. } | Request::Poll { volume, .. } => volume.clone(),
+        };
+        let moved = async move {
+            let moved = state
+                .wait_for(|s| s.state.volumes.get(&volume).is_none_or(|v| v.leader != Some(leader)))
+                .await;
+            drop(moved);
+        };
+        tokio::select! {
+            answer = self.peers.ask(leader, wire::encode(request)) => {
+                wire::decode(&answer.map_err(|e| StoreError::Unavailable(format!("{leader}: {e}")))?)
+            }
+            () = moved => Err(StoreError::Unavailable(format!("{leader} no longer leads"))),
+        }
+    }
+
+    /// Answers another node's request: only for volumes that this node leads.
+    pub(crate) async fn serve(&self, request: &[u8]) -> Bytes {
+        let response = match wire::decode(request) {
+            Ok(Request::Call { volume, user, op }) => match self.local(&volume) {
+                Ok(led) => led.call(&user, op).await.map(Response::Reply),
+                Err(error) => Err(error),
+            },
+            Ok(Request::Poll { volume, user, name, seen }) => match self.local(&volume) {
+                Ok(led) => led.poll(&user, &name, seen).await.map(Response::Seen),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        wire::encode(&response.unwrap_or_else(Response::Failed))
+    }
+
+    fn recipients(&self, to: &[User]) -> Result<BTreeMap<VolumeId, Vec<Recipient>>, StoreError> {
+        let mut by_volume: BTreeMap<VolumeId, Vec<Recipient>> = BTreeMap::new();
+        for user in to {
+            let recipient = Recipient { user: user.clone(), base: base_name(&self.hostname) };
+            by_volume.entry(self.volume_of(user)?).or_default().push(recipient);
+        }
+        Ok(by_volume)
+    }
+
+    /// Where a spool record for these volumes goes: a volume that this node leads, if there is one.
+    fn spool_volume<'a>(&self, volumes: impl Iterator<Item = &'a VolumeId> + Clone) -> Option<VolumeId> {
+        let near = volumes.clone().find(|volume| self.led.find(volume).is_some());
+        near.or_else(|| volumes.clone().next()).cloned()
+    }
+}
+
+/// What a retry's error means when an earlier try may have done the operation.
+fn replayed(op: &Op, result: Result<Reply, StoreError>) -> Result<Reply, StoreError> {
+    match (op, result) {
+        (Op::Create(_), Err(StoreError::Exists(_)))
+        | (Op::Delete(_) | Op::Rename { .. }, Err(StoreError::NoMailbox(_))) => Ok(Reply::Done),
+        (_, result) => result,
+    }
+}
+
+#[async_trait]
+impl MailStore for RoutedStore {
+    async fn call(&self, user: &User, op: Op) -> Result<Reply, StoreError> {
+        let volume = self.volume_of(user)?;
+        self.on_volume(&volume, user, op).await
+    }
+
+    async fn deliver(&self, to: &[User], body: Bytes) -> Result<(), StoreError> {
+        let mut by_volume = self.recipients(to)?;
+        let Some(at) = self.spool_volume(by_volume.keys()) else { return Ok(()) };
+        if by_volume.len() == 1 {
+            let to = by_volume.remove(&at).unwrap_or_default();
+            let Some(first) = to.first().map(|r| r.user.clone()) else { return Ok(()) };
+            return self.on_volume(&at, &first, Op::Deliver { to, body }).await.map(drop);
+        }
+        // R13: one durable record, then 250; the record's volume sees to the rest.
+        let record = spool::record(&at, by_volume.into_values().flatten().collect(), &body, &self.hostname)?;
+        self.on_volume(&at, &spool::user(&at), record).await.map(drop)
+    }
+
+    async fn watch(&self, user: &User, name: &MailboxName) -> Result<Watch, StoreError> {
+        let (hints, watch) = tokio::sync::mpsc::channel(1);
+        let (store, user, name) = (self.clone(), user.clone(), name.clone());
+        let mut seen = store.poll(&user, &name, 0).await?;
+        tokio::spawn(async move {
+            loop {
+                let polled = tokio::select! {
+                    polled = store.poll(&user, &name, seen) => polled,
+                    () = hints.closed() => return,
+                };
+                match polled {
+                    Ok(count) if count == seen => {}
+                    Ok(count) => {
+                        seen = count;
+                        let _ = hints.try_send(());
+                    }
+                    // The watcher sees the end of the channel, watches again and asks.
+                    Err(_) => return,
+                }
+            }
+        });
+        Ok(watch)
+    }
+}
