@@ -1,1 +1,342 @@
 //! The driver on real files and in-memory streams.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use posthaste_blockrepl::core::{Event, LinkStatus, RoleStatus, Waiting};
+use posthaste_blockrepl::wire::{Hello, Refusal};
+use posthaste_blockrepl::{
+    BlockDevice, ClusterId, DATA_HEADER_LEN, DeviceError, DeviceId, Disk, FileDisk, Identity, Link,
+    LinkError, NodeId, OpenError, Options, Paths, Volume, VolumeId,
+};
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+
+use crate::harness::{SIZE, grant, identity, set};
+
+const WAIT: Duration = Duration::from_secs(10);
+
+fn paths(dir: &Path, n: usize) -> Paths {
+    Paths { data: dir.join(format!("{n}.data")), meta: dir.join(format!("{n}.meta")) }
+}
+
+fn volatile() -> Options {
+    Options { volatile: true, ..Options::default() }
+}
+
+fn create(dir: &TempDir, n: usize) -> Volume {
+    Volume::create(&paths(dir.path(), n), &identity(n), SIZE, volatile()).unwrap()
+}
+
+fn open(dir: &TempDir, n: usize) -> Volume {
+    Volume::open(&paths(dir.path(), n), &identity(n), volatile()).unwrap()
+}
+
+/// Connects two volumes; the acceptor finds out by the hello which volume is meant.
+async fn connect(a: &Volume, b: &Volume) -> (Link, Link) {
+    let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+    let accepted = async {
+        let hello = Hello::read(&mut theirs).await.unwrap();
+        assert_eq!(hello.volume, VolumeId([2; 16]));
+        b.accept(hello, theirs).await.unwrap()
+    };
+    let (dialled, accepted) = tokio::join!(a.attach(b.status().identity.node, ours), accepted);
+    (dialled.unwrap(), accepted)
+}
+
+async fn until(what: &str, mut ready: impl FnMut() -> bool) {
+    let wait = async {
+        while !ready() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(WAIT, wait).await.unwrap_or_else(|_| panic!("{what} never happened"));
+}
+
+async fn lead(
+    volume: &Volume,
+    epoch: u64,
+    n: usize,
+    members: &[usize],
+    generation: u64,
+) -> Arc<dyn BlockDevice> {
+    volume.raise_epoch(epoch).await.unwrap();
+    volume.lead(grant(epoch, n, members, generation)).await.unwrap()
+}
+
+fn link_status(volume: &Volume) -> Option<LinkStatus> {
+    volume.status().peers.first().map(|p| p.link)
+}
+
+fn content(dir: &TempDir, n: usize) -> Vec<u8> {
+    std::fs::read(paths(dir.path(), n).data).unwrap()[DATA_HEADER_LEN as usize..].to_vec()
+}
+
+async fn pair(dir: &TempDir) -> (Volume, Volume, Arc<dyn BlockDevice>, Link) {
+    let (a, b) = (create(dir, 0), create(dir, 1));
+    let device = lead(&a, 1, 0, &[0, 1], 1).await;
+    let (link, _) = connect(&a, &b).await;
+    until("sync", || link_status(&a) == Some(LinkStatus::Synced)).await;
+    (a, b, device, link)
+}
+
+async fn flush(device: &Arc<dyn BlockDevice>) -> Result<(), DeviceError> {
+    let device = device.clone();
+    spawn_blocking(move || device.flush()).await.unwrap()
+}
+
+async fn write(device: &Arc<dyn BlockDevice>, offset: u64, data: &'static [u8]) -> Result<(), DeviceError> {
+    let device = device.clone();
+    spawn_blocking(move || device.write_at(offset, data)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_writers_leave_identical_files_that_survive_a_power_cut() {
+    let dir = TempDir::new().unwrap();
+    let (a, b, device, _link) = pair(&dir).await;
+    let writers = (0..4u8).map(|w| {
+        let device = device.clone();
+        spawn_blocking(move || {
+            for i in 0..40u64 {
+                let at = (u64::from(w) * 7919 + i * 104_729) % (SIZE - 9000);
+                device.write_at(at, &vec![w * 40 + i as u8; 9000]).unwrap();
+                if i % 10 == 9 {
+                    device.flush().unwrap();
+                }
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    flush(&device).await.unwrap();
+    let mut seen = vec![0; SIZE as usize];
+    device.read_at(0, &mut seen).unwrap();
+    drop((a, b, device));
+    assert!(content(&dir, 0) == seen);
+    assert!(content(&dir, 1) == seen);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_link_is_cut_a_grant_lets_the_flush_go_on_and_the_peer_returns() {
+    let dir = TempDir::new().unwrap();
+    let (a, b, device, link) = pair(&dir).await;
+    let mut events = a.events();
+    write(&device, 0, b"both").await.unwrap();
+    flush(&device).await.unwrap();
+    link.cut();
+    until("loss", || link_status(&a) == Some(LinkStatus::Down)).await;
+    write(&device, 70_000, b"alone").await.unwrap();
+    let waiting = tokio::spawn({
+        let device = device.clone();
+        async move { flush(&device).await }
+    });
+    until("wait", || a.status().waiting == vec![Waiting::PeerDown(NodeId(1))]).await;
+    a.set_pending(Some(set(&[0]))).unwrap();
+    a.set_grant(grant(1, 0, &[0], 2)).unwrap();
+    waiting.await.unwrap().unwrap();
+
+    let (_link, _) = connect(&a, &b).await;
+    until("resync", || link_status(&a) == Some(LinkStatus::Synced)).await;
+    a.set_pending(Some(set(&[0, 1]))).unwrap();
+    a.set_grant(grant(1, 0, &[0, 1], 2)).unwrap();
+    flush(&device).await.unwrap();
+    assert!(b.status().consistent && b.status().generation == a.status().generation);
+    let mut names = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        names.push(event);
+    }
+    let lost = Event::PeerLost { peer: NodeId(1), device: identity(1).device, in_sync: true };
+    let back = Event::PeerSynced { peer: NodeId(1), device: identity(1).device };
+    assert!(names.contains(&lost) && names.contains(&back), "{names:?}");
+    let report = a.verify().await.unwrap();
+    assert_eq!((report.checked_bytes, report.differing.len()), (SIZE, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_leader_loses_nothing_acknowledged_and_comes_back_by_resync() {
+    let dir = TempDir::new().unwrap();
+    let (a, b, device, _link) = pair(&dir).await;
+    write(&device, 1000, b"acknowledged").await.unwrap();
+    flush(&device).await.unwrap();
+    write(&device, 3 << 20, b"not acknowledged").await.unwrap();
+    drop((a, device));
+    until("loss", || link_status(&b) == Some(LinkStatus::Down)).await;
+    let device = lead(&b, 2, 1, &[1], 2).await;
+    let mut seen = [0; 12];
+    device.read_at(1000, &mut seen).unwrap();
+    assert_eq!(&seen, b"acknowledged");
+    write(&device, 2 << 20, b"by the successor").await.unwrap();
+    flush(&device).await.unwrap();
+
+    let a = open(&dir, 0);
+    let (_link, _) = connect(&b, &a).await;
+    until("resync", || link_status(&b) == Some(LinkStatus::Synced)).await;
+    flush(&device).await.unwrap();
+    a.close().await.unwrap();
+    b.close().await.unwrap();
+    drop((a, b, device));
+    assert!(content(&dir, 0) == content(&dir, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fenced_handle_fails_all_calls_for_ever() {
+    let dir = TempDir::new().unwrap();
+    let (a, b, device, _link) = pair(&dir).await;
+    b.raise_epoch(5).await.unwrap();
+    until("fence", || a.status().role == RoleStatus::Follower).await;
+    let fenced = DeviceError::Fenced { held: 1, current: 5 };
+    assert_eq!(write(&device, 0, b"x").await, Err(fenced.clone()));
+    assert_eq!(flush(&device).await, Err(fenced.clone()));
+    assert_eq!(device.read_at(0, &mut [0]), Err(fenced.clone()));
+    // Not even a new leadership of the same node revives it.
+    let newer = lead(&a, 6, 0, &[0], 2).await;
+    assert_eq!(device.read_at(0, &mut [0]), Err(fenced));
+    newer.read_at(0, &mut [0]).unwrap();
+    assert_eq!((device.epoch(), newer.epoch()), (1, 6));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_replica_alone_is_a_plain_device() {
+    let dir = TempDir::new().unwrap();
+    let a = create(&dir, 0);
+    let device = lead(&a, 1, 0, &[0], 1).await;
+    let big = vec![7u8; 3 << 20];
+    let (d, data) = (device.clone(), big.clone());
+    spawn_blocking(move || d.write_at(5, &data).and_then(|()| d.flush())).await.unwrap().unwrap();
+    let out = DeviceError::OutOfRange { offset: SIZE - 1, len: 2, size: SIZE };
+    assert_eq!(device.write_at(SIZE - 1, b"ab"), Err(out));
+    a.close().await.unwrap();
+    assert!(matches!(device.flush(), Err(DeviceError::Fenced { .. })));
+    drop((a, device));
+    assert!(content(&dir, 0)[5..5 + big.len()] == big);
+}
+
+#[test]
+fn foreign_truncated_and_existing_files_are_refused_and_left_alone() {
+    let dir = TempDir::new().unwrap();
+    drop((create(&dir, 0), create(&dir, 1)));
+    let (zero, one) = (paths(dir.path(), 0), paths(dir.path(), 1));
+    let open =
+        |paths: &Paths, identity: &Identity| Volume::open(paths, identity, Options::default()).unwrap_err();
+    let before = std::fs::read(&zero.data).unwrap();
+
+    let other_cluster = Identity { cluster: ClusterId([9; 16]), ..identity(0) };
+    assert!(matches!(open(&zero, &other_cluster), OpenError::Foreign { what: "cluster", .. }));
+    let other_volume = Identity { volume: VolumeId([9; 16]), ..identity(0) };
+    assert!(matches!(open(&zero, &other_volume), OpenError::Foreign { what: "volume", .. }));
+    let other_device = Identity { device: DeviceId([9; 16]), ..identity(0) };
+    assert!(matches!(open(&zero, &other_device), OpenError::Foreign { what: "device", .. }));
+    let swapped = Paths { data: one.data.clone(), meta: zero.meta.clone() };
+    assert!(matches!(open(&swapped, &identity(0)), OpenError::Foreign { file: "data", .. }));
+    let again = Volume::create(&zero, &identity(0), SIZE, Options::default());
+    assert!(matches!(again, Err(OpenError::Exists(_))));
+    assert!(std::fs::read(&zero.data).unwrap() == before);
+
+    let cut = |path: &Path, len: u64| {
+        std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
+    };
+    cut(&zero.data, DATA_HEADER_LEN + SIZE - 1);
+    assert!(matches!(open(&zero, &identity(0)), OpenError::Truncated { file: "data", .. }));
+    cut(&one.meta, 40_000);
+    assert!(matches!(open(&one, &identity(1)), OpenError::Truncated { file: "metadata", .. }));
+    std::fs::write(&one.meta, vec![b'x'; 100_000]).unwrap();
+    assert!(matches!(open(&one, &identity(1)), OpenError::NotOurs { file: "metadata", .. }));
+}
+
+#[test]
+fn a_volume_in_use_is_not_opened_twice() {
+    let dir = TempDir::new().unwrap();
+    let volume = create(&dir, 0);
+    let again = Volume::open(&paths(dir.path(), 0), &identity(0), Options::default());
+    assert!(matches!(again, Err(OpenError::Io { .. })), "{again:?}");
+    drop(volume);
+    open(&dir, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_on_a_link_get_a_typed_refusal() {
+    let dir = TempDir::new().unwrap();
+    let a = create(&dir, 0);
+    let foreign = Identity { cluster: ClusterId([9; 16]), ..identity(1) };
+    let b = Volume::create(&paths(dir.path(), 1), &foreign, SIZE, Options::default()).unwrap();
+    let (_, end) = connect(&a, &b).await;
+    let why = tokio::time::timeout(WAIT, end.ended()).await.unwrap();
+    assert!(matches!(why, LinkError::Refused(Refusal::WrongCluster) | LinkError::Closed), "{why}");
+    assert!(a.status().peers.is_empty());
+
+    // A listener that knows no such volume.
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let refuse = async {
+        Hello::read(&mut theirs).await.unwrap();
+        Hello::refuse(&mut theirs, Refusal::UnknownVolume).await.unwrap();
+    };
+    let (dialled, ()) = tokio::join!(a.attach(NodeId(1), ours), refuse);
+    assert!(matches!(dialled, Err(LinkError::Refused(Refusal::UnknownVolume))));
+
+    // Somebody who is no replica at all.
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let noise = tokio::io::AsyncWriteExt::write_all(&mut theirs, b"GET / HTTP/1.1\r\n\r\n");
+    let (dialled, _) = tokio::join!(a.attach(NodeId(1), ours), noise);
+    assert!(matches!(dialled, Err(LinkError::Wire(_))));
+
+    // The wrong node at the right address.
+    let c = Volume::create(&paths(dir.path(), 2), &identity(2), SIZE, Options::default()).unwrap();
+    let (ours, mut theirs) = tokio::io::duplex(4096);
+    let accept = async {
+        let hello = Hello::read(&mut theirs).await.unwrap();
+        c.accept(hello, theirs).await
+    };
+    let (dialled, _) = tokio::join!(a.attach(NodeId(1), ours), accept);
+    assert!(matches!(dialled, Err(LinkError::WrongPeer { .. })));
+}
+
+/// A disk whose flush hangs until told otherwise.
+#[derive(Debug)]
+struct Hanging {
+    below: FileDisk,
+    gate: Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>,
+}
+
+impl Disk for Hanging {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        self.below.read_at(offset, buf)
+    }
+    fn write_at(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.below.write_at(offset, data)
+    }
+    fn flush(&self) -> std::io::Result<()> {
+        let mut shut = self.gate.0.lock().unwrap();
+        while *shut {
+            shut = self.gate.1.wait(shut).unwrap();
+        }
+        self.below.flush()
+    }
+    fn size(&self) -> std::io::Result<u64> {
+        self.below.size()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_disk_blocks_neither_the_status_nor_later_writes() {
+    let dir = TempDir::new().unwrap();
+    drop(create(&dir, 0));
+    let gate = Arc::new((std::sync::Mutex::new(false), std::sync::Condvar::new()));
+    let files = paths(dir.path(), 0);
+    let data = Hanging { below: FileDisk::open(&files.data).unwrap(), gate: gate.clone() };
+    let meta = FileDisk::open(&files.meta).unwrap();
+    let a = Volume::with_disks(Arc::new(data), Arc::new(meta), &identity(0), Default::default()).unwrap();
+    let device = lead(&a, 1, 0, &[0], 1).await;
+    write(&device, 0, b"x").await.unwrap();
+    *gate.0.lock().unwrap() = true;
+    let hung = tokio::spawn({
+        let device = device.clone();
+        async move { flush(&device).await }
+    });
+    until("wait", || a.status().waiting == vec![Waiting::LocalDisk]).await;
+    write(&device, 1, b"y").await.unwrap();
+    *gate.0.lock().unwrap() = false;
+    gate.1.notify_all();
+    hung.await.unwrap().unwrap();
+}
