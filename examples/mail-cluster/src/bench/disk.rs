@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The size of what is written each time: that of the benchmark's messages.
-pub const BYTES: usize = 8 * 1024;
+pub(super) const BYTES: usize = 8 * 1024;
 
 /// The file that [`fdatasync_rate`] writes round and round, in blocks of [`BYTES`].
 const RING_BLOCKS: u64 = 2_048;
@@ -17,7 +17,7 @@ const RING_BLOCKS: u64 = 2_048;
 ///
 /// # Errors
 /// The file system's own.
-pub fn fdatasync_rate(dir: &Path, time: Duration) -> io::Result<f64> {
+pub(super) fn fdatasync_rate(dir: &Path, time: Duration) -> io::Result<f64> {
     let file = OpenOptions::new().create(true).truncate(true).write(true).open(dir.join("fdatasync"))?;
     let block = [0x5a; BYTES];
     for at in 0..RING_BLOCKS {
@@ -37,7 +37,7 @@ pub fn fdatasync_rate(dir: &Path, time: Duration) -> io::Result<f64> {
 ///
 /// # Errors
 /// The file system's own.
-pub fn publish_rate(dir: &Path, time: Duration) -> io::Result<f64> {
+pub(super) fn publish_rate(dir: &Path, time: Duration) -> io::Result<f64> {
     let (tmp, new) = (dir.join("raw-tmp"), dir.join("raw-new"));
     std::fs::create_dir_all(&tmp)?;
     std::fs::create_dir_all(&new)?;

@@ -14,11 +14,11 @@ use super::disk;
 
 /// A server under test.
 #[derive(Clone)]
-pub struct Server {
+pub(super) struct Server {
     /// Where it is. A server with one address has it twice.
-    pub doors: Doors,
+    pub(super) doors: Doors,
     /// Its users.
-    pub people: Arc<Vec<Person>>,
+    pub(super) people: Arc<Vec<Person>>,
 }
 
 /// Acknowledged deliveries a second: `clients` SMTP sessions, spread over the addresses and the
@@ -26,7 +26,7 @@ pub struct Server {
 ///
 /// # Errors
 /// A session could not be opened, or a message was refused.
-pub async fn deliveries(server: &Server, clients: usize, time: Duration) -> Result<f64, String> {
+pub(super) async fn deliveries(server: &Server, clients: usize, time: Duration) -> Result<f64, String> {
     let mut sessions = Vec::new();
     for index in 0..clients {
         let target = server.doors.smtp(index % 2, Security::Plain);
@@ -58,7 +58,7 @@ pub async fn deliveries(server: &Server, clients: usize, time: Duration) -> Resu
 ///
 /// # Errors
 /// A session could not be opened, a mailbox was empty, or a command failed.
-pub async fn imap_commands(server: &Server, clients: usize, time: Duration) -> Result<f64, String> {
+pub(super) async fn imap_commands(server: &Server, clients: usize, time: Duration) -> Result<f64, String> {
     let mut sessions = Vec::new();
     for index in 0..clients {
         let person = &server.people[index % server.people.len()];

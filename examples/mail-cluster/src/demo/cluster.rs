@@ -52,11 +52,20 @@ impl Cluster {
     /// # Errors
     /// No place for the files, no free addresses, or a plan that `init` refuses.
     pub fn lay(args: &DemoArgs, place: Place) -> Result<Self, String> {
+        Self::lay_sized(args, place, VOLUME_BYTES)
+    }
+
+    /// As [`Self::lay`], with volumes of `volume_bytes`.
+    ///
+    /// # Errors
+    /// As [`Self::lay`].
+    pub fn lay_sized(args: &DemoArgs, place: Place, volume_bytes: u64) -> Result<Self, String> {
         let above = args.dir.clone().unwrap_or_else(std::env::temp_dir);
         let directory = tempfile::Builder::new().prefix("posthaste-demo-").tempdir_in(&above);
         let directory =
             directory.map_err(|e| format!("cannot make a directory in {}: {e}", above.display()))?;
-        let layout = init::lay(&plan(args, directory.path(), &place)).map_err(|e| e.to_string())?;
+        let plan = Plan { volume_size: volume_bytes, ..plan(args, directory.path(), &place) };
+        let layout = init::lay(&plan).map_err(|e| e.to_string())?;
         let ca =
             std::fs::read(&layout.ca).map_err(|e| format!("cannot read {}: {e}", layout.ca.display()))?;
         let doors =
@@ -125,6 +134,19 @@ impl Cluster {
         let process =
             self.processes[member].as_ref().ok_or_else(|| format!("{} does not run", NAMES[member]))?;
         process.signal(signal).map_err(|e| format!("cannot signal {}: {e}", NAMES[member]))
+    }
+
+    /// Bytes that a member's process caused to be written to disk so far.
+    ///
+    /// # Errors
+    /// The member does not run, or the kernel does not tell.
+    pub fn bytes_written(&self, member: usize) -> Result<u64, String> {
+        let process =
+            self.processes[member].as_ref().ok_or_else(|| format!("{} does not run", NAMES[member]))?;
+        let path = format!("/proc/{}/io", process.id());
+        let text = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        line.and_then(|bytes| bytes.parse().ok()).ok_or_else(|| format!("{path} has no write_bytes"))
     }
 
     /// Where a member's output goes.
@@ -205,7 +227,6 @@ fn plan(args: &DemoArgs, dir: &Path, place: &Place) -> Plan {
         nodes: vec![member(A), member(B)],
         witness: Some(member(WITNESS)),
         addresses: vec![(place.vips[A], NAMES[A].into()), (place.vips[B], NAMES[B].into())],
-        volume_size: VOLUME_BYTES,
         ports,
         plaintext_login: true,
         driver: place.driver(),

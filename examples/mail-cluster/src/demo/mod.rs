@@ -67,6 +67,22 @@ pub struct DemoArgs {
     pub dir: Option<PathBuf>,
 }
 
+impl Default for DemoArgs {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            messages: 220,
+            users: 8,
+            keep: false,
+            hints: false,
+            test_disk: false,
+            netns: false,
+            json: false,
+            dir: None,
+        }
+    }
+}
+
 /// Runs the demo.
 ///
 /// # Errors
