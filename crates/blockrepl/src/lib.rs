@@ -1,4 +1,68 @@
-//! Skeleton.
+//! A replicated block device in user space: what its one writer was told is flushed is on the disk
+//! of every in-sync replica, whatever dies next.
+//!
+//! ```
+//! use posthaste_blockrepl::*;
+//!
+//! # #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let member = |n: u64| Member { node: NodeId(n), device: DeviceId([n as u8; 16]) };
+//! let open = |n: u64| {
+//!     let paths = Paths { data: dir.path().join(format!("{n}.data")), meta: dir.path().join(format!("{n}.meta")) };
+//!     let (cluster, volume) = (ClusterId([7; 16]), VolumeId([8; 16]));
+//!     let identity = Identity { cluster, volume, device: member(n).device, node: NodeId(n) };
+//!     Volume::create(&paths, &identity, 1 << 20, Options::default())
+//! };
+//! let (a, b) = (open(1)?, open(2)?);
+//!
+//! // Whoever decides, a quorum or an operator, grants. The epoch is raised before it is led (R4).
+//! let grant = Grant { epoch: 1, leader: NodeId(1), in_sync: [member(1), member(2)].into(), generation: 1 };
+//! a.raise_epoch(grant.epoch).await?;
+//! let device = a.lead(grant).await?;
+//!
+//! // Any byte stream links two replicas; here a pipe.
+//! let (ours, mut theirs) = tokio::io::duplex(64 << 10);
+//! let accept = async { b.accept(Hello::read(&mut theirs).await?, theirs).await };
+//! let (dialled, accepted) = tokio::join!(a.attach(NodeId(2), ours), accept);
+//! let _links = (dialled?, accepted?);
+//!
+//! tokio::task::spawn_blocking(move || {
+//!     device.write_at(4096, b"on both disks")?;
+//!     device.flush()
+//! })
+//! .await??;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The types
+//!
+//! [`Volume`] is one replica on its disks; [`Volume::lead`] gives the only handle that writes, a
+//! [`BlockDevice`]. Its owner tells it who leads ([`Grant`]), and hears from it by [`core::Event`] what
+//! to propose next. [`core::Replica`] is the same replica without disks, links, threads and clock,
+//! for embedders and simulators; its driving contract stands in [`core`].
+//!
+//! # What the owner must do
+//!
+//! - Grow the epoch with each change of leader, never give one epoch to two leaders, and take a new
+//!   leader only from the in-sync set, by node *and* device, and only if [`Raised::consistent`] (R1).
+//! - Grow the generation when the set loses a member: at a takeover and at a removal. When two
+//!   sides may each have been told to lead (an operator's force), both must grow.
+//! - Call [`Volume::set_pending`] before each proposal to change the set, and clear it only when the
+//!   outcome is known; apply grants in the order of their commits.
+//! - On `PeerLost { in_sync: true }`, decide: wait, or propose its removal. On `PeerSynced`, propose
+//!   to add it. Of two nodes, let one dial, again and again.
+//!
+//! # What it does not do yet
+//!
+//! One writer at a time (no dual-primary), protocol C only, no NBD export, no resize, no block
+//! checksums: verify finds a difference and the leader's copy wins. A failed local disk ends the
+//! leadership instead of being served from the peer. With three and more replicas, one that was away
+//! while the leadership moved is copied in full.
+//!
+//! On-disk and wire formats are drawn in `docs/format.md`.
+
 mod bitmap;
 mod codec;
 mod config;
@@ -9,10 +73,15 @@ mod driver;
 mod ids;
 mod meta;
 pub mod wire;
+
 pub use bitmap::{EXTENT, GRANULE};
 pub use config::{Config, UndoPolicy};
+pub use core::{Denied, Event, Status};
 pub use device::{BlockDevice, DeviceError};
 pub use disk::{Disk, FileDisk, MemDisk, VolatileDisk};
 pub use driver::{Link, LinkError, Options, Paths, Volume};
-pub use ids::*;
+pub use ids::{
+    ClusterId, DeviceId, GenerationId, Grant, Identity, Lineage, Member, MemberSet, NodeId, Raised, VolumeId,
+};
 pub use meta::{DATA_HEADER_LEN, FORMAT_VERSION, OpenError};
+pub use wire::Hello;

@@ -67,7 +67,7 @@ impl Replica {
     }
 
     /// Whether the message comes from the leader we follow, in its epoch. Answers if not.
-    pub(super) fn from_leader(&mut self, link: LinkId, epoch: u64) -> bool {
+    pub(super) fn obeys(&mut self, link: LinkId, epoch: u64) -> bool {
         match self.links.get(&link).map(|l| &l.side) {
             Some(Side::Source { epoch: ours, .. }) if *ours == epoch && epoch >= self.floor => true,
             None => false,

@@ -133,7 +133,7 @@ impl Replica {
         else {
             return;
         };
-        if !self.from_leader(link, *epoch) {
+        if !self.obeys(link, *epoch) {
             return;
         }
         match message {

@@ -58,9 +58,13 @@ impl Handle {
         }
     }
 
-    fn call(&self, make: impl FnOnce(crate::core::RequestId) -> Input) -> Result<(), DeviceError> {
+    fn call(
+        &self,
+        flush: bool,
+        make: impl FnOnce(crate::core::RequestId) -> Input,
+    ) -> Result<(), DeviceError> {
         self.alive()?;
-        self.owner.shared.call(make).map_err(|why| self.error(why))?;
+        self.owner.shared.call(flush, make).map_err(|why| self.error(why))?;
         self.alive()
     }
 }
@@ -82,14 +86,14 @@ impl BlockDevice for Handle {
         let mut at = offset;
         for part in data.chunks(WRITE_MAX) {
             let (offset, data) = (at, Bytes::copy_from_slice(part));
-            self.call(|request| Input::Write { request, offset, data })?;
+            self.call(false, |request| Input::Write { request, offset, data })?;
             at += part.len() as u64;
         }
         Ok(())
     }
 
     fn flush(&self) -> Result<(), DeviceError> {
-        self.call(|request| Input::Flush { request })
+        self.call(true, |request| Input::Flush { request })
     }
 
     fn epoch(&self) -> u64 {

@@ -251,13 +251,16 @@ fn check_head(data: &dyn Disk, identity: &Identity, size: u64) -> Result<(), Ope
     check_data_header(&head, len, identity, size)
 }
 
+/// A disk thread's name and what it does.
+type DiskThread = (&'static str, fn(&Shared));
+
 fn spawn_threads(shared: &Arc<Shared>) -> std::io::Result<Vec<JoinHandle<()>>> {
-    let roles: [(&str, fn(&Shared)); 3] = [
+    let roles: [DiskThread; 3] = [
         ("repl-data", Shared::serve_data),
         ("repl-flush", Shared::serve_flush),
         ("repl-meta", Shared::serve_meta),
     ];
-    let spawn = |(name, serve): (&str, fn(&Shared))| {
+    let spawn = |(name, serve): DiskThread| {
         let shared = shared.clone();
         std::thread::Builder::new().name(name.into()).spawn(move || serve(&shared))
     };

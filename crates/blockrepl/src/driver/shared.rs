@@ -166,14 +166,17 @@ impl Shared {
     }
 
     /// A request from a thread that then waits; it does the disk work that it causes.
-    pub(super) fn call(&self, make: impl FnOnce(RequestId) -> Input) -> Answer {
+    pub(super) fn call(&self, flush: bool, make: impl FnOnce(RequestId) -> Input) -> Answer {
         let slot = Arc::new(Slot::default());
         let started = self.with(false, |state, now| {
             state.start(Waiter::Thread(slot.clone())).map(|request| state.core.handle(now, make(request)))
         });
         started?;
-        self.data_lane.drain(|job| self.data_job(job, false));
-        self.flush_lane.drain(|job| self.disk_job(job));
+        // A flush is done by who asks for it; a writer leaves other people's flushes alone.
+        self.data_lane.drain(|job| self.data_job(job, !flush));
+        if flush {
+            self.flush_lane.drain(|job| self.disk_job(job));
+        }
         slot.wait()
     }
 

@@ -191,7 +191,7 @@ impl Net {
             coin ^= coin << 13;
             coin ^= coin >> 7;
             coin ^= coin << 17;
-            coin % 3 == 0
+            coin.is_multiple_of(3)
         };
         let node = &mut self.nodes[n];
         node.data_ops.clear();
