@@ -19,6 +19,8 @@ use crate::volume::Volume;
 
 /// The longest name in bytes.
 pub const NAME_MAX: usize = 255;
+/// The longest path in bytes.
+pub const PATH_MAX: usize = 4096;
 /// Most of the index that messages may fill, in percent; the rest is for what frees space.
 const MESSAGE_SHARE: u64 = 90;
 
@@ -520,6 +522,9 @@ fn refuse_to_overwrite(disk: &Disk) -> Result<(), FormatError> {
 fn components(path: &[u8]) -> io::Result<Vec<&[u8]>> {
     if path.is_empty() {
         return Ok(Vec::new());
+    }
+    if path.len() > PATH_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is too long"));
     }
     path.split(|byte| *byte == b'/').map(|name| check_name(name).map(|()| name)).collect()
 }

@@ -193,7 +193,7 @@ impl Index {
 
     pub(crate) fn open(disk: Arc<Disk>, span: Span, cache: usize) -> Result<Self, OpenError> {
         let region = Arc::new(Region::open(disk.clone(), span)?);
-        if region.reachable() > span.len {
+        if region.len()? > span.len - SLOTS {
             return Err(OpenError::IndexCorrupt("it claims to be larger than its region".into()));
         }
         if region.len()? == 0 {

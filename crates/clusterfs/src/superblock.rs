@@ -14,6 +14,8 @@ const VOLUME_MAX: usize = 255;
 const LEN: usize = 512;
 
 const LOG_MIN: u64 = 1 << 20;
+/// The largest that is chosen by itself: opening after a crash reads all of it.
+const LOG_MAX: u64 = 32 << 20;
 /// redb's file begins with 72 KiB and grows so that all but the first 4 KiB double; any other size
 /// of the region would be room that it cannot use. Two blocks of ours go before it.
 const INDEX_STEP: u64 = 68 << 10;
@@ -30,7 +32,7 @@ pub struct FormatOptions {
     pub volume: String,
     /// Identity of this file system; also keys the log's checksums, so it must be random.
     pub uuid: [u8; 16],
-    /// Bytes of the log ring, at least 1 MiB. `None`: a sixteenth of the device, at most 64 MiB. It
+    /// Bytes of the log ring, at least 1 MiB. `None`: a sixteenth of the device, at most 32 MiB. It
     /// bounds the time to open after a crash.
     pub log_bytes: Option<u64>,
     /// Bytes of the index, 1.1 MiB to 2.1 GiB, rounded down to a size that it can use (1.07 MiB times
@@ -82,7 +84,7 @@ impl Superblock {
         if options.volume.is_empty() || options.volume.len() > VOLUME_MAX {
             return refuse(format!("a volume's name has 1 to {VOLUME_MAX} bytes"));
         }
-        let log = down(options.log_bytes.unwrap_or((device / 16).clamp(LOG_MIN, 64 << 20)));
+        let log = down(options.log_bytes.unwrap_or((device / 16).clamp(LOG_MIN, LOG_MAX)));
         let index = options.index_bytes.map_or_else(|| default_index(device), usable_index);
         if log < LOG_MIN || index < INDEX_MIN {
             return refuse(format!("the log needs {LOG_MIN} bytes, the index {INDEX_MIN} to {INDEX_MAX}"));

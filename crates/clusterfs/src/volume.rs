@@ -185,8 +185,9 @@ impl Volume {
             let checkpoints = commit.checkpoints;
             commit.busy = true;
             drop(commit);
+            let turn = Turn(self);
             let flushed = self.flush_batch(None);
-            self.end_turn();
+            drop(turn);
             if self.disk.check().is_err() {
                 self.drop_caches();
             }
@@ -196,7 +197,7 @@ impl Volume {
         }
     }
 
-    fn take_turn(&self) -> io::Result<()> {
+    fn take_turn(&self) -> io::Result<Turn<'_>> {
         let mut commit = self.commit_state();
         while commit.busy {
             self.disk.check()?;
@@ -204,12 +205,7 @@ impl Volume {
         }
         self.disk.check()?;
         commit.busy = true;
-        Ok(())
-    }
-
-    fn end_turn(&self) {
-        self.commit_state().busy = false;
-        self.changed.notify_all();
+        Ok(Turn(self))
     }
 
     /// Writes what is pending as one record and flushes it. Only in one's turn. With `freeze`,
@@ -228,6 +224,9 @@ impl Volume {
         let fits = head.lsn - tail + padded(len) + reserve <= self.ring.len();
         if !fits && freeze.is_none() {
             return Ok(Flushed::RingFull);
+        }
+        if freeze.is_some() && state.frozen.is_some() {
+            return Err(crate::error::corrupt("an earlier checkpoint did not come to its end"));
         }
         let pending = std::mem::take(&mut state.pending);
         if let Some(frozen) = freeze {
@@ -280,18 +279,15 @@ impl Volume {
     }
 
     fn run_checkpoint(&self, index: &Index) -> io::Result<()> {
-        self.take_turn()?;
+        let mut turn = Some(self.take_turn()?);
         let mut frozen = Frozen::default();
-        if let Err(error) = self.flush_batch(Some(&mut frozen)) {
-            self.end_turn();
-            return Err(error);
-        }
+        self.flush_batch(Some(&mut frozen))?;
         let (head, logged) = {
             let commit = self.commit_state();
             (commit.head, commit.flushed >= frozen.last)
         };
         if logged {
-            self.end_turn(); // deliveries go on meanwhile
+            turn = None; // deliveries go on meanwhile
         }
         let at = Checkpoint {
             lsn: head.lsn,
@@ -302,12 +298,10 @@ impl Volume {
             bytes: frozen.bytes,
             ..Checkpoint::initial()
         };
-        let result = index.checkpoint(&frozen.overlay, at, self.space.blocks());
-        let result = result.and_then(|bytes| self.checkpointed(index, &frozen, at, bytes));
-        if !logged {
-            self.end_turn();
-        }
-        result
+        let bytes = index.checkpoint(&frozen.overlay, at, self.space.blocks())?;
+        self.checkpointed(index, &frozen, at, bytes)?;
+        drop(turn);
+        Ok(())
     }
 
     fn checkpointed(&self, index: &Index, frozen: &Frozen, at: Checkpoint, bytes: u64) -> io::Result<()> {
@@ -465,6 +459,16 @@ impl Volume {
             log_used: commit.head.lsn - commit.tail,
             index_limit: commit.index_limit,
         }
+    }
+}
+
+/// The right to write to the log; ends when dropped.
+struct Turn<'a>(&'a Volume);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.commit_state().busy = false;
+        self.0.changed.notify_all();
     }
 }
 

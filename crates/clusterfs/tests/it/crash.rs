@@ -1,6 +1,7 @@
 //! Power cuts at every write and flush.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use posthaste_clusterfs::{Dir, Fs, OpenError, OpenOptions};
@@ -105,6 +106,61 @@ fn acknowledged_deliveries_of_many_threads_survive_a_crash_beside_background_che
                 "{name}, acknowledged at {event}, at {at}"
             );
         }
+    }
+}
+
+#[test]
+fn while_a_checkpoint_is_under_way_the_log_before_it_is_not_reused() {
+    crash_in_a_checkpoint(6000);
+}
+
+#[test]
+fn while_a_checkpoint_is_under_way_the_blocks_it_frees_are_not_reused() {
+    crash_in_a_checkpoint(20_000);
+}
+
+/// Delivers bodies of `len` bytes while a checkpoint does not come to its end, until the log or
+/// the blocks are used up; cuts the power then.
+fn crash_in_a_checkpoint(len: usize) {
+    let device = formatted();
+    device.record();
+    let fs = open(&device);
+    for n in 0..100u8 {
+        deliver(&fs, Dir::ROOT, &format!("old{n}"), &vec![n; len]).unwrap();
+        fs.commit().unwrap();
+    }
+    for n in 50..100u8 {
+        fs.unlink(Dir::ROOT, format!("old{n}").as_bytes()).unwrap();
+    }
+    fs.commit().unwrap();
+    device.hold_checkpoints(true);
+    let acked = AtomicUsize::new(0);
+    let (image, before) = std::thread::scope(|scope| {
+        let named = std::thread::Builder::new().name("checkpoint".into());
+        named.spawn_scoped(scope, || fs.checkpoint().unwrap()).unwrap();
+        scope.spawn(|| {
+            for n in 0..400 {
+                match deliver(&fs, Dir::ROOT, &format!("new{n}"), &vec![255; len]) {
+                    Ok(()) => fs.commit().unwrap(),
+                    Err(error) => return assert_eq!(error.kind(), std::io::ErrorKind::StorageFull),
+                }
+                acked.store(n + 1, Ordering::SeqCst);
+            }
+        });
+        let mut before = usize::MAX;
+        while before != acked.load(Ordering::SeqCst) || before == 0 {
+            before = acked.load(Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let image = device.crash(device.events(), Crash::Lost);
+        device.hold_checkpoints(false);
+        (image, before)
+    });
+    assert!(before < 400 && acked.into_inner() > before, "{before} did not wait for the checkpoint");
+    let tree = dump(&open(&TestDevice::from_image(image, LATER)));
+    assert!((0..before).all(|n| tree.contains_key(&format!("/new{n}"))), "{before} were acknowledged");
+    for n in 0..50u8 {
+        assert!(**tree[&format!("/old{n}")].as_ref().unwrap() == vec![n; len], "old{n}");
     }
 }
 

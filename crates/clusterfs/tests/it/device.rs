@@ -39,6 +39,8 @@ struct Inner {
     flush_fails: AtomicBool,
     flush_time: Mutex<Duration>,
     written: AtomicU64,
+    read: AtomicU64,
+    held: AtomicBool,
     flushes: AtomicU64,
 }
 
@@ -62,6 +64,8 @@ impl TestDevice {
             flush_fails: AtomicBool::new(false),
             flush_time: Mutex::new(Duration::ZERO),
             written: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            held: AtomicBool::new(false),
             flushes: AtomicU64::new(0),
         }))
     }
@@ -91,6 +95,11 @@ impl TestDevice {
         self.0.flush_fails.store(true, Ordering::SeqCst);
     }
 
+    /// Flushes by threads named `checkpoint` do not end while this holds.
+    pub(crate) fn hold_checkpoints(&self, held: bool) {
+        self.0.held.store(held, Ordering::SeqCst);
+    }
+
     pub(crate) fn slow_flushes(&self, time: Duration) {
         *self.0.flush_time.lock().unwrap() = time;
     }
@@ -101,6 +110,10 @@ impl TestDevice {
 
     pub(crate) fn written(&self) -> u64 {
         self.0.written.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn read(&self) -> u64 {
+        self.0.read.load(Ordering::SeqCst)
     }
 
     /// What the disk may hold after a power cut behind the first `at` events.
@@ -192,6 +205,7 @@ impl BlockDevice for TestDevice {
         self.check()?;
         let disk = self.0.disk.lock().unwrap();
         let len = buf.len() as u64;
+        self.0.read.fetch_add(len, Ordering::SeqCst);
         let out = DeviceError::OutOfRange { offset, len, size: self.size() };
         let end = offset.checked_add(len).filter(|end| *end <= self.size()).ok_or(out)?;
         buf.copy_from_slice(&disk.live[offset as usize..end as usize]);
@@ -220,6 +234,10 @@ impl BlockDevice for TestDevice {
             return Err(DeviceError::Failed("test: the flush failed".into()));
         }
         let began = self.log(Event::FlushBegin);
+        let checkpoint = std::thread::current().name() == Some("checkpoint");
+        while checkpoint && self.0.held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         std::thread::sleep(*self.0.flush_time.lock().unwrap());
         self.0.flushes.fetch_add(1, Ordering::SeqCst);
         self.check()?;

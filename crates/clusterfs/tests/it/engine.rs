@@ -214,6 +214,29 @@ fn a_batch_larger_than_the_ring_has_room_for_is_made_durable_by_a_checkpoint() {
 }
 
 #[test]
+fn opening_after_a_crash_reads_the_log_and_not_the_volume() {
+    let opened = |messages: u32| {
+        let device = TestDevice::new(40 << 20);
+        Fs::format(device.clone(), &FormatOptions { index_bytes: None, ..format_options() }).unwrap();
+        let fs = open(&device);
+        for n in 0..messages {
+            deliver(&fs, Dir::ROOT, &format!("m{n}"), &[1; 10]).unwrap();
+        }
+        fs.checkpoint().unwrap();
+        deliver(&fs, Dir::ROOT, "last", &[2; 3000]).unwrap();
+        fs.commit().unwrap();
+        drop(fs);
+        let device = TestDevice::from_image(device.image(), 2);
+        let fs = open(&device);
+        let read = device.read();
+        assert_eq!(dump(&fs).len() as u32, messages + 1);
+        read
+    };
+    let (few, many) = (opened(100), opened(6000));
+    assert!(many < few + (64 << 10), "{few} bytes for 100 messages, {many} for 6000");
+}
+
+#[test]
 fn a_fenced_device_ends_everything_with_an_error_that_says_so() {
     let device = formatted();
     let fs = Arc::new(Fs::open_with(device.clone(), OpenOptions::default()).unwrap());
