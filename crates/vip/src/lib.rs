@@ -27,7 +27,8 @@
 //! # Types
 //!
 //! - [`AddressDriver`]: claim, release. [`Loopback`] takes an address by binding it and works
-//!   anywhere, for tests and demos; `Netlink` (Linux) adds it to an interface and announces it.
+//!   anywhere, for tests and demos; `Netlink` (Linux) adds it to an interface and announces it, and
+//!   the kernel takes it away from a process that is killed, stopped or without a lease.
 //! - [`Claim`]: an address that is held, with its [`Listener`]s.
 //! - [`announce`]: the frames and their timing, without any I/O.
 //!
@@ -46,6 +47,10 @@ pub mod announce;
 mod bind;
 mod driver;
 mod loopback;
+#[cfg(target_os = "linux")]
+mod netlink;
 
 pub use driver::{AddressDriver, Claim, ClaimError, Listener, ReleaseError};
 pub use loopback::Loopback;
+#[cfg(target_os = "linux")]
+pub use netlink::{MayHold, Netlink, NetlinkConfig};

@@ -1,3 +1,5 @@
 //! Behaviour of the drivers.
 
 mod loopback;
+#[cfg(target_os = "linux")]
+mod netlink;

@@ -10,12 +10,12 @@ use posthaste_mail_cluster::peer::{Handlers, PeerNet};
 use tokio::task::JoinHandle;
 
 /// A port that is free just now.
-pub fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
 /// A plan with nodes a and b, a witness w, and an address for each node.
-pub fn plan(dir: &Path) -> Plan {
+pub(crate) fn plan(dir: &Path) -> Plan {
     let mut plan = Plan::new(dir, "example.org");
     plan.nodes =
         vec![Planned::new("a", free_address().to_string()), Planned::new("b", free_address().to_string())];
@@ -28,32 +28,32 @@ pub fn plan(dir: &Path) -> Plan {
 }
 
 /// A laid out cluster; it goes with the directory.
-pub struct Cluster {
-    pub layout: Layout,
+pub(crate) struct Cluster {
+    pub(crate) layout: Layout,
     _dir: tempfile::TempDir,
 }
 
-pub fn cluster() -> Cluster {
+pub(crate) fn cluster() -> Cluster {
     let dir = tempfile::tempdir().unwrap();
     let layout = lay(&plan(&dir.path().join("cluster"))).unwrap();
     Cluster { layout, _dir: dir }
 }
 
 impl Cluster {
-    pub fn config(&self, name: &str) -> Config {
+    pub(crate) fn config(&self, name: &str) -> Config {
         Config::load(&self.layout.member(name).unwrap().config).unwrap()
     }
 
-    pub fn id(&self, name: &str) -> NodeId {
+    pub(crate) fn id(&self, name: &str) -> NodeId {
         self.layout.member(name).unwrap().id
     }
 
-    pub fn net(&self, name: &str) -> PeerNet {
+    pub(crate) fn net(&self, name: &str) -> PeerNet {
         PeerNet::new(&self.config(name)).unwrap()
     }
 
     /// Listens as `name` where its peers expect it, until the handle is aborted.
-    pub async fn listen(&self, name: &str, handlers: Handlers) -> JoinHandle<()> {
+    pub(crate) async fn listen(&self, name: &str, handlers: Handlers) -> JoinHandle<()> {
         let config = self.config(name);
         let listener = self.net(name).listen(config.node.peer_listen).await.unwrap();
         tokio::spawn(async move { listener.serve(handlers).await.unwrap() })
