@@ -288,6 +288,35 @@ impl<'o> FetchWriter<'o> {
         write_payload(&mut w, data);
     }
 
+    /// Starts `BODY[section]<origin>` with the announcement of a literal. Append its octets to the output by other means, then go
+    /// on with [`resume`](Self::resume): so a large message need not be copied.
+    pub fn section_start(mut self, section: &Section<'_>, origin: Option<u32>, octets: u64) {
+        let mut w = self.named("BODY");
+        write_section(&mut w, section);
+        if let Some(origin) = origin {
+            w.raw("<");
+            w.number(origin);
+            w.raw(">");
+        }
+        announce(&mut w, octets);
+    }
+
+    /// Starts RFC822, RFC822.HEADER or RFC822.TEXT, likewise.
+    pub fn rfc822_start(mut self, name: &str, octets: u64) {
+        announce(&mut self.named(name), octets);
+    }
+
+    /// Writes one item at the very place where `out` ends, without a space before it: for a caller that writes the rest of
+    /// the response itself.
+    pub fn first_item(out: &'o mut Vec<u8>) -> Self {
+        Self { out, first: true }
+    }
+
+    /// Goes on with a response after the octets of a literal.
+    pub fn resume(out: &'o mut Vec<u8>) -> Self {
+        Self { out, first: false }
+    }
+
     fn item(&mut self, item: &FetchData<'_>) {
         match item {
             FetchData::Flags(flags) => self.flags(flags),
@@ -318,6 +347,12 @@ impl<'o> FetchWriter<'o> {
     fn end_without_crlf(self) {
         self.out.push(b')');
     }
+}
+
+fn announce(w: &mut Writer<'_>, octets: u64) {
+    w.raw(" {");
+    w.number(octets);
+    w.raw("}\r\n");
 }
 
 fn octets<'p>(data: &'p Payload<'_>) -> Option<&'p [u8]> {

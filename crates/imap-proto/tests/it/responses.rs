@@ -117,3 +117,16 @@ fn fetch_flags_encode_without_allocating() {
     assert!(out.starts_with(b"* 1 FETCH (FLAGS (\\Seen $Junk) UID 4294967295)\r\n* 2 FETCH"));
     assert_eq!(out.as_ptr(), before);
 }
+
+#[test]
+fn a_large_literal_can_be_sent_without_being_copied() {
+    let mut out = Vec::new();
+    let mut fetch = FetchWriter::new(&mut out, 3);
+    fetch.uid(7);
+    fetch.section_start(&Section::default(), Some(5), 4);
+    out.extend_from_slice(b"data");
+    let mut fetch = FetchWriter::resume(&mut out);
+    fetch.flags(&[]);
+    fetch.end();
+    assert_eq!(out, b"* 3 FETCH (UID 7 BODY[]<5> {4}\r\ndata FLAGS ())\r\n");
+}
