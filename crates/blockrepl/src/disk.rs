@@ -45,8 +45,11 @@ impl FileDisk {
         if file.metadata()?.len() > 0 {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        allocate(&file, size)?;
-        file.sync_all()?;
+        if let Err(e) = allocate(&file, size).and_then(|()| file.sync_all()) {
+            // No room: what was allocated is given back, and the next try finds no remains.
+            drop(std::fs::remove_file(path));
+            return Err(e);
+        }
         if let Some(parent) = path.parent() {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
             File::open(parent)?.sync_all()?;

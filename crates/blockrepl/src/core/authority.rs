@@ -252,8 +252,12 @@ impl Replica {
         let Some(message) = self.adopt_message() else { return };
         let synced = |l: &Link| matches!(&l.side, Side::Target(t) if t.state == TargetState::Synced);
         let links: Vec<LinkId> = self.links.iter().filter(|(_, l)| synced(l)).map(|(id, _)| *id).collect();
+        let now = self.now;
         for link in links {
             self.send(link, message.clone());
+            if let Some(Link { side: Side::Target(t), .. }) = self.links.get_mut(&link) {
+                t.asked = now;
+            }
         }
     }
 

@@ -234,12 +234,13 @@ impl Replica {
     pub(super) fn note_slow_peers(&mut self) {
         let (now, slow) = (self.now, self.config.slow_after);
         let counted = self.counted();
+        let version = self.leading().map_or(0, |l| l.version);
         let mut told = Vec::new();
         for (id, link) in &mut self.links {
             let member = link.member();
             let Side::Target(t) = &mut link.side else { continue };
-            let Some(flush) = &t.flush else { continue };
-            let age = now.saturating_sub(flush.since);
+            let Some(since) = t.silent_since(version) else { continue };
+            let age = now.saturating_sub(since);
             let in_sync = counted.contains(&member);
             let drop = age >= slow * 4 && !in_sync && t.state == TargetState::Synced;
             if age >= slow && !t.slow_told || drop {
@@ -268,12 +269,27 @@ impl Replica {
 
     /// When the next [`Input::Tick`] is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
+        let version = self.leading()?.version;
         let due = |l: &Link| match &l.side {
             Side::Target(t) => {
-                t.flush.as_ref().map(|f| f.since + self.config.slow_after * if t.slow_told { 4 } else { 1 })
+                let patience = self.config.slow_after * if t.slow_told { 4 } else { 1 };
+                t.silent_since(version).map(|since| since + patience)
             }
             _ => None,
         };
         self.links.values().filter_map(due).min().map(|at| at.max(self.now + self.config.slow_after / 4))
+    }
+}
+
+impl Target {
+    /// Since when an answer of this peer is outstanding.
+    fn silent_since(&self, version: u64) -> Option<Duration> {
+        let asked = match self.state {
+            TargetState::Beginning | TargetState::Finishing => true,
+            TargetState::Syncing => false,
+            TargetState::Synced => self.adopted < version,
+        };
+        let flush = self.flush.as_ref().map(|f| f.since);
+        if asked { Some(flush.map_or(self.asked, |f| f.min(self.asked))) } else { flush }
     }
 }

@@ -158,6 +158,8 @@ enum Side {
 #[derive(Debug)]
 struct Target {
     state: TargetState,
+    /// When it was last asked something other than a flush.
+    asked: Duration,
     flushed: u64,
     /// Writes up to here are in its bitmap if they were not flushed.
     noted: u64,

@@ -17,10 +17,11 @@ enum Plan {
 impl Replica {
     pub(super) fn send_begin(&mut self, link: LinkId) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
-        let (seq, lineage) = (self.seq, self.sb.lineage.clone());
+        let (seq, lineage, asked) = (self.seq, self.sb.lineage.clone(), self.now);
         let Some(l) = self.links.get_mut(&link) else { return };
         l.side = Side::Target(Target {
             state: TargetState::Beginning,
+            asked,
             flushed: 0,
             noted: 0,
             flush: None,
@@ -116,8 +117,9 @@ impl Replica {
     /// The target holds all that we hold, at this point of the stream.
     fn finish_target(&mut self, link: LinkId) {
         let Some(Message::Adopt { epoch, version, lineage, members }) = self.adopt_message() else { return };
+        let now = self.now;
         if let Some(t) = self.target(link) {
-            t.state = TargetState::Finishing;
+            (t.state, t.asked) = (TargetState::Finishing, now);
         }
         self.send(link, Message::SyncEnd { epoch, version, lineage, members });
     }
@@ -129,6 +131,7 @@ impl Replica {
         t.state = TargetState::Synced;
         t.adopted = version;
         t.flush_wanted = true;
+        t.slow_told = false;
         if let Some(slot) = self.slot_of(member.device) {
             self.slots[slot].head.sync = 0;
             if current == Some(version) {

@@ -80,7 +80,10 @@ impl Volume {
     ) -> Result<Volume, OpenError> {
         let (meta_len, _) = Replica::format(&options.config, identity, size)?;
         let data = create_file(&paths.data, DATA_HEADER_LEN + size)?;
-        let meta = create_file(&paths.meta, meta_len)?;
+        let meta = create_file(&paths.meta, meta_len).inspect_err(|_| {
+            // It was made just now and holds nothing.
+            drop(std::fs::remove_file(&paths.data));
+        })?;
         Self::format(&*data, &*meta, identity, size, &options.config)?;
         drop((data, meta));
         Self::open(paths, identity, options)

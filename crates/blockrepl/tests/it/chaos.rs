@@ -333,10 +333,10 @@ fn chaos(count: usize, default: u64) {
 
 #[test]
 fn two_replicas_keep_every_acknowledged_write_through_random_faults() {
-    chaos(2, 30);
+    chaos(2, 20);
 }
 
 #[test]
 fn three_replicas_keep_every_acknowledged_write_through_random_faults() {
-    chaos(3, 15);
+    chaos(3, 10);
 }

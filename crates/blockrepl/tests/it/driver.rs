@@ -340,3 +340,12 @@ async fn a_hung_disk_blocks_neither_the_status_nor_later_writes() {
     gate.1.notify_all();
     hung.await.unwrap().unwrap();
 }
+
+#[test]
+fn creating_without_room_leaves_no_remains() {
+    let dir = TempDir::new().unwrap();
+    let none = Volume::create(&paths(dir.path(), 0), &identity(0), 100 << 40, Options::default());
+    assert!(matches!(none, Err(OpenError::Io { .. })), "{none:?}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    create(&dir, 0);
+}

@@ -277,3 +277,15 @@ fn writes_over_many_extents_never_deadlock_the_activity_log() {
         net.assert_identical(0, 1);
     }
 }
+
+#[test]
+fn a_peer_that_stops_in_the_handshake_is_reported_slow() {
+    let mut net = Net::new(2, 12);
+    net.lead(0, grant(1, 0, &[0, 1], 1));
+    net.deaf = Some(1);
+    net.connect(0, 1);
+    net.settle();
+    net.now = net.nodes[0].replica.as_ref().unwrap().poll_timeout().expect("an answer is outstanding");
+    net.input(0, posthaste_blockrepl::core::Input::Tick);
+    assert!(net.nodes[0].events.contains(&Event::PeerSlow { peer: NodeId(1), in_sync: true }));
+}
