@@ -175,4 +175,27 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn the_units_start_what_there_is() {
+        let units = [
+            (include_str!("../units/posthaste-node.service"), "node"),
+            (include_str!("../units/posthaste-witness.service"), "witness"),
+        ];
+        for (unit, command) in units {
+            let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+            let cli = Cli::try_parse_from(start.split(' ')).unwrap();
+            match (cli.command, command) {
+                (Command::Node(_), "node") | (Command::Witness(_), "witness") => {}
+                (other, _) => panic!("{command}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn init_takes_the_command_of_the_readme() {
+        let readme = include_str!("../../../README.md");
+        let line = readme.lines().find(|line| line.starts_with("posthaste init ")).unwrap();
+        assert!(matches!(Cli::try_parse_from(line.split(' ')).unwrap().command, Command::Init(_)));
+    }
 }
