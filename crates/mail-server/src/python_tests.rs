@@ -11,7 +11,7 @@ use crate::server::{Service, serve};
 use crate::testing::World;
 
 /// Whether Python is there; where all tests are demanded, its absence is a failure.
-fn python_is_missing() -> bool {
+pub(crate) fn python_is_missing() -> bool {
     let missing =
         !Command::new("python3").arg("--version").output().is_ok_and(|output| output.status.success());
     let required = std::env::var("POSTHASTE_REQUIRE").is_ok_and(|which| which == "all");
@@ -27,7 +27,7 @@ async fn python_smtplib_and_poplib_deliver_and_read_back_the_same_octets() {
     }
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("mail")).unwrap();
-    let maildirs = LocalFs::open(&dir.path().join("mail"), LocalConfig::default()).unwrap();
+    let maildirs = LocalFs::open(dir.path().join("mail"), LocalConfig::default()).unwrap();
     let mut world = World::new().with_tls();
     let certificate = dir.path().join("certificate.der");
     std::fs::write(&certificate, world.root.as_ref().expect("there is TLS")).unwrap();
