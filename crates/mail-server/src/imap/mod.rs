@@ -21,7 +21,7 @@ mod search;
 mod select;
 mod session;
 mod structure;
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;
 mod view;
 

@@ -113,9 +113,9 @@ mod tests {
         let plain = "\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\"";
         let want = format!(
             "* 1 FETCH (BODY (({plain} 7 1)(\"application\" \"pdf\" (\"name\" \"a.pdf\") \"<1>\" NIL \"base64\" 4)\
-             (\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 30 {inner} ({plain} 4 0) 3) \"mixed\") \
+             (\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 29 {inner} ({plain} 4 0) 3) \"mixed\") \
              BODYSTRUCTURE (({plain} 7 1 NIL NIL NIL NIL)(\"application\" \"pdf\" (\"name\" \"a.pdf\") \"<1>\" NIL \"base64\" 4 \
-             NIL (\"attachment\" (\"filename\" \"a.pdf\")) (\"en\" \"de\") NIL)(\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 30 {inner} \
+             NIL (\"attachment\" (\"filename\" \"a.pdf\")) (\"en\" \"de\") NIL)(\"message\" \"rfc822\" NIL NIL NIL \"7bit\" 29 {inner} \
              ({plain} 4 0 NIL NIL NIL NIL) 3 NIL NIL NIL NIL) \"mixed\" (\"boundary\" \"b\") NIL NIL NIL))\r\n"
         );
         assert_eq!(String::from_utf8_lossy(&out), want);
