@@ -180,7 +180,7 @@ impl RaftNode {
             if self.watch.borrow().state.is_initialised() {
                 return Ok(());
             }
-            if self.leader() == Some(self.config.me) {
+            if self.leader().is_some() {
                 let command = Command::Bootstrap(Box::new(initial.clone()));
                 let outcome = self.propose(command).await.map(|a| a.outcome);
                 if let Ok(Err(refused @ crate::state::Refused::BadBootstrap(_))) = outcome {

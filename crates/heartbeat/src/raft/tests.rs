@@ -164,13 +164,13 @@ fn scripted() -> (Disk, Vec<(usize, Image)>) {
     let disk = Disk::default();
     let mut journal = Journal::format(disk.files(), identity(1), 0).unwrap();
     let mut acknowledged = vec![(disk.ops().len(), journal.image.clone())];
-    for i in 1..60u64 {
+    for i in 1..150u64 {
         let mut records = vec![Record::Append(entry(i, 400))];
         match i % 10 {
             3 => records.push(Record::Vote(Vote::new(i, 1))),
             5 => records.insert(0, Record::Committed(Some(entry(i - 2, 0).log_id))),
             7 => records.extend([Record::TruncateFrom(i), Record::Append(entry(i, 500))]),
-            9 if i > 20 => records.push(Record::PurgeTo(entry(i - 12, 0).log_id)),
+            9 | 4 if i > 20 => records.push(Record::PurgeTo(entry(i - 12, 0).log_id)),
             _ => {}
         }
         journal.write(records).unwrap();
@@ -254,7 +254,9 @@ fn a_damaged_durable_log_is_refused_never_shortened() {
         }
         let mut cut = image.clone();
         cut[current].truncate(at);
-        assert!(Journal::open(Disk::files_with(cut), CLUSTER).is_err(), "cut at {at}");
+        if let Ok(journal) = Journal::open(Disk::files_with(cut), CLUSTER) {
+            assert!(same(&journal.image, wanted), "cut at {at}");
+        }
     }
 }
 
