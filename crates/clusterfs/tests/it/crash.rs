@@ -116,7 +116,7 @@ fn while_a_checkpoint_is_under_way_the_log_before_it_is_not_reused() {
 
 #[test]
 fn while_a_checkpoint_is_under_way_the_blocks_it_frees_are_not_reused() {
-    crash_in_a_checkpoint(20_000);
+    crash_in_a_checkpoint(28_000);
 }
 
 /// Delivers bodies of `len` bytes while a checkpoint does not come to its end, until the log or
@@ -138,6 +138,7 @@ fn crash_in_a_checkpoint(len: usize) {
     let (image, before) = std::thread::scope(|scope| {
         let named = std::thread::Builder::new().name("checkpoint".into());
         named.spawn_scoped(scope, || fs.checkpoint().unwrap()).unwrap();
+        device.await_checkpoint();
         scope.spawn(|| {
             for n in 0..400 {
                 match deliver(&fs, Dir::ROOT, &format!("new{n}"), &vec![255; len]) {

@@ -41,6 +41,7 @@ struct Inner {
     written: AtomicU64,
     read: AtomicU64,
     held: AtomicBool,
+    waiting: AtomicBool,
     flushes: AtomicU64,
 }
 
@@ -66,6 +67,7 @@ impl TestDevice {
             written: AtomicU64::new(0),
             read: AtomicU64::new(0),
             held: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
             flushes: AtomicU64::new(0),
         }))
     }
@@ -98,6 +100,13 @@ impl TestDevice {
     /// Flushes by threads named `checkpoint` do not end while this holds.
     pub(crate) fn hold_checkpoints(&self, held: bool) {
         self.0.held.store(held, Ordering::SeqCst);
+    }
+
+    /// Returns once such a flush waits.
+    pub(crate) fn await_checkpoint(&self) {
+        while !self.0.waiting.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     pub(crate) fn slow_flushes(&self, time: Duration) {
@@ -236,6 +245,7 @@ impl BlockDevice for TestDevice {
         let began = self.log(Event::FlushBegin);
         let checkpoint = std::thread::current().name() == Some("checkpoint");
         while checkpoint && self.0.held.load(Ordering::SeqCst) {
+            self.0.waiting.store(true, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(*self.0.flush_time.lock().unwrap());

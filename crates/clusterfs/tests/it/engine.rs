@@ -48,6 +48,21 @@ fn a_commit_with_nothing_pending_costs_no_flush() {
 }
 
 #[test]
+fn an_idle_volume_writes_nothing() {
+    let device = formatted();
+    let eager = OpenOptions { checkpoint_every: Duration::ZERO, ..options() };
+    let fs = Fs::open_with(device.clone(), eager).unwrap();
+    deliver(&fs, Dir::ROOT, "m", b"mail").unwrap();
+    fs.maintain().unwrap();
+    let status = fs.status().unwrap();
+    assert_eq!((status.log.0, status.checkpointed), (0, status.applied));
+    let before = (device.written(), device.flushes());
+    fs.maintain().unwrap();
+    fs.maintain().unwrap();
+    assert_eq!((device.written(), device.flushes()), before);
+}
+
+#[test]
 fn a_message_costs_its_body_and_a_few_hundred_bytes() {
     let device = formatted();
     let fs = open(&device);
