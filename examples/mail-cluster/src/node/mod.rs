@@ -38,12 +38,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use posthaste_clusterfs::{Fs, FsStore};
-use posthaste_heartbeat::NodeId;
+use posthaste_heartbeat::lease::LeaseFlag;
+use posthaste_heartbeat::{NodeId, clock};
 use posthaste_heartbeat::agent::{AddressOrder, Input, VolumeOrder};
 use posthaste_mail_server::local::{LocalStore, LocalStoreConfig};
 use posthaste_mail_server::store::MailStore;
 use posthaste_mail_server::{Budget, Context, Limits, Shutdown};
-use posthaste_vip::AddressDriver;
+use posthaste_vip::{AddressDriver, Netlink, NetlinkConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
@@ -116,7 +117,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
         quorum = starting => quorum.map_err(Error::failed)??,
         () = ending.wait() => return Ok(()),
     };
-    let tasks = compose(&config, &net, &quorum, replicas, &front, (volume_orders, address_orders))?;
+    let tasks = compose(&config, &net, &quorum, replicas, &front, (volume_orders, address_orders)).await?;
     tokio::select! {
         () = ending.wait() => leave(&config, &quorum).await,
         () = tasks => return Err(Error::failed("the quorum's thread has ended; the log says why")),
@@ -125,7 +126,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
 }
 
 /// Puts the node together around its quorum. The future ends when the quorum does.
-fn compose(
+async fn compose(
     config: &Arc<Config>,
     net: &PeerNet,
     quorum: &Quorum,
@@ -156,7 +157,7 @@ fn compose(
     }
     let counters = services::Counters::new(&config.services);
     let context = mail_context(config, quorum, store.clone())?;
-    let (driver, agent) = (driver(config)?, quorum.agent.clone());
+    let (driver, agent) = (driver(config, quorum.lease.clone()).await?, quorum.agent.clone());
     let addresses = services::Keeper::new(driver, &config.services, context, counters.clone(), agent.clone());
     let operator = Operator {
         config: Arc::clone(config),
@@ -263,10 +264,15 @@ fn log_sizes(config: &Config) -> HashMap<posthaste_heartbeat::VolumeId, u64> {
     config.volumes.iter().filter_map(|v| Some((v.name.clone(), v.log_size?))).collect()
 }
 
-fn driver(config: &Config) -> Result<Arc<dyn AddressDriver>, Error> {
+async fn driver(config: &Config, lease: LeaseFlag) -> Result<Arc<dyn AddressDriver>, Error> {
     match &config.driver {
         Driver::Loopback => Ok(Arc::new(posthaste_vip::Loopback::new())),
-        Driver::Netlink { interface, .. } => Err(Error::failed(format!("{interface}: no netlink here"))),
+        Driver::Netlink { interface, prefix } => {
+            // The kernel itself drops the addresses of a node that was stopped past its lease.
+            let may_hold: posthaste_vip::MayHold = Arc::new(move || lease.is_valid(clock::now()));
+            let config = NetlinkConfig { prefix: *prefix, may_hold, ..NetlinkConfig::new(interface) };
+            Ok(Arc::new(Netlink::start(config).await.map_err(Error::failed)?))
+        }
     }
 }
 
