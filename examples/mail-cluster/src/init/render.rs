@@ -133,7 +133,7 @@ fn addresses(out: &mut String, plan: &Plan) {
         );
     }
     for (ip, home) in &plan.addresses {
-        put(out, format_args!("[[address]]\nip = \"{ip}\"\nhome = {}\n\n", quote(home)));
+        put(out, format_args!("[[address]]\nip = \"{ip}\"\nhome = {}\n", quote(home)));
     }
     match &plan.driver {
         Driver::Loopback => put(

@@ -2,11 +2,17 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
 
 use posthaste_mail_cluster::config::{Driver, Role};
 use posthaste_mail_cluster::error::Exit;
 use posthaste_mail_cluster::init::lay;
-use posthaste_mail_cluster::tls::{PeerTls, ServiceTls};
+use posthaste_mail_cluster::tls::{PeerTls, ServiceTls, provider};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use tokio_rustls::TlsConnector;
 
 use crate::util::{cluster, plan};
 
@@ -87,4 +93,53 @@ fn a_certificate_of_another_ca_or_without_its_key_is_found_at_start() {
     fs::copy(ours.layout.dir.join("ca/ca.key"), ours.layout.dir.join("b/node.key")).unwrap();
     let text = PeerTls::load(&ours.config("b")).err().unwrap().to_string();
     assert!(text.contains("b/node.key"), "{text}");
+}
+
+/// Shakes hands as a mail client that has the cluster's CA, and calls the server `name`.
+async fn client_shakes_hands(tls: &ServiceTls, ca: &Path, name: &str) -> Result<Vec<u8>, String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let config =
+        ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let (ours, theirs) = tokio::io::duplex(64 << 10);
+    let acceptor = tls.acceptor();
+    let server = tokio::spawn(async move { acceptor.accept(theirs).await.map(drop) });
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let connected = TlsConnector::from(Arc::new(config)).connect(name, ours).await;
+    let _ = server.await;
+    let stream = connected.map_err(|e| e.to_string())?;
+    Ok(stream.get_ref().1.peer_certificates().unwrap()[0].to_vec())
+}
+
+#[tokio::test]
+async fn mail_clients_with_the_ca_trust_the_host_name_and_every_address() {
+    let cluster = cluster();
+    let tls = ServiceTls::load(cluster.config("b").services.tls.as_ref().unwrap()).unwrap();
+    for name in ["mail.example.org", "127.0.0.2", "127.0.0.3"] {
+        client_shakes_hands(&tls, &cluster.layout.ca, name).await.unwrap();
+    }
+    let error = client_shakes_hands(&tls, &cluster.layout.ca, "127.0.0.4").await.unwrap_err();
+    assert!(error.contains("not valid for name"), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_service_certificate_is_taken_while_running_and_a_bad_one_is_not() {
+    let (ours, other) = (cluster(), cluster());
+    let files = ours.config("a").services.tls.unwrap();
+    let tls = ServiceTls::load(&files).unwrap();
+    let first = client_shakes_hands(&tls, &ours.layout.ca, "127.0.0.2").await.unwrap();
+    let theirs = other.config("a").services.tls.unwrap();
+    fs::copy(&theirs.cert, &files.cert).unwrap();
+    let error = tls.reload().unwrap_err();
+    assert_eq!(error.exit(), Exit::Config, "its key is missing");
+    assert_eq!(
+        client_shakes_hands(&tls, &ours.layout.ca, "127.0.0.2").await.unwrap(),
+        first,
+        "the old one stays"
+    );
+    fs::copy(&theirs.key, &files.key).unwrap();
+    tls.reload().unwrap();
+    let second = client_shakes_hands(&tls, &other.layout.ca, "127.0.0.2").await.unwrap();
+    assert_ne!(first, second);
 }

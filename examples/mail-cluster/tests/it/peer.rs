@@ -1,7 +1,8 @@
 //! Only members of this cluster speak to each other, each as itself.
 
 use std::fs;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use posthaste_mail_cluster::config::NodeId;
 use posthaste_mail_cluster::peer::{DialError, Handlers, PeerNet, PeerStream};
@@ -103,6 +104,61 @@ async fn a_dialler_with_a_certificate_of_another_ca_is_refused_by_the_listener()
     assert!(matches!(&error, DialError::Refused { member, .. } if member == "b"), "{error}");
     listening.abort();
     assert!(who.recv().await.is_none(), "a stranger's stream reached the handler");
+}
+
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_refusal_is_logged_with_the_address_and_the_reason() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let named = std::thread::Builder::new().name("a_refusal_is_logged".into());
+    named.spawn(move || runtime.block_on(refused_and_logged())).unwrap().join().unwrap();
+}
+
+async fn refused_and_logged() {
+    let log = Log::default();
+    let writer = log.clone();
+    // For all threads, since a subscriber of one thread races with tests that log first. All tasks of
+    // this test run on one thread, whose name marks its lines.
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_thread_names(true);
+    tracing::subscriber::set_global_default(subscriber.with_writer(move || writer.clone()).finish()).unwrap();
+    let (ours, theirs) = (cluster(), cluster());
+    let (handlers, _who) = echo();
+    let _listening = ours.listen("b", handlers).await;
+    forge(&ours, &theirs).dial(ours.id("b"), Alpn::Mail).await.unwrap_err();
+    let refusal = || {
+        let text = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+        let ours = |line: &&str| {
+            line.contains("a_refusal_is_logged") && line.contains("refused a member's connection")
+        };
+        text.lines().find(ours).map(str::to_owned)
+    };
+    let mut line = refusal();
+    for _ in 0..500 {
+        if line.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        line = refusal();
+    }
+    let line = line.expect("it is logged");
+    assert!(
+        line.contains("WARN") && line.contains("from=127.0.0.1:") && line.contains("certificate"),
+        "{line}"
+    );
 }
 
 /// A net that trusts both CAs but shows a certificate of `theirs`.
