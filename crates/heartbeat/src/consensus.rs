@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::NodeId;
+use crate::agent::Outcome;
 use crate::state::{Command, Refused, State};
 
 /// A proposal that is in the log for good.
@@ -40,6 +41,17 @@ impl ProposeError {
     /// Whether the command may nevertheless commit.
     pub fn is_unknown(&self) -> bool {
         matches!(self, Self::Timeout(_) | Self::Stopped(_))
+    }
+}
+
+/// What a proposer's agent is told.
+impl From<Result<Applied, ProposeError>> for Outcome {
+    fn from(result: Result<Applied, ProposeError>) -> Self {
+        match result {
+            Ok(Applied { index, outcome }) => Self::Settled { index, result: outcome },
+            Err(e) if e.is_unknown() => Self::Unknown,
+            Err(_) => Self::NotProposed,
+        }
     }
 }
 

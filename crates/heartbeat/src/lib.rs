@@ -10,6 +10,8 @@ pub mod clock;
 pub mod consensus;
 pub mod detector;
 pub mod lease;
+#[cfg(test)]
+mod lease_tests;
 pub mod message;
 #[cfg(feature = "raft")]
 pub mod raft;

@@ -70,6 +70,14 @@ pub enum StoreError {
         /// Known to have been flushed.
         durable: u64,
     },
+    /// A sound record that this release cannot read: it was written by a newer one.
+    #[error(
+        "the quorum store's record at byte {offset} is sound but unknown: was it written by a newer release?"
+    )]
+    Unreadable {
+        /// Where.
+        offset: u64,
+    },
 }
 
 /// Who a store is.
@@ -341,7 +349,8 @@ fn replay(file: &dyn LogFile, head: Header) -> Result<Image, StoreError> {
     file.read_at(0, &mut bytes)?;
     let (mut image, mut at, mut durable) = (Image::default(), HEADER as usize, head.base);
     while let Some((payload, known, next)) = parse(&bytes, at, head.turn) {
-        let Ok(record) = postcard::from_bytes(payload) else { break };
+        let record =
+            postcard::from_bytes(payload).map_err(|_| StoreError::Unreadable { offset: at as u64 })?;
         image.apply(record);
         durable = durable.max(known);
         at = next;

@@ -246,7 +246,7 @@ fn a_damaged_durable_log_is_refused_never_shortened() {
     let wanted = &acknowledged.last().unwrap().1;
     let current = usize::from(image[1][..8] == *b"PHQUORUM");
     let used = image[current].iter().rposition(|b| *b != 0).unwrap();
-    for at in (0..72).chain((4096..=used).step_by(7)) {
+    for at in (0..72).chain((4096..=used).step_by(29)) {
         let mut damaged = image.clone();
         damaged[current][at] ^= 0x10;
         if let Ok(journal) = Journal::open(Disk::files_with(damaged), CLUSTER) {
