@@ -120,10 +120,14 @@ impl Ledger {
     }
 
     /// Enters a letter before it is sent, and returns its bytes: the mark, then the message.
+    ///
+    /// # Panics
+    /// Two letters with one `id`: the audit could not tell them apart.
     pub fn enter(&self, id: &str, message: &[u8], to: Vec<UserIndex>, via: usize) -> Arc<[u8]> {
         let bytes: Arc<[u8]> = marked(id, message).into();
         let letter = Letter { bytes: Arc::clone(&bytes), to, via, fate: Fate::Open, replies_lost: 0 };
-        self.book().letters.insert(id.to_owned(), letter);
+        let other = self.book().letters.insert(id.to_owned(), letter);
+        assert!(other.is_none(), "two letters are called {id}");
         bytes
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use super::cluster::{A, B, Cluster, NAMES, WITNESS};
-use crate::admin::{AdminReply, AdminRequest, ask};
+use crate::admin::{AdminReply, AdminRequest, VerifyRow, ask};
 use crate::status::StatusReport;
 
 /// The volumes' names, in the order of their homes.
@@ -60,34 +60,38 @@ impl Cluster {
         Ok(())
     }
 
-    /// Drains a node, or ends that.
+    /// Drains a node, or ends that, by the hand of the other node.
     ///
     /// # Errors
     /// What the member said.
     pub async fn drain(&self, member: usize, on: bool) -> Result<(), String> {
-        self.done(A, AdminRequest::Drain { node: NAMES[member].into(), on }).await
+        let other = if member == A { B } else { A };
+        self.done(other, AdminRequest::Drain { node: NAMES[member].into(), on }).await
     }
 
-    /// Compares the replicas of all volumes on line. Returns the bytes compared and what is wrong.
+    /// Compares the replicas of all volumes on line, each on its leader. Returns the bytes compared
+    /// and what is wrong.
     ///
     /// # Errors
-    /// What the member said.
+    /// What the members said.
     pub async fn verify(&self) -> Result<(u64, Vec<String>), String> {
-        let rows = match self.ask(A, AdminRequest::Verify { volume: None }).await? {
-            AdminReply::Verified { volumes } => volumes,
-            other => return Err(format!("verify was answered by {other:?}")),
-        };
-        let mut faults: Vec<String> = rows
-            .iter()
-            .filter(|row| !row.is_identical() || row.compared == 0)
-            .map(|row| format!("{row:?}"))
-            .collect();
-        for name in VOLUMES {
-            if !rows.iter().any(|row| row.volume == name && row.replicas.len() == 2) {
-                faults.push(format!("{name} was not compared between two replicas: {rows:?}"));
+        let (mut bytes, mut faults) = (0, Vec::new());
+        for volume in self.status(A).await?.volumes {
+            let leader = NAMES.iter().position(|name| volume.leader.as_deref() == Some(name));
+            let leader = leader.ok_or_else(|| format!("nobody leads {}", volume.name))?;
+            let rows =
+                match self.ask(leader, AdminRequest::Verify { volume: Some(volume.name.clone()) }).await? {
+                    AdminReply::Verified { volumes } => volumes,
+                    other => return Err(format!("verify was answered by {other:?}")),
+                };
+            let both =
+                rows.iter().any(|row| row.is_identical() && row.compared > 0 && row.replicas.len() == 2);
+            if !both || !rows.iter().all(VerifyRow::is_identical) {
+                faults.push(format!("{}: {rows:?}", volume.name));
             }
+            bytes += rows.iter().map(|row| row.compared).sum::<u64>();
         }
-        Ok((rows.iter().map(|row| row.compared).sum(), faults))
+        Ok((bytes, faults))
     }
 
     /// A member's view.
