@@ -9,6 +9,9 @@ use super::driver::Driver;
 use super::session::Session;
 use crate::wire::Wire;
 
+/// How often a client that idles is told that we are there: keeps middleboxes awake, and finds clients that are gone.
+const STILL_HERE: Duration = Duration::from_secs(120);
+
 /// How long to wait before a store that could not be watched is asked again.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -42,6 +45,7 @@ impl Driver<'_> {
             tokio::select! {
                 filled = self.input.fill(wire, patience, &mut self.shutdown, true) => return Ok(filled?),
                 () = hint(&mut self.session) => {}
+                () = tokio::time::sleep(STILL_HERE) => wire.out.extend_from_slice(b"* OK still here\r\n"),
             }
         }
     }

@@ -26,15 +26,19 @@ mod tests;
 mod view;
 
 use std::io;
+use std::time::Duration;
 
 use posthaste_imap_proto::{Code, Response, Status, StatusKind};
 
 use crate::server::{BoxedStream, Context, Peer};
 use crate::wire::Wire;
 
+/// How long a client may take to accept a piece of what is sent. While it does, a message may be held in memory.
+const WRITE_WITHIN: Duration = Duration::from_secs(60);
+
 /// Runs a session to its end; with `busy` it only refuses.
 pub async fn run(stream: BoxedStream, peer: &Peer, context: &Context, busy: bool) -> io::Result<()> {
-    let mut wire = Wire::new(stream, context.limits.idle_smtp);
+    let mut wire = Wire::new(stream, WRITE_WITHIN);
     if busy {
         let status = Status::new(StatusKind::Bye, "too many connections, try again later");
         Response::Status(status.with_code(Code::Unavailable)).encode(&mut wire.out);
