@@ -230,7 +230,8 @@ impl LeaseGrantor {
     ) -> Option<Duration> {
         let member = state.members.get(&node)?;
         let over = member.stint > stint || member.status == Status::Fenced && member.stint == stint;
-        if !over && !(member.stint == stint && self.fences.holds(node)) {
+        let held = member.stint == stint && self.fences.holds(node);
+        if !over && !held {
             return None;
         }
         let held = self.holders.entry(node).or_default();

@@ -97,14 +97,17 @@ impl Agent {
         let drained = state.members.get(&self.config.me).is_some_and(|m| m.drained);
         let waited = drained || now.since(since) >= self.config.home_after;
         match target {
-            Some(to) if local.leaving => {
-                if local.phase == Phase::Dropped {
-                    let from = Some(self.config.me);
-                    let command = Command::MoveAddress { address: ip, revision: a.revision, from, to };
-                    self.propose(now, purpose, command);
-                }
+            Some(to) if local.leaving && local.phase == Phase::Dropped => {
+                let from = Some(self.config.me);
+                let command = Command::MoveAddress { address: ip, revision: a.revision, from, to };
+                self.propose(now, purpose, command);
             }
-            Some(_) if waited && local.phase == Phase::Taken && !self.flights.is_busy(&purpose) => {
+            Some(_)
+                if !local.leaving
+                    && waited
+                    && local.phase == Phase::Taken
+                    && !self.flights.is_busy(&purpose) =>
+            {
                 local.leaving = true;
                 self.order_address(now, ip, local, false);
             }

@@ -242,11 +242,9 @@ impl World {
     }
 
     fn step(&mut self) {
-        if let Some((&(at, seq), _)) = self.queue.first_key_value() {
-            if at <= self.now {
-                let event = self.queue.remove(&(at, seq)).unwrap();
-                return self.happen(event);
-            }
+        if let Some(first) = self.queue.first_entry().filter(|e| e.key().0 <= self.now) {
+            let event = first.remove();
+            return self.happen(event);
         }
         let now = self.now;
         for id in ALL {
@@ -325,7 +323,7 @@ impl World {
             let life = self.nodes[&to].life;
             self.push(MS + self.seq % 5 * MS, Event::Replicate { to, life });
         }
-        let lost = self.dropped_outcomes && self.seq % 3 == 0;
+        let lost = self.dropped_outcomes && self.seq.is_multiple_of(3);
         let outcome = if lost { Outcome::Unknown } else { Outcome::Settled { index, result } };
         self.push(2 * MS, Event::Input { to: from, life, input: Input::Outcome { id, outcome } });
     }
@@ -367,7 +365,7 @@ impl World {
 
     fn deliver(&mut self, from: NodeId, to: NodeId, message: Message) {
         self.seq += 1;
-        let lost = self.drop_every > 0 && self.seq % self.drop_every == 0;
+        let lost = self.drop_every > 0 && self.seq.is_multiple_of(self.drop_every);
         if lost || self.cut.contains(&(from, to)) {
             return;
         }

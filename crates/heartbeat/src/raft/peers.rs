@@ -1,7 +1,6 @@
 //! Calls to other voters, directly or through a third one.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -162,11 +161,9 @@ impl Peers {
         let detours = self.detours.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ways = vec![to];
         ways.extend(self.others.iter().filter(|n| **n != to));
-        if let Some((until, via)) = detours.get(&to) {
-            if clock::now() < *until {
-                ways.retain(|w| w != via);
-                ways.insert(0, *via);
-            }
+        if let Some((_, via)) = detours.get(&to).filter(|(until, _)| clock::now() < *until) {
+            ways.retain(|w| w != via);
+            ways.insert(0, *via);
         }
         ways
     }
@@ -245,6 +242,7 @@ impl RaftNetworkFactory<TypeConfig> for Factory {
     }
 }
 
+// openraft's own error type is this large.
 type NetworkResult<T, E> = Result<T, RPCError<u64, (), E>>;
 
 impl Client {
@@ -252,6 +250,7 @@ impl Client {
         self.peers.call(self.to, body, option.hard_ttl()).await
     }
 
+    #[allow(clippy::result_large_err)]
     fn answer<T, E: std::error::Error>(&self, remote: Result<T, E>) -> NetworkResult<T, E> {
         remote.map_err(|e| RPCError::RemoteError(RemoteError::new(self.to.0, e)))
     }
@@ -270,17 +269,15 @@ fn nonsense<E: std::error::Error>() -> RPCError<u64, (), E> {
 }
 
 impl RaftNetwork<TypeConfig> for Client {
-    fn append_entries(
+    async fn append_entries(
         &mut self,
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
-    ) -> impl Future<Output = NetworkResult<AppendEntriesResponse<u64>, RaftError<u64>>> + Send {
-        async move {
-            match self.call(Rpc::Append(rpc), &option).await {
-                Ok(Reply::Append(answer)) => self.answer(answer),
-                Ok(_) => Err(nonsense()),
-                Err(e) => Err(failed(&e)),
-            }
+    ) -> NetworkResult<AppendEntriesResponse<u64>, RaftError<u64>> {
+        match self.call(Rpc::Append(rpc), &option).await {
+            Ok(Reply::Append(answer)) => self.answer(answer),
+            Ok(_) => Err(nonsense()),
+            Err(e) => Err(failed(&e)),
         }
     }
 
