@@ -1,7 +1,7 @@
 //! IMAP4rev1 sessions (RFC 3501) with UIDPLUS, IDLE, LITERAL+, SASL-IR, NAMESPACE, UNSELECT, CHILDREN and ID.
 //!
 //! A session holds no truth: each command is one or a few whole operations on the [`crate::MailStore`], and the selected
-//! mailbox is a [`view`] of what this client has been told. What others change is told at the end of the next command, or at
+//! mailbox is a view of what this client has been told. What others change is told at the end of the next command, or at
 //! once in IDLE; EXPUNGE never while the client may count on sequence numbers. A store that is not available answers
 //! `NO [UNAVAILABLE]`; it ends no session.
 
