@@ -521,3 +521,32 @@ async fn a_message_over_the_limit_is_refused_and_skipped() {
     client.script.send("hello\r\n").await;
     assert!(client.answer().await.1.starts_with("OK"));
 }
+
+#[tokio::test]
+async fn a_mailbox_made_anew_under_a_session_ends_it_since_uids_mean_nothing_any_more() {
+    let mail = Mail::new();
+    let mut one = mail.login().await;
+    one.ok("CREATE Box").await;
+    one.append("Box", HELLO).await;
+    one.ok("SELECT Box").await;
+    let mut two = mail.login().await;
+    two.ok("DELETE Box").await;
+    two.ok("CREATE Box").await;
+    two.append("Box", "Subject: another\r\n\r\n").await;
+    one.script.send("x NOOP\r\n").await;
+    let line = one.script.line().await.unwrap();
+    assert!(line.starts_with("* BYE"), "{line}");
+    one.script.closed().await;
+}
+
+#[tokio::test]
+async fn an_append_beyond_the_memory_budget_is_refused_and_the_session_goes_on() {
+    let mail = Mail::with(|limits| limits.memory_bytes = 128 << 10);
+    let mut client = mail.login().await;
+    let (_, status) = client.append("INBOX", &"0123456789\r\n".repeat(20_000)).await;
+    assert!(status.starts_with("NO [UNAVAILABLE]"), "{status}");
+    let (_, status) = client.append("INBOX", HELLO).await;
+    assert!(status.starts_with("OK [APPENDUID"), "{status}");
+    client.ok("SELECT INBOX").await;
+    assert_eq!(client.ok("SEARCH ALL").await, ["* SEARCH 1"]);
+}
