@@ -174,3 +174,32 @@ fn what_cannot_be_claimed_is_an_error_and_leaves_nothing() {
         wait_until("a cancelled claim is released", || shown(ip).is_none()).await;
     });
 }
+
+#[test]
+fn a_stopped_and_a_killed_owner_lose_the_address_without_doing_anything() {
+    const TEST: &str = "a_stopped_and_a_killed_owner_lose_the_address_without_doing_anything";
+    const OWNER: &str = "POSTHASTE_VIP_OWNER";
+    let ip: IpAddr = "192.0.2.10".parse().unwrap();
+    if std::env::var_os(OWNER).is_some() {
+        return run(async {
+            let driver = Netlink::start(NetlinkConfig::new("v0")).await.unwrap();
+            let _claim = driver.claim(ip, &[25]).await.unwrap();
+            std::future::pending().await
+        });
+    }
+    if !inside(TEST) {
+        return;
+    }
+    run(async move {
+        for signal in ["STOP", "KILL"] {
+            let mut owner = Command::new(std::env::current_exe().unwrap());
+            owner.args(["--exact", &format!("netlink::{TEST}")]).env(OWNER, "1");
+            let mut owner = owner.spawn().unwrap();
+            wait_until("the owner has it", || shown(ip).is_some()).await;
+            sh(&format!("kill -{signal} {}", owner.id())).unwrap();
+            wait_until("the kernel takes it", || shown(ip).is_none()).await;
+            owner.kill().unwrap();
+            owner.wait().unwrap();
+        }
+    });
+}
