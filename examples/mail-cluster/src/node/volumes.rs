@@ -102,8 +102,8 @@ struct Keeper {
 struct Leading {
     epoch: Epoch,
     in_sync: Members,
-    /// How often a copy was dropped from the set in this epoch: each begins a generation.
-    removals: u64,
+    /// Grows when the set loses a copy: what is written from then on is not there.
+    generation: u64,
     device: Option<Arc<dyn BlockDevice>>,
     /// Opens, then distributes the spool. Ended with the leadership.
     task: Option<JoinHandle<()>>,
@@ -145,7 +145,7 @@ impl Keeper {
             VolumeOrder::UpdateInSync { epoch, in_sync, .. } => self.update(epoch, in_sync),
             VolumeOrder::Follow { epoch, .. } => self.follow(epoch).await,
             VolumeOrder::Retire { epoch, .. } => self.retire(epoch),
-            VolumeOrder::Abandon { .. } => self.abandon(),
+            VolumeOrder::Abandon { epoch, .. } if self.leading.as_ref().is_some_and(|l| l.epoch <= epoch) => self.abandon(),
             _ => {}
         }
     }
@@ -180,7 +180,8 @@ impl Keeper {
 
     async fn lead(&mut self, epoch: Epoch, in_sync: Members) {
         self.abandon();
-        let grant = self.grant(epoch, &in_sync, 0);
+        let generation = self.first_generation(epoch, &in_sync);
+        let grant = self.grant(epoch, &in_sync, generation);
         let device = match self.replica.volume.lead(grant).await {
             Ok(device) => device,
             Err(error) => return self.report_failure(epoch, error.to_string()),
@@ -191,7 +192,7 @@ impl Keeper {
             epoch,
             Arc::clone(&device),
         ));
-        self.leading = Some(Leading { epoch, in_sync, removals: 0, device: Some(device), task: Some(task) });
+        self.leading = Some(Leading { epoch, in_sync, generation, device: Some(device), task: Some(task) });
     }
 
     fn report_failure(&self, epoch: Epoch, why: String) {
@@ -199,14 +200,16 @@ impl Keeper {
         self.report(VolumeReport::OpenFailed { volume: self.replica.name.clone(), epoch, why });
     }
 
-    fn grant(&self, epoch: Epoch, in_sync: &Members, removals: u64) -> repl::Grant {
-        repl::Grant {
-            epoch: epoch.0,
-            leader: repl::NodeId(self.shared.me.0),
-            in_sync: members(in_sync),
-            // Grows with each takeover and each removal, as a generation must.
-            generation: (epoch.0 << 20) + removals,
-        }
+    /// A takeover, alone in the set, begins a generation; a planned move with its whole set goes on
+    /// with the one that all of them have.
+    fn first_generation(&self, epoch: Epoch, in_sync: &Members) -> u64 {
+        let own = self.replica.volume.status().generation.generation;
+        if in_sync.len() == 1 || own == 0 { epoch.0 << 20 } else { own }
+    }
+
+    fn grant(&self, epoch: Epoch, in_sync: &Members, generation: u64) -> repl::Grant {
+        let leader = repl::NodeId(self.shared.me.0);
+        repl::Grant { epoch: epoch.0, leader, in_sync: members(in_sync), generation }
     }
 
     fn set_pending(&mut self, epoch: Epoch, union: Members) {
@@ -228,11 +231,11 @@ impl Keeper {
     fn update(&mut self, epoch: Epoch, in_sync: Members) {
         let Some(leading) = self.leading.as_mut().filter(|l| l.epoch == epoch) else { return };
         if leading.in_sync.difference(&in_sync).next().is_some() {
-            leading.removals += 1;
+            leading.generation += 1;
         }
         leading.in_sync = in_sync.clone();
-        let removals = leading.removals;
-        if let Err(error) = self.replica.volume.set_grant(self.grant(epoch, &in_sync, removals)) {
+        let generation = leading.generation;
+        if let Err(error) = self.replica.volume.set_grant(self.grant(epoch, &in_sync, generation)) {
             tracing::warn!(volume = %self.replica.name, %epoch, %error, "the in-sync set was not taken");
         }
     }
@@ -274,7 +277,7 @@ impl Keeper {
             Event::Diverged { peer, .. } => {
                 tracing::error!(volume = %self.replica.name, peer = peer.0, "a copy has diverged; an operator must choose");
             }
-            Event::Fenced { .. } => self.abandon(),
+            Event::Fenced { held, .. } if self.leading.as_ref().is_some_and(|l| l.epoch.0 == held) => self.abandon(),
             Event::DiskFailed { reason } => {
                 tracing::error!(volume = %self.replica.name, %reason, "the disk has failed");
                 self.report(VolumeReport::DiskFailed { volume: self.replica.name.clone() });
