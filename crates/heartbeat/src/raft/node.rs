@@ -203,6 +203,9 @@ impl RaftNode {
             Ok(r) if r.cluster != self.cluster => {
                 Reply::Refused(format!("cluster {} is not mine", r.cluster))
             }
+            Ok(r) if ![from, r.from].iter().all(|n| self.config.voters.contains(n)) => {
+                Reply::Refused(format!("{from} or {} is no voter", r.from))
+            }
             Ok(r) if r.to != self.config.me => return self.relay(from, r.from, r.to, request).await,
             Ok(r) => {
                 self.peers.came_by(r.from, from);
