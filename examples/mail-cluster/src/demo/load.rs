@@ -139,6 +139,13 @@ impl Load {
         })
     }
 
+    /// Whether a letter got its 250 through the address after `since`, in any session.
+    pub fn has_delivered(&self, since: Instant, via: usize) -> bool {
+        let delivered =
+            |event: &Event| event.kind == EventKind::Delivered && event.via == via && event.at >= since;
+        self.shared.events().iter().any(delivered)
+    }
+
     /// Stops the clients; each ends what it has begun.
     pub async fn stop(mut self) -> LoadResult {
         self.shared.stop.store(true, Ordering::Relaxed);

@@ -124,6 +124,19 @@ impl Net {
         Ok(())
     }
 
+    /// Lets nothing that a member sends reach the other members, or ends that. The client hears it.
+    ///
+    /// # Errors
+    /// `ip`'s own.
+    pub fn exile(&self, member: usize, exile: bool) -> Result<(), String> {
+        let verb = if exile { "add" } else { "delete" };
+        for other in [A, B, WITNESS].into_iter().filter(|&other| other != member) {
+            let address = peers()[other].ip().to_string();
+            ip(&["-n", &self.space(member), "route", verb, "blackhole", &address])?;
+        }
+        Ok(())
+    }
+
     /// The hardware address of a member's interface.
     ///
     /// # Errors

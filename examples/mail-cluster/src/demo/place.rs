@@ -40,8 +40,9 @@ impl Place {
     /// In network namespaces.
     pub fn namespaces(net: Net) -> Self {
         let ports = Ports { smtp: 25, imap: 143, imaps: 993, pop3: 110, pop3s: 995 };
-        // A host that is gone does not refuse: it is silent. Try again before TCP itself would.
-        let patience = Patience { connect: Duration::from_millis(250), ..Patience::default() };
+        // A host that is gone does not refuse: it is silent, and one that sleeps even takes what is
+        // sent to it. Try again before TCP itself would.
+        let patience = Patience { connect: Duration::from_millis(250), command: Duration::from_secs(3) };
         Self { vips: netns::VIPS, peers: netns::peers(), ports, patience, net: Some(net) }
     }
 

@@ -71,10 +71,12 @@ pub async fn sleeper(cluster: &mut Cluster, world: &Arc<World>, report: &mut Rep
     hand.let_go().await.map_err(|e| format!("the kernel of the sleeping node took nothing: {e}"))?;
     let served = || load.has(at, A, A, EventKind::Delivered) && load.has(at, A, A, EventKind::Selected);
     let moved = until(PATIENCE, "the other node to serve everything", served).await;
-    let wake = cluster.signal(A, Signal::CONT);
-    moved.and(wake)?;
+    // It wakes among hosts that do not hear it, so nobody can have let it in again; the client hears it.
+    let woken = exile(cluster, true).and_then(|()| cluster.signal(A, Signal::CONT));
+    moved.and(woken)?;
     step.say("awake");
     let acknowledged = hand.listen(world).await;
+    exile(cluster, false)?;
     cluster.wait(Goal::AtHome, PATIENCE).await?;
     let result = load.stop().await;
     world.take_failures();
@@ -151,7 +153,8 @@ pub async fn cut_link(cluster: &mut Cluster, world: &Arc<World>, report: &mut Re
     cut(cluster, true)?;
     let one = cluster.wait(Goal::AllOnOne, PATIENCE).await;
     let decided = at.elapsed();
-    let served = || (0..2).all(|via| load.has(at, via, via, EventKind::Delivered));
+    let since = Instant::now();
+    let served = || (0..2).all(|via| load.has_delivered(since, via));
     let served = match one {
         Ok(()) => until(PATIENCE, "mail on both addresses", served).await,
         Err(stopped) => Err(stopped),
@@ -171,6 +174,10 @@ pub async fn cut_link(cluster: &mut Cluster, world: &Arc<World>, report: &mut Re
 
 fn cut(cluster: &Cluster, cut: bool) -> Result<(), Stopped> {
     cluster.net().ok_or("no namespaces")?.cut(cut)
+}
+
+fn exile(cluster: &Cluster, exile: bool) -> Result<(), Stopped> {
+    cluster.net().ok_or("no namespaces")?.exile(A, exile)
 }
 
 async fn audit(
