@@ -1,8 +1,8 @@
 //! PROMISES.toml: each promise names its proofs; a proof that did not run is a failure.
 //!
-//! A proof is `test:<binary>::<path>` (`test:posthaste_maildir::name::tests::round_trip`; `it` is the
-//! binary of `tests/it/main.rs`), `figure:<crate>/<name>`, or `check:<name>` (a line `check <name> ok`
-//! that a check prints).
+//! A proof is `test:<library>::<path>` (`test:posthaste_maildir::name::tests::round_trip`, or, in
+//! `tests/it/main.rs`, `test:posthaste_maildir::it::crash::…`), `figure:<crate>/<name>`, or `check:<name>`
+//! (a line `check <name> ok` that a check prints).
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -84,11 +84,17 @@ fn output(logs: &[PathBuf]) -> Result<String, String> {
 fn seen(log: &str) -> BTreeSet<String> {
     let mut seen: BTreeSet<String> =
         figures::parse(log).into_iter().map(|f| format!("figure:{}", f.id)).collect();
-    let mut binary = "";
+    let (mut library, mut binary) = ("", String::new());
     for line in log.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
-            ["Running", .., path] => binary = binary_name(path),
+            // Cargo runs a package's library first, then its other binaries and tests.
+            ["Running", "unittests", "src/lib.rs", path] => {
+                library = binary_name(path);
+                library.clone_into(&mut binary);
+            }
+            ["Running", "unittests", _, path] => binary_name(path).clone_into(&mut binary),
+            ["Running", _, path] => binary = format!("{library}::{}", binary_name(path)),
             ["test", name, "...", "ok"] => drop(seen.insert(format!("test:{binary}::{name}"))),
             ["check", name, "ok", ..] => drop(seen.insert(format!("check:{name}"))),
             _ => {}
@@ -149,6 +155,18 @@ mod tests {
         assert!(problems(&promise("figure:x/y"), &seen).is_empty());
         assert_eq!(problems(&promise("test:x_y::c"), &seen).len(), 1);
         assert_eq!(problems(&promise("test:x_y::d"), &seen).len(), 1);
+    }
+
+    #[test]
+    fn two_crates_tests_of_one_name_are_told_apart() {
+        let run = |lib: &str| {
+            format!(
+                "Running unittests src/lib.rs (t/deps/{lib}-1)\nRunning tests/it/main.rs (t/deps/it-2)\ntest laws::same ... ok\n"
+            )
+        };
+        let seen = seen(&(run("first") + &run("second").replace("... ok", "... FAILED")));
+        assert!(seen.contains("test:first::it::laws::same"));
+        assert!(!seen.contains("test:second::it::laws::same"));
     }
 
     #[test]

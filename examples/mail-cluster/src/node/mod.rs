@@ -278,6 +278,10 @@ async fn driver(config: &Config, lease: LeaseFlag) -> Result<Arc<dyn AddressDriv
 
 fn mail_context(config: &Config, quorum: &Quorum, store: RoutedStore) -> Result<Context, Error> {
     let tls = config.services.tls.as_ref().map(ServiceTls::load).transpose()?;
+    let acceptor = tls.as_ref().map(ServiceTls::acceptor);
+    if let Some(tls) = tls {
+        tokio::spawn(reload_at_sighup(tls));
+    }
     let limits = Limits {
         connections: config.limits.connections,
         message_bytes: config.limits.message_size,
@@ -291,12 +295,23 @@ fn mail_context(config: &Config, quorum: &Quorum, store: RoutedStore) -> Result<
         hostname: config.services.hostname.as_str().into(),
         store: Arc::new(store),
         directory: Arc::new(directory),
-        tls: tls.map(|tls| tls.acceptor()),
+        tls: acceptor,
         plaintext_login: config.services.plaintext_login,
         budget: Budget::new(limits.memory_bytes),
         limits: Arc::new(limits),
         shutdown,
     })
+}
+
+/// A renewed certificate is taken at SIGHUP, without a restart; a bad one is not, and the old one serves on.
+async fn reload_at_sighup(tls: ServiceTls) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        match tls.reload() {
+            Ok(()) => tracing::info!("SIGHUP: the service certificate is read again"),
+            Err(error) => tracing::error!(%error, "SIGHUP: the old service certificate stays"),
+        }
+    }
 }
 
 /// Who takes the streams of other members.
