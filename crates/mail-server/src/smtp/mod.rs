@@ -2,7 +2,7 @@
 //!
 //! A message is acknowledged (250) only after [`crate::MailStore::deliver`] returned `Ok`, for all its recipients
 //! at once. Only local recipients are taken: this is no relay. What is put before the message is
-//! [`trace::Trace`]'s header; behind it the message stands octet for octet as it was sent.
+//! `trace::Trace`'s header; behind it the message stands octet for octet as it was sent.
 
 mod auth;
 mod body;

@@ -75,7 +75,7 @@ impl Courier {
     /// Sends a letter until its 250 comes. Enters it, and all that happens to it, in the book.
     ///
     /// # Errors
-    /// A refusal for good (5xx), or no 250 for [`GIVE_UP_AFTER`].
+    /// A refusal for good (5xx), or no 250 for `GIVE_UP_AFTER`.
     pub async fn send(&mut self, id: &str, message: &[u8], to: &[UserIndex]) -> Result<Receipt, String> {
         let bytes = self.world.ledger.enter(id, message, to.to_vec(), self.via);
         let world = Arc::clone(&self.world);

@@ -13,7 +13,7 @@ pub const MARK: &str = "X-Posthaste-Id";
 /// Header fields that a server may put above a message it takes (RFC 5321 §4.4).
 const TRACE_FIELDS: &[&str] = &["Return-Path", "Received", "Delivered-To"];
 
-/// A user's place in [`People`](super::people::People).
+/// A user's place in [`people`](super::people).
 pub type UserIndex = usize;
 
 /// What became of a letter, as its sender knows.

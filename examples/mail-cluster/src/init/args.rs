@@ -35,7 +35,7 @@ pub struct InitArgs {
     /// Size of the volume of each node
     #[arg(long, default_value = "10 GiB", value_parser = size)]
     volume_size: u64,
-    /// What greetings say; mail.<domain> by default
+    /// What greetings say; `mail.` and the first domain by default
     #[arg(long)]
     hostname: Option<String>,
     /// Another port for a service, 0 for off: smtp, lmtp, submission, submissions, imap, imaps, pop3, pop3s
