@@ -1,6 +1,7 @@
 //! The throw-away cluster: three processes, their files, and the operator's hand on them.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,6 +39,7 @@ pub struct Cluster {
     world: Arc<World>,
     ca: PathBuf,
     place: Place,
+    program: Option<PathBuf>,
     directory: Directory,
 }
 
@@ -77,8 +79,14 @@ impl Cluster {
             world: World::new(doors, people, args.seed),
             ca: layout.ca,
             place,
+            program: None,
             directory: Directory::Removed(directory),
         })
+    }
+
+    /// Runs the members with this program, where the calling one is not `posthaste` itself: a test.
+    pub fn use_program(&mut self, program: PathBuf) {
+        self.program = Some(program);
     }
 
     /// The users, the addresses, the book.
@@ -91,7 +99,8 @@ impl Cluster {
     /// # Errors
     /// The program cannot be started.
     pub fn start(&mut self, member: usize) -> Result<(), String> {
-        let exe = std::env::current_exe().map_err(|e| format!("cannot find this program: {e}"))?;
+        let exe = self.program.clone().map_or_else(std::env::current_exe, Ok);
+        let exe = exe.map_err(|e| format!("cannot find this program: {e}"))?;
         let laid = &self.members[member];
         let mut program = self.place.command(member, &exe);
         program.arg(if laid.role == Role::Witness { "witness" } else { "node" });
@@ -116,8 +125,15 @@ impl Cluster {
         self.processes[member].as_mut().is_some_and(|process| process.ended().is_none())
     }
 
+    /// The exit status of a member that has ended, once; from then on it counts as stopped.
+    pub fn take_ended(&mut self, member: usize) -> Option<ExitStatus> {
+        let status = self.processes[member].as_mut()?.ended()?;
+        self.processes[member] = None;
+        Some(status)
+    }
+
     /// The members, in order.
-    pub(super) fn members(&self) -> &[Laid] {
+    pub fn members(&self) -> &[Laid] {
         &self.members
     }
 
@@ -150,7 +166,7 @@ impl Cluster {
     }
 
     /// Where a member's output goes.
-    fn log(&self, member: usize) -> PathBuf {
+    pub fn log(&self, member: usize) -> PathBuf {
         self.directory().join(format!("{}.log", NAMES[member]))
     }
 
