@@ -68,7 +68,9 @@ impl Driver<'_> {
         let mut buffer = vec![0; READ_BUFFER];
         let mut shutdown = self.context.shutdown.clone();
         loop {
-            let shutdown = (!self.receiver.in_message()).then_some(&mut shutdown);
+            // A 421 in the middle of a transaction would be the answer to a command that was never refused.
+            let between = !self.receiver.in_message() && !self.session.in_transaction();
+            let shutdown = between.then_some(&mut shutdown);
             let goodbye = match wire.read(&mut buffer, self.deadline(), shutdown).await? {
                 Input::Octets(len) => match self.input(wire, &buffer[..len]).await? {
                     Some(open) => {

@@ -344,6 +344,20 @@ async fn smtp_shutdown_waits_for_the_message_and_no_longer() {
 }
 
 #[tokio::test]
+async fn smtp_shutdown_waits_for_the_transaction() {
+    let world = World::new();
+    let mut busy = greeted(&world, Service::Smtp).await;
+    busy.ask("MAIL FROM:<a@b.c>", "250").await;
+    world.shutdown.send(true).unwrap();
+    busy.ask("RCPT TO:<alice@example.org>", "250").await;
+    busy.ask("DATA", "354").await;
+    busy.send("\r\nx\r\n.\r\n").await;
+    busy.expect("250 2.0.0").await;
+    busy.expect("421 4.3.2").await;
+    busy.closed().await;
+}
+
+#[tokio::test]
 async fn smtp_one_connection_too_many_is_refused_politely() {
     let mut client = World::new().start(Service::Smtp, true);
     client.expect("421 4.3.2").await;
