@@ -18,6 +18,7 @@ pub mod place;
 pub mod ports;
 pub mod process;
 mod progress;
+pub mod reach;
 pub mod reading;
 pub mod report;
 pub mod story;
@@ -50,6 +51,9 @@ pub struct DemoArgs {
     /// Leave the cluster running at the end and say how to reach it; Ctrl-C stops it
     #[arg(long)]
     pub keep: bool,
+    /// Just start the cluster and leave it running: for programs that read reach.json
+    #[arg(long, hide = true)]
+    pub serve: bool,
     /// Let nodes use closed sockets as a hint that a peer is dead, and show the time with that
     #[arg(long)]
     pub hints: bool,
@@ -74,6 +78,7 @@ impl Default for DemoArgs {
             messages: 220,
             users: 8,
             keep: false,
+            serve: false,
             hints: false,
             test_disk: false,
             netns: false,
@@ -106,6 +111,12 @@ async fn demo(args: &DemoArgs, place: Place) -> Result<(), Error> {
     let started = Instant::now();
     let mut report = Report { seed: args.seed, ..Report::default() };
     let mut cluster = Cluster::lay(args, place).map_err(Error::failed)?;
+    if args.serve {
+        return tokio::select! {
+            served = serve(&mut cluster, &mut report) => served,
+            () = interrupted() => Ok(()),
+        };
+    }
     let outcome = tokio::select! {
         outcome = play(args, &mut cluster, &mut report) => outcome,
         () = interrupted() => {
@@ -122,6 +133,20 @@ async fn demo(args: &DemoArgs, place: Place) -> Result<(), Error> {
 async fn play(args: &DemoArgs, cluster: &mut Cluster, report: &mut Report) -> Result<(), String> {
     begin(cluster, report).await?;
     story::run(args, cluster, report).await
+}
+
+/// Only the first step; then the cluster is everybody's.
+async fn serve(cluster: &mut Cluster, report: &mut Report) -> Result<(), Error> {
+    begin(cluster, report).await.map_err(Error::failed)?;
+    leave_running(cluster).await
+}
+
+/// Says how to reach the cluster, to people and in `reach.json`, and waits for Ctrl-C.
+async fn leave_running(cluster: &Cluster) -> Result<(), Error> {
+    let reach = cluster.write_reach().map_err(Error::failed)?;
+    eprintln!("\n{}\n  programs  {}", cluster.how_to_reach(), reach.display());
+    interrupted().await;
+    Ok(())
 }
 
 /// Step 1: the processes run, agree, and know the users.
@@ -147,8 +172,7 @@ async fn conclude(args: &DemoArgs, mut cluster: Cluster, mut report: Report) -> 
     }
     print(args, &report);
     if args.keep && cluster.is_running(A) && cluster.is_running(B) {
-        eprintln!("\n{}", cluster.how_to_reach());
-        interrupted().await;
+        leave_running(&cluster).await?;
     }
     if holds {
         return Ok(());

@@ -149,7 +149,7 @@ impl ImapClient {
     pub async fn idle(&mut self, wait: Duration) -> Result<bool, ClientError> {
         let tag = self.begin("IDLE", "IDLE").await?;
         let before = self.exists;
-        while !self.answer("IDLE").await?.is_continuation() {}
+        self.go_ahead(&tag, "IDLE").await?;
         let deadline = tokio::time::Instant::now() + wait;
         while self.exists == before {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
@@ -160,7 +160,8 @@ impl ImapClient {
             }
         }
         let news = self.exists != before;
-        self.wire.send(b"DONE\r\n").await.map_err(|source| lost("DONE", source))?;
+        // As in `begin`: an error shows again, with the server's last words.
+        let _ = self.wire.send(b"DONE\r\n").await;
         self.finish(&tag, "IDLE").await?;
         Ok(news)
     }
@@ -201,6 +202,20 @@ impl ImapClient {
         // An error here shows again when the answer is read, together with the server's last words.
         let _ = self.wire.send(format!("{tag} {command}\r\n").as_bytes()).await;
         Ok(tag)
+    }
+
+    /// Waits for the continuation request.
+    async fn go_ahead(&mut self, tag: &str, name: &str) -> Result<(), ClientError> {
+        loop {
+            let answer = self.answer(name).await?;
+            if answer.is_continuation() {
+                return Ok(());
+            }
+            if answer.tagged(tag).is_some() {
+                return Err(ClientError::Refused { command: name.into(), reply: answer.text() });
+            }
+            self.note(&answer);
+        }
     }
 
     async fn finish(&mut self, tag: &str, name: &str) -> Result<Vec<Answer>, ClientError> {

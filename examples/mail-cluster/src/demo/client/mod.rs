@@ -162,6 +162,11 @@ mod tests {
         assert!(
             matches!(client.noop().await, Err(ClientError::Closed { farewell, .. }) if farewell.contains("moving"))
         );
+        static IDLE: &[(&str, &str)] = &[("LOGIN", "a1 OK\r\n"), ("IDLE", "* BYE moving\r\n")];
+        let target = scripted("* OK hi\r\n", IDLE).await;
+        let mut client = ImapClient::login(&target, "u", "p").await.expect("logged in");
+        let idle = client.idle(std::time::Duration::from_millis(1)).await;
+        assert!(matches!(idle, Err(ClientError::Closed { farewell, .. }) if farewell.contains("moving")));
         static END: &[(&str, &str)] = &[("LOGIN", "a1 OK\r\n"), ("NOOP", "")];
         let target = scripted("* OK hi\r\n", END).await;
         let mut client = ImapClient::login(&target, "u", "p").await.expect("logged in");
