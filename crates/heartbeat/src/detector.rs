@@ -92,6 +92,15 @@ impl Detector {
         }
     }
 
+    /// `node`'s process is known to be gone (its host refused a connection): no need to wait for silence.
+    /// A beat that comes all the same is believed.
+    pub fn note_gone(&mut self, now: Time, node: NodeId) {
+        let longest = self.config.suspect_after_max;
+        let Some(peer) = self.peers.get_mut(&node).filter(|p| p.alive && p.ever) else { return };
+        (peer.alive, peer.since, peer.heard) = (false, now, peer.heard.min(now - longest));
+        self.events.push_back(DetectorEvent::Suspect(node));
+    }
+
     /// Looks whose silence has become too long.
     pub fn handle_timeout(&mut self, now: Time) {
         self.notice_own_pause(now);
@@ -197,6 +206,26 @@ impl Peer {
 mod tests {
     use super::*;
     use crate::{ClusterId, MembershipEpoch};
+
+    #[test]
+    fn a_process_that_is_known_to_be_gone_is_suspected_at_once() {
+        let (node, at) = (NodeId(2), |ms| Time::from_millis(10_000 + ms));
+        let mut detector = Detector::new(DetectorConfig::default(), at(0));
+        detector.watch(at(0), [node]);
+        let beat = Beat {
+            cluster: ClusterId(1),
+            incarnation: Incarnation(1),
+            sent: at(0),
+            stint: None,
+            silent_ms: BTreeMap::new(),
+        };
+        detector.handle(at(10), node, &beat);
+        detector.note_gone(at(20), node);
+        assert!(!detector.is_alive(node));
+        assert!(detector.silence(at(20), node) >= Some(DetectorConfig::default().suspect_after));
+        detector.handle(at(30), node, &beat);
+        assert!(detector.is_alive(node), "a beat is believed");
+    }
 
     const B: NodeId = NodeId(2);
 

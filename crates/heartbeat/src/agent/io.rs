@@ -23,6 +23,12 @@ pub enum Input {
         /// What it says.
         message: Message,
     },
+    /// A peer's process is known to be gone: a hint that saves the wait for its silence. Its lease
+    /// is waited for all the same.
+    Gone {
+        /// Which.
+        node: NodeId,
+    },
     /// The state as of the log's `index`. Older ones than seen are ignored.
     Committed {
         /// The index of the last command in it.

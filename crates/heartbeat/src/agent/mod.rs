@@ -155,6 +155,7 @@ impl Agent {
     pub fn handle(&mut self, now: Time, input: Input) {
         match input {
             Input::Message { from, message } => self.handle_message(now, from, message),
+            Input::Gone { node } => self.detector.note_gone(now, node),
             Input::Committed { index, state } => self.handle_committed(now, index, state),
             Input::Outcome { id, outcome } => self.handle_outcome(now, id, outcome),
             Input::Volume(report) => self.handle_volume(now, report),

@@ -513,7 +513,7 @@ impl Place<'_> {
                 return Err(self.untimely(raw, value.as_ref(), key, message));
             }
         }
-        Ok(Timing { heartbeat, suspect, lease, margin })
+        Ok(Timing { heartbeat, suspect, lease, margin, hints: raw.hints })
     }
 
     /// A relation fails though its key may be absent: then the line is that of a timing that is there.

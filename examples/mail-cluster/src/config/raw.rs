@@ -126,6 +126,8 @@ pub(super) struct Timing {
     pub(super) suspect_ms: Option<Number>,
     pub(super) lease_ms: Option<Number>,
     pub(super) margin_ms: Option<Number>,
+    #[serde(default)]
+    pub(super) hints: bool,
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]

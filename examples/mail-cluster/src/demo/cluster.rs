@@ -15,7 +15,7 @@ use super::netns::Net;
 use super::people::{self, Doors};
 use super::place::Place;
 use super::process::{Process, last_lines};
-use crate::config::Role;
+use crate::config::{Role, Timing};
 use crate::init::{self, Laid, Plan, Planned, Ports};
 
 /// Node a, the first address, the first volume.
@@ -248,6 +248,7 @@ fn plan(args: &DemoArgs, dir: &Path, place: &Place) -> Plan {
         driver: place.driver(),
         data_dir: "data".into(),
         volatile_disk: args.test_disk,
+        timing: Timing { hints: args.hints, ..Timing::default() },
         ..Plan::new(dir.join("cluster"), people::DOMAIN)
     }
 }

@@ -103,7 +103,7 @@ fn timing(suspect_ms: Option<u64>) -> Timing {
     let default = Timing::default();
     let Some(ms) = suspect_ms else { return default };
     let suspect = Duration::from_millis(ms);
-    Timing { heartbeat: suspect / 5, suspect, lease: suspect * 7 / 5, margin: suspect / 5 }
+    Timing { heartbeat: suspect / 5, suspect, lease: suspect * 7 / 5, margin: suspect / 5, ..default }
 }
 
 fn member(text: &str) -> Result<Planned, String> {

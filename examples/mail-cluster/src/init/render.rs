@@ -226,11 +226,14 @@ suspect_ms = {}
 lease_ms = {}
 # Part of the lease given up for clock drift.
 margin_ms = {}
+# Whether a refused connection proves that a member's process is gone: saves part of the wait.
+hints = {}
 ",
             timing.heartbeat.as_millis(),
             timing.suspect.as_millis(),
             timing.lease.as_millis(),
             timing.margin.as_millis(),
+            timing.hints,
         ),
     );
 }

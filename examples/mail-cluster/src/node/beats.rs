@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::quorum::AgentHandle;
-use crate::peer::{PeerNet, PeerStream};
+use crate::peer::{DialError, PeerNet, PeerStream};
 use crate::tls::Alpn;
 
 /// Pause before a peer that can't be reached is dialled again.
@@ -74,8 +74,23 @@ fn frame(message: &Message) -> Vec<u8> {
     frame
 }
 
+/// Takes a peer's messages in, until the link breaks; then, if hints are wanted, finds out whether its
+/// process is gone: a host that refuses a connection has nobody there.
+pub(crate) async fn listen(net: PeerNet, hints: bool, from: NodeId, stream: PeerStream, agent: AgentHandle) {
+    receive(from, stream, agent.clone()).await;
+    if !hints {
+        return;
+    }
+    if let Ok(Err(DialError::Connect { cause, .. })) = timeout(PATIENCE, net.dial(from, Alpn::Beat)).await
+        && cause.kind() == std::io::ErrorKind::ConnectionRefused
+    {
+        tracing::info!(peer = from.0, "a member's process is gone");
+        agent.tell(Input::Gone { node: from });
+    }
+}
+
 /// Takes a peer's messages in, until the link breaks.
-pub(crate) async fn receive(from: NodeId, mut stream: PeerStream, agent: AgentHandle) {
+async fn receive(from: NodeId, mut stream: PeerStream, agent: AgentHandle) {
     let mut body = Vec::with_capacity(256);
     loop {
         let Ok(length) = stream.read_u16().await else { return };

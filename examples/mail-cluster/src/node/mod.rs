@@ -38,9 +38,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use posthaste_clusterfs::{Fs, FsStore};
+use posthaste_heartbeat::agent::{AddressOrder, Input, VolumeOrder};
 use posthaste_heartbeat::lease::LeaseFlag;
 use posthaste_heartbeat::{NodeId, clock};
-use posthaste_heartbeat::agent::{AddressOrder, Input, VolumeOrder};
 use posthaste_mail_server::local::{LocalStore, LocalStoreConfig};
 use posthaste_mail_server::store::MailStore;
 use posthaste_mail_server::{Budget, Context, Limits, Shutdown};
@@ -104,7 +104,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let (agent, events) = AgentHandle::channel();
     let front = Arc::new(Front { lobby: Arc::clone(&lobby), node: OnceLock::new() });
     let handlers =
-        handlers(&config, quorum::handlers(&thread, agent.clone(), Arc::clone(&lobby)), &replicas, &front);
+        handlers(&config, quorum::handlers(&thread, net.clone(), config.timing.hints, agent.clone(), Arc::clone(&lobby)), &replicas, &front);
     tokio::spawn(listener.serve(handlers));
     tokio::spawn(admin.serve(Arc::clone(&front) as Arc<dyn AdminHandler>));
     tracing::info!(member = config.node.name, role = %config.node.role, "started");

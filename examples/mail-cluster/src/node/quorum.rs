@@ -96,9 +96,11 @@ pub(crate) fn peers(net: &PeerNet) -> BTreeMap<NodeId, RpcClient> {
 }
 
 /// Beats and the consensus of other members, handled on the quorum's thread.
-pub(crate) fn handlers(on: &Handle, agent: AgentHandle, lobby: Arc<Lobby>) -> Handlers {
+pub(crate) fn handlers(on: &Handle, net: PeerNet, hints: bool, agent: AgentHandle, lobby: Arc<Lobby>) -> Handlers {
     Handlers::new()
-        .on(Alpn::Beat, on.clone(), move |from, stream| beats::receive(from, stream, agent.clone()))
+        .on(Alpn::Beat, on.clone(), move |from, stream| {
+            beats::listen(net.clone(), hints, from, stream, agent.clone())
+        })
         .on(Alpn::Raft, on.clone(), move |from, stream| {
             let lobby = Arc::clone(&lobby);
             let answer = move |from, request| {

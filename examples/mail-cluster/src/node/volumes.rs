@@ -145,7 +145,9 @@ impl Keeper {
             VolumeOrder::UpdateInSync { epoch, in_sync, .. } => self.update(epoch, in_sync),
             VolumeOrder::Follow { epoch, .. } => self.follow(epoch).await,
             VolumeOrder::Retire { epoch, .. } => self.retire(epoch),
-            VolumeOrder::Abandon { epoch, .. } if self.leading.as_ref().is_some_and(|l| l.epoch <= epoch) => self.abandon(),
+            VolumeOrder::Abandon { epoch, .. } if self.leading.as_ref().is_some_and(|l| l.epoch <= epoch) => {
+                self.abandon()
+            }
             _ => {}
         }
     }
@@ -277,7 +279,9 @@ impl Keeper {
             Event::Diverged { peer, .. } => {
                 tracing::error!(volume = %self.replica.name, peer = peer.0, "a copy has diverged; an operator must choose");
             }
-            Event::Fenced { held, .. } if self.leading.as_ref().is_some_and(|l| l.epoch.0 == held) => self.abandon(),
+            Event::Fenced { held, .. } if self.leading.as_ref().is_some_and(|l| l.epoch.0 == held) => {
+                self.abandon()
+            }
             Event::DiskFailed { reason } => {
                 tracing::error!(volume = %self.replica.name, %reason, "the disk has failed");
                 self.report(VolumeReport::DiskFailed { volume: self.replica.name.clone() });
