@@ -1,0 +1,68 @@
+//! Known bugs, to be switched on one at a time: what a checker finds is what it is worth.
+//!
+//! Each passes the fault-free scenario. Without the feature `bugs` none can be switched on.
+
+macro_rules! bugs {
+    ($($name:ident = $text:literal: $doc:literal,)*) => {
+        /// One known bug in the glue between the cores, in a driver or in a disk.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Bug {
+            $(#[doc = $doc] $name,)*
+        }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What is wrong.
+            pub fn what(self) -> &'static str {
+                match self { $(Self::$name => $doc,)* }
+            }
+        }
+    };
+}
+
+bugs! {
+    AckBeforeFlush = "ack-before-flush": "A write is acknowledged when it is visible, not when it is durable.",
+    OpenBeforeLeaseEnd = "open-before-lease-end": "A voter tells the successor that its last grant is old, so nobody waits.",
+    ForgetUnionHeld = "forget-union-held": "A join is proposed before acknowledgements count on the union.",
+    FormatOnRejoin = "format-on-rejoin": "A node that starts formats its copies anew under their old ids.",
+    EarlyRemoval = "early-removal": "A lost copy is dropped from the set before the quorum says so.",
+    ServeWithoutLease = "serve-without-lease": "The lease is not checked before a reply leaves.",
+    ForgetAbandon = "forget-abandon": "A leadership that is over goes on answering readers.",
+    AmnesiacVotes = "amnesiac-votes": "A voter that lost its store votes at once.",
+    ForgetfulGrantor = "forgetful-grantor": "A voter that restarted says that its last grant is long ago.",
+    RetryFlush = "retry-flush": "A failed flush of the data is tried again, and says that all is well.",
+    LyingFlush = "lying-flush": "A flush of the data reports before it has saved anything.",
+    LyingMetaFlush = "lying-meta-flush": "A flush of the metadata reports before it has saved anything.",
+    DropLater = "drop-later": "An address is said to be dropped while it is still there.",
+    OldIncarnation = "old-incarnation": "A restarted process says it is the life that was admitted.",
+}
+
+impl Bug {
+    /// The bug of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|b| b.name() == name)
+    }
+}
+
+/// The bug that is switched on in a run, if any.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Switch(Option<Bug>);
+
+impl Switch {
+    /// Nothing, or this one.
+    pub fn new(bug: Option<Bug>) -> Self {
+        Self(bug)
+    }
+
+    /// Whether `bug` is on.
+    pub fn is(self, bug: Bug) -> bool {
+        cfg!(feature = "bugs") && self.0 == Some(bug)
+    }
+}
