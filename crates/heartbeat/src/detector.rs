@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_known_to_be_gone_is_suspected_at_once() {
-        let (node, at) = (NodeId(2), |ms| Time::from_millis(10_000 + ms));
+        let (node, at) = (NodeId(2), |ms: u64| Time::from_millis(10_000 + ms));
         let mut detector = Detector::new(DetectorConfig::default(), at(0));
         detector.watch(at(0), [node]);
         let beat = Beat {
