@@ -41,6 +41,7 @@ bugs! {
     LyingFlush = "lying-flush": "A flush of the data reports before it has saved anything.",
     LyingMetaFlush = "lying-meta-flush": "A flush of the metadata reports before it has saved anything.",
     DropLater = "drop-later": "An address is said to be dropped while it is still there.",
+    QuietLoss = "quiet-loss": "The loss of a copy that is not in the set is not reported: it is taken for synced.",
     OldIncarnation = "old-incarnation": "A restarted process says it is the life that was admitted.",
 }
 

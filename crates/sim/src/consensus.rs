@@ -109,6 +109,9 @@ impl Quorum {
     /// The store is gone.
     pub fn forget(&mut self, node: usize) {
         self.voters[node] = Voter::default();
+        if self.leader == Some(node) {
+            self.leader = None;
+        }
     }
 
     fn newness(&self, voter: usize) -> (u64, usize) {

@@ -82,6 +82,9 @@ pub struct Disk {
     next: u64,
     /// The next flush fails, and what it was to save is lost (R11).
     pub fail_flush: bool,
+    /// A flush has failed: the cache shows what the disk has not. Only a reboot ends that, so a
+    /// process is not started again without one.
+    poisoned: bool,
     /// When the last operation given to it ends, in true microseconds.
     pub lane_ends: u64,
     /// When the last flush ends.
@@ -97,6 +100,7 @@ impl Disk {
             pending: VecDeque::new(),
             next: 0,
             fail_flush: false,
+            poisoned: false,
             lane_ends: 0,
             flush_ends: 0,
         }
@@ -130,12 +134,22 @@ impl Disk {
 
     /// A flush that began at `mark` failed: the cache calls these writes clean, and they are gone.
     pub fn flush_failed(&mut self, mark: u64, rng: &mut Rng) {
+        self.poisoned = true;
         while let Some(write) = self.pending.pop_front_if(|w| w.seq < mark) {
             self.keep_some(&write, rng);
         }
     }
 
-    /// Everything given to it so far is durable: the machine went on though its process died.
+    /// The process died and the machine went on: everything given to the disk gets there, unless a
+    /// flush had failed.
+    pub fn outlive(&mut self, rng: &mut Rng) {
+        match self.poisoned {
+            true => self.crash(rng),
+            false => self.settle(),
+        }
+    }
+
+    /// Everything given to it so far is durable.
     pub fn settle(&mut self) {
         self.flushed(u64::MAX);
     }
@@ -146,6 +160,7 @@ impl Disk {
             self.keep_some(&write, rng);
         }
         self.live.clone_from(&self.durable);
+        self.poisoned = false;
     }
 
     fn keep_some(&mut self, write: &Pending, rng: &mut Rng) {

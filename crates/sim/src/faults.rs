@@ -401,7 +401,15 @@ impl World {
         self.cut(0, 1, on);
     }
 
+    /// One at a time: the loss of a majority's memory is the operator's affair (R8).
     fn lose_store(&mut self, n: usize) {
+        let state = self.quorum.state();
+        let lost = (0..NODES).any(|m| {
+            state.members.get(&node_id(m)).is_none_or(|known| known.store != self.machines[m].store)
+        });
+        if lost {
+            return;
+        }
         self.kill(n, true);
         self.quorum.forget(n);
         self.machines[n].store = StoreId(u128::from(self.rng.draw()) << 8);

@@ -491,7 +491,7 @@ impl World {
         for disk in machine.disks.iter_mut().flatten() {
             match power {
                 true => disk.crash(&mut self.rng),
-                false => disk.settle(),
+                false => disk.outlive(&mut self.rng),
             }
             disk.fail_flush = false;
         }
