@@ -17,9 +17,12 @@ pub(crate) fn find(state: &State, user: &User) -> Option<Account> {
     accounts::decode(state.kv.get(&accounts::key(user.as_str()))?).ok()
 }
 
-/// The volume of a user's mail.
-pub(crate) fn volume_of(state: &State, user: &User) -> Option<VolumeId> {
-    find(state, user).map(|account| account.volume)
+/// The volume of a user's mail. A record that cannot be read is an error, not a missing user.
+pub(crate) fn volume_of(state: &State, user: &User) -> Result<VolumeId, StoreError> {
+    let record = state.kv.get(&accounts::key(user.as_str()));
+    let record = record.ok_or_else(|| StoreError::NoUser(user.to_string()))?;
+    let account = accounts::decode(record).map_err(|e| StoreError::Internal(format!("{user}: {e}")))?;
+    Ok(account.volume)
 }
 
 /// The cluster's accounts as mail services ask for them.

@@ -138,6 +138,9 @@ impl Lobby {
                 "the cluster exists, but this member's quorum store does not: its disk was lost or replaced. \
                  It does not vote until an operator accepts its new store"
             );
+            // The quorum knows the old id: under it the new store would pass for the old one (R7).
+            let new = new_store_id(&self.config)?;
+            self.introduction.lock().unwrap_or_else(PoisonError::into_inner).store = new;
         }
         let identity = StoreIdentity { cluster: self.config.cluster.id, store: self.myself().store, genesis };
         // Made aside and renamed, so that a crash leaves a whole store or none.
@@ -209,24 +212,28 @@ fn quorum_dir(config: &Config) -> PathBuf {
 fn store_id(config: &Config) -> Result<StoreId, Error> {
     let dir = quorum_dir(config);
     let path = dir.join("id");
-    let failed = |e: io::Error| Error::file("read", &path, e);
     std::fs::create_dir_all(&dir).map_err(|e| Error::file("make the directory", &dir, e))?;
     match std::fs::read_to_string(&path) {
-        Ok(text) => match u128::from_str_radix(text.trim(), 16) {
-            Ok(id) => Ok(StoreId(id)),
-            Err(e) => Err(Error::file("understand", &path, e)),
-        },
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let id = StoreId(rand::random());
-            let aside = dir.join("id.new");
-            let mut file = std::fs::File::create(&aside).map_err(failed)?;
-            file.write_all(format!("{id}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-            std::fs::rename(&aside, &path).map_err(failed)?;
-            std::fs::File::open(&dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
-            Ok(id)
+        Ok(text) => {
+            let id = u128::from_str_radix(text.trim(), 16).map_err(|e| Error::file("understand", &path, e))?;
+            Ok(StoreId(id))
         }
-        Err(e) => Err(failed(e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => new_store_id(config),
+        Err(e) => Err(Error::file("read", &path, e)),
     }
+}
+
+/// Draws a store id and remembers it durably.
+fn new_store_id(config: &Config) -> Result<StoreId, Error> {
+    let dir = quorum_dir(config);
+    let failed = |e: io::Error| Error::file("write the store's id in", &dir, e);
+    let id = StoreId(rand::random());
+    let aside = dir.join("id.new");
+    let mut file = std::fs::File::create(&aside).map_err(failed)?;
+    file.write_all(format!("{id}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&aside, dir.join("id")).map_err(failed)?;
+    std::fs::File::open(&dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
+    Ok(id)
 }
 
 fn files(

@@ -9,7 +9,7 @@ use posthaste_mail_server::store::{MailStore, MailboxName, Op, Reply, StoreError
 use tokio::sync::{RwLock as Gate, watch};
 
 /// How long a poll waits for a change before it answers with the old count.
-const POLL: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_secs(5);
 /// Mailboxes with a change counter; when there are more, those that nobody waits for are dropped.
 const WATCHED_MAX: usize = 10_000;
 
@@ -68,7 +68,10 @@ impl Led {
         self.check()?;
         let mut count = self.counter(user, name);
         if seen != 0 {
-            let _ = tokio::time::timeout(POLL, count.wait_for(|now| *now != seen)).await;
+            let waited = tokio::time::timeout(POLL, count.wait_for(|now| *now != seen)).await;
+            if let Ok(Err(_)) = waited {
+                return Err(self.over());
+            }
         }
         self.check()?;
         let now = *count.borrow();
@@ -84,6 +87,11 @@ impl Led {
 
     fn over(&self) -> StoreError {
         StoreError::Unavailable(format!("this node no longer leads {} (epoch {})", self.volume, self.epoch))
+    }
+
+    /// Ends the polls that wait: their watchers go to the next leader.
+    fn end_polls(&self) {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).mailboxes.clear();
     }
 
     /// Lets no operation begin from here on, and returns when those that run have ended.
@@ -151,6 +159,8 @@ impl LedVolumes {
 
     /// Ends a leadership: no operation begins from here on.
     pub(crate) fn end(&self, volume: &VolumeId) -> Option<Arc<Led>> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(volume)
+        let led = self.0.write().unwrap_or_else(PoisonError::into_inner).remove(volume)?;
+        led.end_polls();
+        Some(led)
     }
 }

@@ -13,6 +13,7 @@
 //! | `bootstrap` | the first start: members meet, one proposes the first state |
 //! | `replica`, `volumes` | this node's copies; carrying out orders about them |
 //! | `led`, `route`, `wire`, `spool` | mail operations, run where the volume is led |
+//! | `leave` | the end at SIGTERM, and the return |
 //! | `services` | addresses and the services on them |
 //! | `accounts`, `operator` | who exists; the operator's questions |
 
@@ -20,6 +21,7 @@ mod accounts;
 mod beats;
 mod bootstrap;
 mod counting;
+mod leave;
 mod led;
 mod operator;
 mod quorum;
@@ -38,7 +40,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use posthaste_clusterfs::{Fs, FsStore};
-use posthaste_heartbeat::agent::{AddressOrder, Input, VolumeOrder};
+use posthaste_heartbeat::agent::{AddressOrder, VolumeOrder};
 use posthaste_heartbeat::lease::LeaseFlag;
 use posthaste_heartbeat::{NodeId, clock};
 use posthaste_mail_server::local::{LocalStore, LocalStoreConfig};
@@ -58,10 +60,7 @@ use bootstrap::Lobby;
 use operator::Operator;
 use quorum::{AgentHandle, Quorum};
 use replica::Replica;
-use route::RoutedStore;
-
-/// Longest wait for the drain at SIGTERM before the node ends all the same.
-const LEAVE: Duration = Duration::from_secs(10);
+use route::{NotAnswered, RoutedStore};
 
 /// Runs the member that `config` describes, a node or a witness, until SIGTERM or SIGINT.
 ///
@@ -117,9 +116,11 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
         quorum = starting => quorum.map_err(Error::failed)??,
         () = ending.wait() => return Ok(()),
     };
+    let (own, returned) = (Arc::clone(&config), quorum.clone());
+    tokio::spawn(async move { leave::come_back(&own, &returned).await });
     let tasks = compose(&config, &net, &quorum, replicas, &front, (volume_orders, address_orders)).await?;
     tokio::select! {
-        () = ending.wait() => leave(&config, &quorum).await,
+        () = ending.wait() => leave::leave(&config, &quorum).await,
         () = tasks => return Err(Error::failed("the quorum's thread has ended; the log says why")),
     }
     Ok(())
@@ -226,26 +227,6 @@ impl Ending {
     }
 }
 
-/// Moves everything to the others, if there are others, before the process ends.
-async fn leave(config: &Config, quorum: &Quorum) {
-    if config.node.role == Role::Witness {
-        return;
-    }
-    let node = config.node.id;
-    quorum.agent.tell(Input::Drain { node, on: true });
-    let mut state = quorum.consensus.watch();
-    let empty = state.wait_for(|committed| {
-        let state = &committed.state;
-        let leads = state.volumes.values().any(|v| v.leader == Some(node));
-        let has = state.addresses.values().any(|a| a.owner == Some(node));
-        !leads && !has && state.members.get(&node).is_none_or(|m| m.drained)
-    });
-    match tokio::time::timeout(LEAVE, empty).await {
-        Ok(_) => tracing::info!("everything has moved; ending"),
-        Err(_) => tracing::warn!("nobody took everything over in time; ending all the same"),
-    }
-}
-
 /// One process a data directory: the lock goes with the process, however it ends.
 fn lock_data_dir(config: &Config) -> Result<std::fs::File, Error> {
     let path = config.node.data_dir.join("lock");
@@ -331,7 +312,7 @@ fn handlers(config: &Config, quorum: Handlers, replicas: &[Replica], front: &Arc
                 async move { front.mail(request).await }
             };
             async move {
-                if let Err(error) = serve_rpc(stream, from, Arc::new(answer), RpcLimits::default()).await {
+                if let Err(error) = serve_rpc(stream, from, Arc::new(answer), MAIL_LIMITS).await {
                     tracing::debug!(peer = from.0, %error, "mail link down");
                 }
             }
@@ -339,20 +320,39 @@ fn handlers(config: &Config, quorum: Handlers, replicas: &[Replica], front: &Arc
 }
 
 /// Requests about mail to other nodes.
-struct Peers(HashMap<NodeId, RpcClient>);
+struct Peers {
+    /// For operations.
+    calls: HashMap<NodeId, RpcClient>,
+    /// For polls, which wait at the other end: a connection of their own.
+    polls: HashMap<NodeId, RpcClient>,
+}
+
+/// Many mailboxes may be watched at once.
+const MAIL_LIMITS: RpcLimits = RpcLimits { frame: 64 << 20, in_flight: 8192, bytes_in_flight: 256 << 20 };
 
 impl Peers {
     fn new(net: &PeerNet) -> Self {
-        let nodes = net.members().filter(|m| m.role == Role::Node && m.id != net.me());
-        let client = |id| (id, RpcClient::new(net.clone(), id, Alpn::Mail, RpcLimits::default()));
-        Self(nodes.map(|m| client(m.id)).collect())
+        let clients = || {
+            let nodes = net.members().filter(|m| m.role == Role::Node && m.id != net.me());
+            nodes.map(|m| (m.id, RpcClient::new(net.clone(), m.id, Alpn::Mail, MAIL_LIMITS))).collect()
+        };
+        Self { calls: clients(), polls: clients() }
     }
+}
+
+async fn ask(clients: &HashMap<NodeId, RpcClient>, to: NodeId, request: Bytes) -> Result<Bytes, NotAnswered> {
+    let stranger = || NotAnswered { maybe_done: false, why: format!("{to} is not in the configuration") };
+    let client = clients.get(&to).ok_or_else(stranger)?;
+    client.call(request).await.map_err(|e| NotAnswered { maybe_done: !e.not_sent(), why: e.to_string() })
 }
 
 #[async_trait]
 impl route::MailPeers for Peers {
-    async fn ask(&self, to: NodeId, request: Bytes) -> Result<Bytes, String> {
-        let client = self.0.get(&to).ok_or_else(|| format!("{to} is not in the configuration"))?;
-        client.call(request).await.map_err(|e| e.to_string())
+    async fn ask(&self, to: NodeId, request: Bytes) -> Result<Bytes, NotAnswered> {
+        ask(&self.calls, to, request).await
+    }
+
+    async fn ask_patiently(&self, to: NodeId, request: Bytes) -> Result<Bytes, NotAnswered> {
+        ask(&self.polls, to, request).await
     }
 }

@@ -326,6 +326,9 @@ impl Operator {
         let peer = picture
             .and_then(|p| p.peers.iter().find(|peer| peer.node.0 == node.0).map(|peer| (peer, p.size)));
         let (percent, state) = match (v.in_sync.contains(&node), peer) {
+            (true, Some((peer, _))) if peer.link == LinkStatus::Down => {
+                (Some(100.0), "in sync, disconnected".to_owned())
+            }
             (true, _) => (Some(100.0), "in sync".to_owned()),
             (false, Some((peer, size))) if peer.link == LinkStatus::Syncing => {
                 let right = 1.0 - peer.dirty_bytes as f64 / size.max(1) as f64;

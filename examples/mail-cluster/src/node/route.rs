@@ -22,8 +22,33 @@ use super::wire::{self, Request, Response};
 /// Carries a request to another node's mail service.
 #[async_trait]
 pub(crate) trait MailPeers: Send + Sync + 'static {
-    /// The answer's bytes; an error says nothing about the outcome.
-    async fn ask(&self, to: NodeId, request: Bytes) -> Result<Bytes, String>;
+    /// The answer's bytes.
+    async fn ask(&self, to: NodeId, request: Bytes) -> Result<Bytes, NotAnswered>;
+
+    /// The same for requests that wait at the other end, so that they are in nobody's way.
+    async fn ask_patiently(&self, to: NodeId, request: Bytes) -> Result<Bytes, NotAnswered>;
+}
+
+/// A request got no answer.
+#[derive(Debug)]
+pub(crate) struct NotAnswered {
+    /// Whether it may have been carried out all the same.
+    pub(crate) maybe_done: bool,
+    /// What happened.
+    pub(crate) why: String,
+}
+
+/// An operation was not done, or not known to be.
+struct Miss {
+    error: StoreError,
+    maybe_done: bool,
+}
+
+/// An error from before anything was done.
+impl From<StoreError> for Miss {
+    fn from(error: StoreError) -> Self {
+        Self { error, maybe_done: false }
+    }
 }
 
 /// Longest wait for a leader before the client gets an error.
@@ -63,8 +88,7 @@ impl RoutedStore {
         if let Some(volume) = spool::volume_of(user) {
             return Ok(volume);
         }
-        let found = accounts::volume_of(&self.state.borrow().state, user);
-        found.ok_or_else(|| StoreError::NoUser(user.to_string()))
+        accounts::volume_of(&self.state.borrow().state, user)
     }
 
     /// Does the operation on the volume's leader; replays it to the next one until it is known to
@@ -80,27 +104,28 @@ impl RoutedStore {
         let mut unknown = false;
         loop {
             state.mark_unchanged();
-            let result = self.once(volume, user, op.clone()).await;
-            match result {
-                Err(StoreError::Unavailable(why)) if Instant::now() < deadline => {
+            match self.once(volume, user, op.clone()).await {
+                Err(Miss { error: StoreError::Unavailable(why), maybe_done }) if Instant::now() < deadline => {
                     tracing::debug!(%volume, %user, why, "waiting for the volume's leader");
-                    unknown = true;
+                    unknown |= maybe_done;
                     let _ = tokio::time::timeout(PAUSE, state.changed()).await;
                 }
-                result => return if unknown { replayed(&op, result) } else { result },
+                Err(miss) if unknown => return replayed(&op, Err(miss.error)),
+                result => return result.map_err(|miss| miss.error),
             }
         }
     }
 
-    async fn once(&self, volume: &VolumeId, user: &User, op: Op) -> Result<Reply, StoreError> {
+    async fn once(&self, volume: &VolumeId, user: &User, op: Op) -> Result<Reply, Miss> {
+        let done = |error| Miss { error, maybe_done: true };
         match self.leader(volume)? {
-            leader if leader == self.me => self.local(volume)?.call(user, op).await,
+            leader if leader == self.me => self.local(volume)?.call(user, op).await.map_err(done),
             leader => {
                 let request = Request::Call { volume: volume.clone(), user: user.clone(), op };
                 match self.ask(leader, &request).await? {
                     Response::Reply(reply) => Ok(reply),
-                    Response::Failed(error) => Err(error),
-                    Response::Seen(_) => Err(StoreError::Internal("a peer answered another question".into())),
+                    Response::Failed(error) => Err(done(error)),
+                    Response::Seen(_) => Err(done(StoreError::Internal("a peer answered another question".into()))),
                 }
             }
         }
@@ -112,7 +137,7 @@ impl RoutedStore {
             leader if leader == self.me => self.local(&volume)?.poll(user, name, seen).await,
             leader => {
                 let request = Request::Poll { volume, user: user.clone(), name: name.clone(), seen };
-                match self.ask(leader, &request).await? {
+                match self.ask(leader, &request).await.map_err(|miss| miss.error)? {
                     Response::Seen(count) => Ok(count),
                     Response::Failed(error) => Err(error),
                     Response::Reply(_) => {
@@ -137,23 +162,27 @@ impl RoutedStore {
         self.led.find(volume).ok_or_else(|| StoreError::Unavailable(format!("{volume} is being opened here")))
     }
 
-    async fn ask(&self, leader: NodeId, request: &Request) -> Result<Response, StoreError> {
+    async fn ask(&self, leader: NodeId, request: &Request) -> Result<Response, Miss> {
         // A peer that was killed may not say so: a new leader ends the wait for the old one.
         let mut state = self.state.clone();
-        let volume = match request {
-            Request::Call { volume, .. } | Request::Poll { volume, .. } => volume.clone(),
-        };
+        let (Request::Call { volume, .. } | Request::Poll { volume, .. }) = request;
+        let volume = volume.clone();
         let moved = async move {
-            let moved = state
-                .wait_for(|s| s.state.volumes.get(&volume).is_none_or(|v| v.leader != Some(leader)))
-                .await;
-            drop(moved);
+            let moved = state.wait_for(|s| s.state.volumes.get(&volume).is_none_or(|v| v.leader != Some(leader)));
+            drop(moved.await);
         };
+        let bytes = wire::encode(request);
+        let asked = match request {
+            Request::Call { .. } => self.peers.ask(leader, bytes),
+            Request::Poll { .. } => self.peers.ask_patiently(leader, bytes),
+        };
+        let unavailable = |why, maybe_done| Miss { error: StoreError::Unavailable(why), maybe_done };
         tokio::select! {
-            answer = self.peers.ask(leader, wire::encode(request)) => {
-                wire::decode(&answer.map_err(|e| StoreError::Unavailable(format!("{leader}: {e}")))?)
+            answer = asked => {
+                let answer = answer.map_err(|e| unavailable(format!("{leader}: {}", e.why), e.maybe_done))?;
+                wire::decode(&answer).map_err(|error| Miss { error, maybe_done: true })
             }
-            () = moved => Err(StoreError::Unavailable(format!("{leader} no longer leads"))),
+            () = moved => Err(unavailable(format!("{leader} no longer leads"), true)),
         }
     }
 

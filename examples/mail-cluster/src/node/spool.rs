@@ -4,18 +4,20 @@
 //! makes a delivery durable makes the record durable. The volume's leader distributes it. Each
 //! recipient's base name is in the record, so doing it again after a crash does nothing twice.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use posthaste_heartbeat::VolumeId;
 use posthaste_mail_server::base_name;
-use posthaste_mail_server::store::{MailStore, MailboxName, Op, Part, Recipient, Reply, StoreError, User};
+use posthaste_mail_server::store::{MailStore, MailboxName, Op, Part, Recipient, Reply, StoreError, User, unix_seconds};
 
 use super::route::RoutedStore;
 
 const PREFIX: &str = "~spool.";
 /// How often a leader looks at its spool without being told, for what an earlier leader left.
 const LOOK: Duration = Duration::from_secs(2);
+/// A recipient unknown for so many seconds was removed, and is not just new.
+const GONE_FOR_GOOD: i64 = 3600;
 
 /// The system user that holds a volume's spool.
 pub(crate) fn user(volume: &VolumeId) -> User {
@@ -76,34 +78,42 @@ async fn pass(volume: &VolumeId, me: &User, store: &RoutedStore) -> Result<(), S
     let Reply::Snapshot(snapshot) = store.on_volume(volume, me, Op::Open(inbox.clone())).await? else {
         return Err(StoreError::Internal("a store answered another question".into()));
     };
+    let mut waits = Ok(());
     for message in snapshot.messages {
         let fetch = Op::Fetch { name: inbox.clone(), uids: vec![message.uid], part: Part::Whole };
         let Reply::Parts(parts) = store.on_volume(volume, me, fetch).await? else { continue };
         for (uid, bytes) in parts {
-            distribute(bytes, store).await?;
+            // One record that must wait holds up no other.
+            if let Err(error) = distribute(bytes, message.date, store).await {
+                waits = Err(error);
+                continue;
+            }
             let gone = Op::Expunge { name: inbox.clone(), uids: Some(vec![uid]), even_undeleted: true };
             store.on_volume(volume, me, gone).await?;
         }
     }
-    Ok(())
+    waits
 }
 
-async fn distribute(record: Bytes, store: &RoutedStore) -> Result<(), StoreError> {
+/// Delivers to each recipient; an error if any of them must be tried again.
+async fn distribute(record: Bytes, accepted: i64, store: &RoutedStore) -> Result<(), StoreError> {
     let Some((to, body)) = parse(record) else {
         return Err(StoreError::Internal("a spool record is malformed; it is kept".into()));
     };
+    let mut waits = Ok(());
     for recipient in to {
         let user = recipient.user.clone();
         match store.call(&user, Op::Deliver { to: vec![recipient], body: body.clone() }).await {
             Ok(_) => {}
-            // The account was removed after the 250: there is nobody left to deliver to.
-            Err(StoreError::NoUser(user)) => {
-                tracing::warn!(user, "spooled mail for a removed account is dropped")
+            // The account was removed after the 250: there is nobody left to deliver to. But a new
+            // account may not be known here yet.
+            Err(StoreError::NoUser(user)) if unix_seconds(SystemTime::now()) - accepted > GONE_FOR_GOOD => {
+                tracing::warn!(user, "spooled mail for a removed account is dropped");
             }
-            Err(error) => return Err(error),
+            Err(error) => waits = Err(error),
         }
     }
-    Ok(())
+    waits
 }
 
 #[cfg(test)]
