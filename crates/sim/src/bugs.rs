@@ -42,6 +42,7 @@ bugs! {
     LyingMetaFlush = "lying-meta-flush": "A flush of the metadata reports before it has saved anything.",
     DropLater = "drop-later": "An address is said to be dropped while it is still there.",
     QuietLoss = "quiet-loss": "The loss of a copy that is not in the set is not reported: it is taken for synced.",
+    EagerGeneration = "eager-generation": "A planned move begins a generation before the others know of it.",
     OldIncarnation = "old-incarnation": "A restarted process says it is the life that was admitted.",
 }
 

@@ -5,7 +5,7 @@
 //! majority that elects it. So an entry whose proposer has got no answer may commit later, or never;
 //! followers learn late; a voter that lost its store counts for nothing until `replace` (R7).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -140,8 +140,23 @@ impl World {
 
     /// The voters that run, count, and are linked to `n` both ways; itself included.
     fn electorate(&self, n: usize) -> Vec<usize> {
-        let linked = |v: &usize| self.running(*v) && self.votes(*v) && self.net.both_ways(n, *v);
+        let linked = |v: &usize| self.running(*v) && self.votes(*v) && self.connected(n, *v);
         (0..NODES).filter(linked).collect()
+    }
+
+    /// Whether two members reach each other, if need be by a third that relays.
+    fn connected(&self, a: usize, b: usize) -> bool {
+        let relays = |r: usize| self.running(r) && self.net.both_ways(a, r) && self.net.both_ways(r, b);
+        self.net.both_ways(a, b) || (0..NODES).any(relays)
+    }
+
+    /// The delay of one message of the quorum; none if it is lost.
+    fn rpc(&mut self, from: usize, to: usize) -> Option<u64> {
+        if self.net.passes(from, to) {
+            return self.net.datagram(from, to, &mut self.rng);
+        }
+        let delay = self.net.delay(&mut self.rng) * 2;
+        self.connected(from, to).then_some(delay)
     }
 
     /// Every 40 ms: the leader's heartbeat, or an election where there is none.
@@ -207,7 +222,7 @@ impl World {
         let (term, len) = (self.quorum.term, self.quorum.voters[leader].log.len());
         let committed = self.quorum.committed.len();
         for to in (0..NODES).filter(|n| *n != leader) {
-            let Some(delay) = self.net.datagram(leader, to, &mut self.rng) else { continue };
+            let Some(delay) = self.rpc(leader, to) else { continue };
             let life = self.machines[to].life;
             let delay = delay + self.rng.between(200, 2000);
             self.push(delay, Event::Append { to, life, term, len, committed });
@@ -231,7 +246,7 @@ impl World {
             }
         }
         self.learn(to, committed.min(len));
-        if let Some(delay) = self.net.datagram(to, leader, &mut self.rng) {
+        if let Some(delay) = self.rpc(to, leader) {
             let life = self.machines[leader].life;
             self.push(delay, Event::Appended { leader, life, term, from: to, len });
         }
@@ -313,11 +328,7 @@ impl World {
         if let Some(p) = &mut self.procs[node] {
             p.proposals.insert(id);
         }
-        let relays: BTreeSet<usize> =
-            (0..NODES).filter(|r| self.running(*r) && self.net.both_ways(node, *r)).collect();
-        let leader = self.quorum.leader;
-        let reach =
-            leader.filter(|l| relays.contains(l) || relays.iter().any(|r| self.net.both_ways(*r, *l)));
+        let reach = self.quorum.leader.filter(|l| self.connected(node, *l));
         let Some(leader) = reach else {
             let after = self.rng.between(20 * MS, 100 * MS);
             return self.push(after, Event::Outcome { to: node, life, id, outcome: Outcome::NotProposed });

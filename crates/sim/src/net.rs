@@ -210,8 +210,11 @@ impl World {
         let (open, up, volume) = (wire.ends[end].open, wire.ends[end].up, wire.volume);
         let (node, life) = (wire.ends[end].node, wire.ends[end].life);
         wire.ends[end].open = false;
-        if wire.ends.iter().all(|e| !e.open) {
-            self.net.links.remove(&link);
+        match wire.ends.iter().any(|e| e.open) {
+            // The other end hears of it, as soon as anything passes.
+            true if open => self.push(5 * MS, Event::LinkBreaks { link, end: 1 - end }),
+            true => {}
+            false => drop(self.net.links.remove(&link)),
         }
         if open && up && self.machines[node].life == life {
             self.say(|| format!("vol{volume} link {link} down at {end}"));

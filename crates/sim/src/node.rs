@@ -62,7 +62,7 @@ struct Keeper {
 struct Leading {
     epoch: Epoch,
     in_sync: Members,
-    removals: u64,
+    generation: u64,
     /// Open for clients.
     open: bool,
     /// Operations under way.
@@ -74,7 +74,7 @@ struct Leading {
 enum Asked {
     Raise,
     Follow,
-    Lead(Epoch, Members),
+    Lead(Epoch, Members, u64),
     EpochRecord(Epoch),
     Open(Epoch),
     Pending(Epoch, Members),
@@ -504,8 +504,15 @@ impl World {
         self.abandon(n, v);
         let verdict = checkers::r1::opens(node_id(n), device(n, v), &in_sync);
         self.judge("R1", verdict);
-        let grant = grant(n, epoch, &in_sync, 0);
-        let asked = Asked::Lead(epoch, in_sync);
+        let own = self.replica(n, v).map_or(0, |r| r.hello().generation.generation);
+        let generation = match in_sync.len() > 1 && own > 0 && !self.bug(Bug::EagerGeneration) {
+            // Nobody was lost: those in sync go on in the same one. Were another begun here alone, a
+            // successor among them would not know it, and take this copy for a diverged one.
+            true => own,
+            false => epoch.0 << 20,
+        };
+        let grant = grant(n, epoch, &in_sync, generation);
+        let asked = Asked::Lead(epoch, in_sync, generation);
         self.ask(n, v, asked, |request| repl::core::Input::Lead { request, grant });
     }
 
@@ -531,10 +538,10 @@ impl World {
         let Some(keeper) = self.keeper_mut(n, v) else { return };
         let Some(leading) = keeper.leading.as_mut().filter(|l| l.epoch == epoch) else { return };
         if leading.in_sync.difference(&in_sync).next().is_some() {
-            leading.removals += 1;
+            leading.generation += 1;
         }
         leading.in_sync.clone_from(&in_sync);
-        let grant = grant(n, epoch, &in_sync, leading.removals);
+        let grant = grant(n, epoch, &in_sync, leading.generation);
         let result = keeper.replica.set_grant(now, grant);
         if let Err(why) = result {
             self.say(|| format!("keeper {n} vol{v}: the in-sync set was not taken: {why}"));
@@ -616,7 +623,10 @@ impl World {
         match asked {
             Asked::Raise => self.raised(n, v, result),
             Asked::Follow => {}
-            Asked::Lead(epoch, in_sync) => self.led(n, v, epoch, in_sync, result),
+            Asked::Lead(epoch, in_sync, generation) => {
+                let leading = Leading { epoch, in_sync, generation, open: false, running: 0 };
+                self.led(n, v, leading, result);
+            }
             Asked::EpochRecord(epoch) => self.recorded(n, v, epoch, result),
             Asked::Open(epoch) => self.opened(n, v, epoch, result),
             Asked::Pending(epoch, union) if result.is_ok() => {
@@ -649,14 +659,8 @@ impl World {
         self.report(n, VolumeReport::OpenFailed { volume: volume_id(v), epoch, why: why.to_string() });
     }
 
-    fn led(
-        &mut self,
-        n: usize,
-        v: usize,
-        epoch: Epoch,
-        in_sync: Members,
-        result: Result<repl::core::Reply, Denied>,
-    ) {
+    fn led(&mut self, n: usize, v: usize, leading: Leading, result: Result<repl::core::Reply, Denied>) {
+        let epoch = leading.epoch;
         if let Err(why) = result {
             return self.open_failed(n, v, epoch, &why);
         }
@@ -664,7 +668,7 @@ impl World {
             self.judge("R9", checkers::r9::leads(n, v, &status));
         }
         let Some(keeper) = self.keeper_mut(n, v) else { return };
-        keeper.leading = Some(Leading { epoch, in_sync, removals: 0, open: false, running: 0 });
+        keeper.leading = Some(leading);
         let data = Bytes::from(epoch.0.to_le_bytes().repeat(64));
         let asked = Asked::EpochRecord(epoch);
         self.ask(n, v, asked, |request| repl::core::Input::Write { request, offset: EPOCH_RECORD, data });
@@ -694,13 +698,8 @@ impl World {
     }
 }
 
-fn grant(n: usize, epoch: Epoch, in_sync: &Members, removals: u64) -> repl::Grant {
-    repl::Grant {
-        epoch: epoch.0,
-        leader: repl::NodeId(node_id(n).0),
-        in_sync: members(in_sync),
-        generation: (epoch.0 << 20) + removals,
-    }
+fn grant(n: usize, epoch: Epoch, in_sync: &Members, generation: u64) -> repl::Grant {
+    repl::Grant { epoch: epoch.0, leader: repl::NodeId(node_id(n).0), in_sync: members(in_sync), generation }
 }
 
 // ---- clients' operations ----
@@ -713,7 +712,10 @@ impl World {
     /// A client asks: this node answers if it leads and its lease holds (R3).
     pub(crate) fn serve(&mut self, n: usize, v: usize, request: Request) {
         let allowed = self.may_reply(n);
-        let leading = self.keeper_mut(n, v).and_then(|k| k.leading.as_mut()).filter(|l| l.open && allowed);
+        // A device handle fails for ever once it is fenced, or its disk has failed.
+        let holds = self.replica(n, v).is_some_and(|r| r.hello().leading) || self.bug(Bug::ForgetAbandon);
+        let leading = self.keeper_mut(n, v).and_then(|k| k.leading.as_mut());
+        let leading = leading.filter(|l| l.open && allowed && holds);
         let Some(leading) = leading else {
             return self.send_reply(n, v, request.op, Reply::NotHere);
         };
