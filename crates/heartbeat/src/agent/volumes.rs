@@ -243,7 +243,20 @@ impl Agent {
             Phase::Idle | Phase::Following(..) => self.try_open(now, state, name, v, local),
             Phase::Leading(_) => self.run(now, state, name, v, local),
             Phase::Closed(_, clean) => self.hand_over(now, state, name, v, (clean, local.disk_failed)),
-            Phase::Opening(_) | Phase::Retiring(_) => {}
+            Phase::Opening(_) | Phase::Retiring(_) => self.unblock(now, state, name, v, local),
+        }
+    }
+
+    /// Opening and closing need flushes, which wait for every copy in the set: they must hear of a copy
+    /// that was thrown out meanwhile, and go on without one that is lost.
+    fn unblock(&mut self, now: Time, state: &State, name: &VolumeId, v: &Volume, local: &mut Local) {
+        let purpose = Purpose::Volume(name.clone());
+        if self.flights.is_open(&purpose) {
+            return;
+        }
+        self.settle_pending(state, name, v, local);
+        if !self.flights.is_busy(&purpose) {
+            self.drop_lost(now, name, v, local);
         }
     }
 
