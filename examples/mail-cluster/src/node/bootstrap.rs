@@ -215,7 +215,8 @@ fn store_id(config: &Config) -> Result<StoreId, Error> {
     std::fs::create_dir_all(&dir).map_err(|e| Error::file("make the directory", &dir, e))?;
     match std::fs::read_to_string(&path) {
         Ok(text) => {
-            let id = u128::from_str_radix(text.trim(), 16).map_err(|e| Error::file("understand", &path, e))?;
+            let id =
+                u128::from_str_radix(text.trim(), 16).map_err(|e| Error::file("understand", &path, e))?;
             Ok(StoreId(id))
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => new_store_id(config),

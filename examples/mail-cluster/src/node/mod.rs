@@ -102,8 +102,12 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let lobby = Arc::new(Lobby::new(Arc::clone(&config), &replicas, quorum::peers(&net))?);
     let (agent, events) = AgentHandle::channel();
     let front = Arc::new(Front { lobby: Arc::clone(&lobby), node: OnceLock::new() });
-    let handlers =
-        handlers(&config, quorum::handlers(&thread, net.clone(), config.timing.hints, agent.clone(), Arc::clone(&lobby)), &replicas, &front);
+    let handlers = handlers(
+        &config,
+        quorum::handlers(&thread, net.clone(), config.timing.hints, agent.clone(), Arc::clone(&lobby)),
+        &replicas,
+        &front,
+    );
     tokio::spawn(listener.serve(handlers));
     tokio::spawn(admin.serve(Arc::clone(&front) as Arc<dyn AdminHandler>));
     tracing::info!(member = config.node.name, role = %config.node.role, "started");

@@ -96,7 +96,13 @@ pub(crate) fn peers(net: &PeerNet) -> BTreeMap<NodeId, RpcClient> {
 }
 
 /// Beats and the consensus of other members, handled on the quorum's thread.
-pub(crate) fn handlers(on: &Handle, net: PeerNet, hints: bool, agent: AgentHandle, lobby: Arc<Lobby>) -> Handlers {
+pub(crate) fn handlers(
+    on: &Handle,
+    net: PeerNet,
+    hints: bool,
+    agent: AgentHandle,
+    lobby: Arc<Lobby>,
+) -> Handlers {
     Handlers::new()
         .on(Alpn::Beat, on.clone(), move |from, stream| {
             beats::listen(net.clone(), hints, from, stream, agent.clone())

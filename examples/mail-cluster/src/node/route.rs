@@ -105,7 +105,9 @@ impl RoutedStore {
         loop {
             state.mark_unchanged();
             match self.once(volume, user, op.clone()).await {
-                Err(Miss { error: StoreError::Unavailable(why), maybe_done }) if Instant::now() < deadline => {
+                Err(Miss { error: StoreError::Unavailable(why), maybe_done })
+                    if Instant::now() < deadline =>
+                {
                     tracing::debug!(%volume, %user, why, "waiting for the volume's leader");
                     unknown |= maybe_done;
                     let _ = tokio::time::timeout(PAUSE, state.changed()).await;
@@ -125,7 +127,9 @@ impl RoutedStore {
                 match self.ask(leader, &request).await? {
                     Response::Reply(reply) => Ok(reply),
                     Response::Failed(error) => Err(done(error)),
-                    Response::Seen(_) => Err(done(StoreError::Internal("a peer answered another question".into()))),
+                    Response::Seen(_) => {
+                        Err(done(StoreError::Internal("a peer answered another question".into())))
+                    }
                 }
             }
         }
@@ -168,7 +172,8 @@ impl RoutedStore {
         let (Request::Call { volume, .. } | Request::Poll { volume, .. }) = request;
         let volume = volume.clone();
         let moved = async move {
-            let moved = state.wait_for(|s| s.state.volumes.get(&volume).is_none_or(|v| v.leader != Some(leader)));
+            let moved =
+                state.wait_for(|s| s.state.volumes.get(&volume).is_none_or(|v| v.leader != Some(leader)));
             drop(moved.await);
         };
         let bytes = wire::encode(request);

@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime};
 use bytes::{BufMut, Bytes, BytesMut};
 use posthaste_heartbeat::VolumeId;
 use posthaste_mail_server::base_name;
-use posthaste_mail_server::store::{MailStore, MailboxName, Op, Part, Recipient, Reply, StoreError, User, unix_seconds};
+use posthaste_mail_server::store::{
+    MailStore, MailboxName, Op, Part, Recipient, Reply, StoreError, User, unix_seconds,
+};
 
 use super::route::RoutedStore;
 
