@@ -15,6 +15,8 @@ pub(super) struct Watch {
     broken: BTreeMap<NodeId, Time>,
     deaf: BTreeMap<NodeId, Time>,
     stranger: BTreeMap<NodeId, Time>,
+    /// Since when this member is known here to be fenced.
+    out: Option<Time>,
 }
 
 /// Notes when `holds` began for `node`, and says for how long it has held.
@@ -30,6 +32,10 @@ impl Agent {
     pub(super) fn reconcile_members(&mut self, now: Time, state: &State) {
         let Some(me) = state.members.get(&self.config.me).cloned() else { return };
         self.watch_peers(now, state);
+        self.members.out = match me.status {
+            Status::Up => None,
+            Status::Fenced => self.members.out.or(Some(now)),
+        };
         if self.stint().is_none() {
             self.ask_in(now, state, me.status);
         } else if me.role == Role::Node && self.holder.is_valid(now) {
@@ -83,6 +89,11 @@ impl Agent {
     /// Not while there is a cut between this member and one that is in: it would be fenced again.
     fn may_return(&self, now: Time, state: &State) -> bool {
         let witness = self.myself().is_some_and(|m| m.role == Role::Witness);
+        // The other side of a cut may notice it first: what was heard before the fence proves nothing.
+        let fenced_for = self.members.out.map(|since| now.since(since));
+        if !witness && fenced_for.is_none_or(|d| d < self.config.return_after) {
+            return false;
+        }
         witness || state.up_nodes().all(|peer| peer == self.config.me || self.is_no_obstacle(now, peer))
     }
 
