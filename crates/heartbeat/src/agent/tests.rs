@@ -52,6 +52,23 @@ struct Node {
     /// Volumes open here, with their epoch; addresses that are here.
     open: BTreeMap<VolumeId, Epoch>,
     addresses: BTreeSet<IpAddr>,
+    leads: BTreeMap<VolumeId, Lead>,
+}
+
+type Members = BTreeSet<(NodeId, DeviceId)>;
+
+/// What the replication layer holds of one leadership: acknowledgements count on both sets.
+struct Lead {
+    epoch: Epoch,
+    in_sync: Members,
+    pending: Option<Members>,
+    serves: bool,
+}
+
+impl Lead {
+    fn counted(&self) -> Members {
+        self.in_sync.iter().chain(self.pending.iter().flatten()).copied().collect()
+    }
 }
 
 enum Event {
@@ -82,6 +99,12 @@ enum Event {
         life: u64,
         volume: VolumeId,
         epoch: Epoch,
+    },
+    /// A flush ends, and with it what needed one, once each copy in the set answers.
+    Flush {
+        at: NodeId,
+        life: u64,
+        then: VolumeReport,
     },
 }
 
@@ -155,7 +178,8 @@ impl World {
         let fences = FenceLog::new();
         let agent = Agent::new(config, ALL, fences.clone(), time(self.now));
         let (open, addresses) = (BTreeMap::new(), BTreeSet::new());
-        let node = Node { agent, life, paused_until: 0, fences, appended: 0, open, addresses };
+        let leads = BTreeMap::new();
+        let node = Node { agent, life, paused_until: 0, fences, appended: 0, open, addresses, leads };
         self.nodes.insert(me, node);
         self.note(format!("start {me} life {life}"));
         self.push(20 * MS, Event::Poll { to: me, life });
@@ -283,6 +307,7 @@ impl World {
             }
             Event::Poll { .. } => {}
             Event::Link { at, life, volume, epoch } => self.look_at_link(at, life, volume, epoch),
+            Event::Flush { at, life, then } => self.flush(at, life, then),
         }
     }
 
@@ -398,24 +423,90 @@ impl World {
             VolumeOrder::Lead { volume, epoch, in_sync, .. } => {
                 assert!(in_sync.iter().any(|(n, _)| *n == me), "R1: a leader is in sync");
                 assert!(self.epochs[&(me, volume.clone())] >= epoch, "R4: raised before it is opened");
-                self.nodes.get_mut(&me).unwrap().open.insert(volume.clone(), epoch);
-                self.report(me, 5 * MS, VolumeReport::Opened { volume: volume.clone(), epoch });
-                let (at, life) = (me, self.nodes[&me].life);
+                let n = self.nodes.get_mut(&me).unwrap();
+                n.open.insert(volume.clone(), epoch);
+                n.leads.insert(volume.clone(), Lead { epoch, in_sync, pending: None, serves: false });
+                let (at, life) = (me, n.life);
                 self.links.remove(&(at, volume.clone()));
-                self.push(300 * MS, Event::Link { at, life, volume, epoch });
+                self.push(300 * MS, Event::Link { at, life, volume: volume.clone(), epoch });
+                self.begin_flush(me, 5 * MS, VolumeReport::Opened { volume, epoch });
             }
-            VolumeOrder::SetPending { volume, epoch, union } => {
-                self.report(me, 2 * MS, VolumeReport::UnionHeld { volume, epoch, union });
+            VolumeOrder::SetPending { volume, epoch, union } => self.set_pending(me, volume, epoch, union),
+            VolumeOrder::UpdateInSync { volume, epoch, in_sync, .. } => {
+                if let Some(lead) = self.lead(me, &volume, epoch) {
+                    (lead.in_sync, lead.pending) = (in_sync, None);
+                }
             }
             VolumeOrder::Retire { volume, epoch } => {
-                self.nodes.get_mut(&me).unwrap().open.remove(&volume);
-                self.report(me, 3 * MS, VolumeReport::Closed { volume, epoch, clean: true });
+                if let Some(lead) = self.lead(me, &volume, epoch) {
+                    lead.serves = false;
+                }
+                self.begin_flush(me, 3 * MS, VolumeReport::Closed { volume, epoch, clean: true });
             }
             VolumeOrder::Abandon { volume, .. } => {
-                self.nodes.get_mut(&me).unwrap().open.remove(&volume);
+                let n = self.nodes.get_mut(&me).unwrap();
+                n.open.remove(&volume);
+                n.leads.remove(&volume);
             }
-            VolumeOrder::Follow { .. } | VolumeOrder::UpdateInSync { .. } => {}
+            VolumeOrder::Follow { .. } => {}
         }
+    }
+
+    fn lead(&mut self, at: NodeId, volume: &VolumeId, epoch: Epoch) -> Option<&mut Lead> {
+        self.nodes.get_mut(&at)?.leads.get_mut(volume).filter(|l| l.epoch == epoch)
+    }
+
+    /// A copy that is not synced now is refused, as lost.
+    fn set_pending(&mut self, me: NodeId, volume: VolumeId, epoch: Epoch, union: Members) {
+        let peer = if me == A { B } else { A };
+        if self.lead(me, &volume, epoch).is_none() {
+            return;
+        }
+        if !self.copy_answers(peer) || self.links.get(&(me, volume.clone())) != Some(&true) {
+            self.links.insert((me, volume.clone()), false);
+            return self.report(me, 0, VolumeReport::PeerLost { volume, epoch, node: peer, disk: false });
+        }
+        self.lead(me, &volume, epoch).unwrap().pending = Some(union.clone());
+        self.begin_flush(me, 2 * MS, VolumeReport::UnionHeld { volume, epoch, union });
+    }
+
+    fn copy_answers(&self, peer: NodeId) -> bool {
+        let up = self.nodes.get(&peer).is_some_and(|n| self.runs(n));
+        up && self.linked(A, B) && !self.replica_cut
+    }
+
+    fn begin_flush(&mut self, at: NodeId, after: u64, then: VolumeReport) {
+        let life = self.nodes[&at].life;
+        self.push(after, Event::Flush { at, life, then });
+    }
+
+    fn flush(&mut self, at: NodeId, life: u64, then: VolumeReport) {
+        let (VolumeReport::Opened { volume, epoch }
+        | VolumeReport::Closed { volume, epoch, .. }
+        | VolumeReport::UnionHeld { volume, epoch, .. }) = &then
+        else {
+            unreachable!("needs no flush: {then:?}");
+        };
+        let Some(n) = self.nodes.get(&at).filter(|n| n.life == life) else { return };
+        let Some(lead) = n.leads.get(volume).filter(|l| l.epoch == *epoch) else { return };
+        let held = lead.counted().iter().all(|(peer, _)| *peer == at || self.copy_answers(*peer));
+        if !held || !self.runs(n) {
+            return self.push(10 * MS, Event::Flush { at, life, then });
+        }
+        let n = self.nodes.get_mut(&at).unwrap();
+        match &then {
+            VolumeReport::Closed { volume, .. } => {
+                n.open.remove(volume);
+                n.leads.remove(volume);
+            }
+            VolumeReport::UnionHeld { volume, union, .. } => {
+                if n.leads[volume].pending.as_ref() != Some(union) {
+                    return;
+                }
+            }
+            _ => n.leads.get_mut(volume).unwrap().serves = true,
+        }
+        self.report(at, 0, then);
     }
 
     /// Every 300 ms: the peer's copy is complete if its node is within reach, else it is lost.
@@ -426,8 +517,7 @@ impl World {
             return self.push(300 * MS, Event::Link { at, life, volume, epoch });
         }
         let node = if at == A { B } else { A };
-        let up = self.nodes.get(&node).is_some_and(|n| self.runs(n));
-        let linked = up && self.linked(A, B) && !self.replica_cut;
+        let linked = self.copy_answers(node);
         let device = device(node, &volume);
         if self.links.insert((at, volume.clone()), linked) != Some(linked) {
             let (volume, disk) = (volume.clone(), false);
@@ -464,8 +554,14 @@ impl World {
         self.nodes.get(&node).filter(|n| n.agent.lease().is_valid(time(self.now)))
     }
 
-    fn leader_serving(&self, volume: &VolumeId) -> Vec<NodeId> {
+    /// Who holds, with a lease, what is needed to serve it.
+    fn holders(&self, volume: &VolumeId) -> Vec<NodeId> {
         ALL.into_iter().filter(|n| self.serves(*n).is_some_and(|n| n.open.contains_key(volume))).collect()
+    }
+
+    fn leader_serving(&self, volume: &VolumeId) -> Vec<NodeId> {
+        let open = |n: &Node| n.leads.get(volume).is_some_and(|l| l.serves);
+        ALL.into_iter().filter(|n| self.serves(*n).is_some_and(open)).collect()
     }
 
     fn owner_serving(&self, ip: IpAddr) -> Vec<NodeId> {
@@ -474,10 +570,17 @@ impl World {
 
     fn check(&self) {
         for n in [1, 2] {
-            let leaders = self.leader_serving(&vol(n));
+            let leaders = self.holders(&vol(n));
             assert!(leaders.len() <= 1, "R5: vol{n} is served by {leaders:?}\n{}", self.dump());
             let owners = self.owner_serving(ip(n));
             assert!(owners.len() <= 1, "R5: address {n} is served by {owners:?}\n{}", self.dump());
+        }
+        for (id, n) in &self.nodes {
+            for (name, lead) in &n.leads {
+                let v = &self.state().volumes[name];
+                let counts = v.epoch != lead.epoch || v.in_sync.is_subset(&lead.counted());
+                assert!(counts, "R1: {id} acknowledges {name} without {:?}\n{}", v.in_sync, self.dump());
+            }
         }
     }
 
@@ -646,6 +749,76 @@ fn a_drained_node_gives_everything_away_as_planned_moves_and_gets_it_back() {
     assert!(world.up(B));
     world.push(0, Event::Input { to: A, life, input: Input::Drain { node: B, on: false } });
     world.run_until("home", 6000, World::is_home);
+}
+
+#[test]
+fn a_node_that_ends_as_soon_as_it_has_handed_over_does_not_keep_the_next_leader_from_opening() {
+    let mut world = World::started();
+    let life = world.nodes[&A].life;
+    world.push(0, Event::Input { to: A, life, input: Input::Drain { node: A, on: true } });
+    world.run_until("moved", 200, |w| w.state().volumes[&vol(1)].leader == Some(B));
+    world.kill(A);
+    world.run_until("served", 2000, |w| w.leader_serving(&vol(1)) == [B]);
+}
+
+#[test]
+fn a_replica_that_is_lost_while_the_volume_is_opened_is_left_behind() {
+    let mut world = World::started();
+    let life = world.nodes[&A].life;
+    world.push(0, Event::Input { to: A, life, input: Input::Drain { node: A, on: true } });
+    world.run_until("moved", 200, |w| w.state().volumes[&vol(1)].leader == Some(B));
+    world.replica_cut = true;
+    world.run_until("served", 4000, |w| w.leader_serving(&vol(1)) == [B]);
+    assert!(world.up(A));
+}
+
+#[test]
+fn a_replica_that_dies_while_the_volume_is_closed_does_not_hold_up_the_close() {
+    let mut world = World::started();
+    let epoch = world.state().volumes[&vol(2)].epoch;
+    let life = world.nodes[&B].life;
+    world.push(0, Event::Input { to: B, life, input: Input::Drain { node: B, on: true } });
+    world.run_until("closing", 200, |w| !w.nodes[&B].leads[&vol(2)].serves);
+    world.kill(A);
+    world.run_until("opened again", 3000, |w| w.leader_serving(&vol(2)) == [B]);
+    assert!(world.state().volumes[&vol(2)].epoch > epoch, "what is closed is opened in a new epoch");
+}
+
+#[test]
+fn a_copy_that_dies_as_it_joins_is_no_longer_waited_for() {
+    let mut world = World::started();
+    world.kill(B);
+    world.run(3000);
+    world.start(B);
+    world.run_until("joins", 8000, |w| w.nodes[&A].leads[&vol(1)].pending.is_some());
+    world.kill(B);
+    let alone: Members = [(A, device(A, &vol(1)))].into();
+    world.run_until("alone", 3000, |w| w.nodes[&A].leads[&vol(1)].counted() == alone);
+    world.start(B);
+    world.run_until("home", 10_000, World::is_home);
+}
+
+#[test]
+fn an_old_answer_does_not_count_for_a_newer_join() {
+    let mut world = World::started();
+    world.replica_cut = true;
+    world.run_until("left", 3000, |w| w.state().volumes[&vol(1)].in_sync.len() == 1);
+    world.replica_cut = false;
+    world.run_until("joins", 2000, |w| w.nodes[&A].leads[&vol(1)].pending.is_some());
+    // The link is lost and back before the first answer; the second order is refused.
+    let epoch = world.state().volumes[&vol(1)].epoch;
+    let (volume, device) = (vol(1), device(B, &vol(1)));
+    let lost = VolumeReport::PeerLost { volume: volume.clone(), epoch, node: B, disk: false };
+    let synced = VolumeReport::PeerSynced { volume: volume.clone(), epoch, node: B, device };
+    let union = world.nodes[&A].leads[&vol(1)].pending.clone().unwrap();
+    let now = time(world.now);
+    let agent = &mut world.nodes.get_mut(&A).unwrap().agent;
+    agent.handle(now, Input::Volume(lost));
+    agent.handle(now, Input::Volume(synced));
+    agent.handle(now, Input::Volume(VolumeReport::UnionHeld { volume, epoch, union }));
+    let orders: Vec<Output> = std::iter::from_fn(|| agent.poll_output()).collect();
+    let joins = |o: &Output| matches!(o, Output::Propose { command: Command::JoinInSync { .. }, .. });
+    assert!(!orders.iter().any(joins), "{orders:?}");
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub(super) struct Local {
     /// The set that the replication layer was last told.
     told: BTreeSet<(NodeId, DeviceId)>,
     pending: Option<Pending>,
+    /// A join was given up, and the replication layer has not answered since: what it says about a union
+    /// may be about that one.
+    withdrawn: bool,
     /// Replicas that are fully resynced, and since when others are lost.
     synced: BTreeMap<NodeId, DeviceId>,
     lost: BTreeMap<NodeId, Loss>,
@@ -49,6 +52,7 @@ struct Pending {
     device: DeviceId,
     union: BTreeSet<(NodeId, DeviceId)>,
     held: bool,
+    again: bool,
 }
 
 /// What this node does with the volume.
@@ -77,6 +81,7 @@ impl Local {
     fn end_leadership(&mut self) {
         self.phase = Phase::Idle;
         self.pending = None;
+        self.withdrawn = false;
         self.synced.clear();
         self.lost.clear();
         self.told.clear();
@@ -107,6 +112,7 @@ impl Agent {
         match report {
             R::Raised { volume, epoch, generation, device, consistent } => {
                 let known = self.volumes.entry(volume).or_default();
+                known.withdrawn &= known.phase.holds() != Some(epoch);
                 known.replica = Some(Replica { epoch, generation, device, consistent });
             }
             R::DiskFailed { volume } => self.volumes.entry(volume).or_default().disk_failed = true,
@@ -122,6 +128,10 @@ impl Agent {
                 if let Some(local) = self.led(&volume, epoch) {
                     local.synced.insert(node, device);
                     local.lost.remove(&node);
+                    // Synced anew: what was ordered before may have found it lost.
+                    if let Some(p) = local.pending.as_mut().filter(|p| p.node == node) {
+                        p.again |= !p.held;
+                    }
                 }
             }
             R::PeerLost { volume, epoch, node, disk } => {
@@ -318,10 +328,13 @@ impl Agent {
             v.in_sync.contains(&(p.node, p.device))
                 || local.synced.get(&p.node) != Some(&p.device)
                 || !state.is_up_node(p.node)
+                || p.again
+                // A copy was thrown out meanwhile: the union would wait for it.
+                || !p.union.iter().all(|m| *m == (p.node, p.device) || v.in_sync.contains(m))
         };
         let given_up = local.pending.as_ref().is_some_and(stale);
-        if given_up {
-            local.pending = None;
+        if given_up && local.pending.take().is_some_and(|p| !v.in_sync.contains(&(p.node, p.device))) {
+            local.withdrawn = true;
         }
         if given_up || (local.pending.is_none() && local.told != v.in_sync) {
             self.tell_in_sync(name, v, local);
@@ -336,6 +349,10 @@ impl Agent {
             in_sync: v.in_sync.clone(),
             replicas: v.replicas.clone(),
         });
+        if local.withdrawn {
+            // Changes nothing; its answer comes after all that was said about the union before.
+            self.order(VolumeOrder::RaiseEpoch { volume: name.clone(), epoch: v.epoch });
+        }
     }
 
     /// Goes on without a replica whose disk failed, or whose node is alive but out of reach for this
@@ -360,13 +377,16 @@ impl Agent {
         let ready = |(n, d): (&NodeId, &DeviceId)| {
             !v.in_sync.contains(&(*n, *d)) && v.replicas.get(n) == Some(d) && state.is_up_node(*n)
         };
+        if local.withdrawn {
+            return false;
+        }
         let Some((node, device)) = local.synced.iter().find(|(n, d)| ready((n, d))).map(|(n, d)| (*n, *d))
         else {
             return false;
         };
         let mut union = v.in_sync.clone();
         union.insert((node, device));
-        local.pending = Some(Pending { node, device, union: union.clone(), held: false });
+        local.pending = Some(Pending { node, device, union: union.clone(), held: false, again: false });
         self.order(VolumeOrder::SetPending { volume: name.clone(), epoch: v.epoch, union });
         true
     }
