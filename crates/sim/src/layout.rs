@@ -18,7 +18,8 @@ pub fn config() -> posthaste_blockrepl::Config {
     posthaste_blockrepl::Config {
         hot_extents: 8,
         hot_ahead: 1,
-        undo_bytes: Some(1 << 20),
+        // Never full: what then happens is for an operator, and nothing recovers by itself.
+        undo_bytes: Some(2 * SIZE),
         ..posthaste_blockrepl::Config::default()
     }
 }

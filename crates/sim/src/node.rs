@@ -73,6 +73,7 @@ struct Leading {
 #[derive(Debug)]
 enum Asked {
     Raise,
+    Rollback(repl::Raised),
     Follow,
     Lead(Epoch, Members, u64),
     EpochRecord(Epoch),
@@ -436,7 +437,7 @@ impl World {
         let Some(keeper) = self.keeper_mut(n, v) else { return };
         keeper.next_request += 1;
         let request = RequestId(keeper.next_request);
-        if matches!(asked, Asked::Raise | Asked::Follow | Asked::Lead(..)) {
+        if matches!(asked, Asked::Raise | Asked::Rollback(_) | Asked::Follow | Asked::Lead(..)) {
             keeper.awaits = Some(request);
         }
         keeper.asked.insert(request, asked);
@@ -487,7 +488,7 @@ impl World {
             VolumeOrder::SetPending { epoch, union, .. } => self.set_pending(n, v, epoch, union),
             VolumeOrder::UpdateInSync { epoch, in_sync, .. } => self.update(n, v, epoch, in_sync),
             VolumeOrder::Retire { epoch, .. } => self.retire(n, v, epoch),
-            VolumeOrder::Abandon { .. } => self.abandon(n, v),
+            VolumeOrder::Abandon { epoch, .. } => self.abandon_upto(n, v, epoch),
             _ => {}
         }
     }
@@ -577,6 +578,13 @@ impl World {
         }
     }
 
+    fn abandon_upto(&mut self, n: usize, v: usize, epoch: Epoch) {
+        let held = self.keeper_mut(n, v).and_then(|k| k.leading.as_ref()).map(|l| l.epoch);
+        if held.is_some_and(|held| held <= epoch) {
+            self.abandon(n, v);
+        }
+    }
+
     fn hear(&mut self, n: usize, v: usize, event: ReplicaEvent) {
         self.say(|| format!("keeper {n} vol{v} hears {event:?}"));
         let volume = volume_id(v);
@@ -594,7 +602,7 @@ impl World {
                     self.update(n, v, epoch, [(node_id(n), device(n, v))].into());
                 }
             }
-            (ReplicaEvent::Fenced { .. }, _) => self.abandon(n, v),
+            (ReplicaEvent::Fenced { held, .. }, Some(epoch)) if epoch.0 == held => self.abandon(n, v),
             (ReplicaEvent::DiskFailed { .. }, _) => self.report(n, VolumeReport::DiskFailed { volume }),
             (ReplicaEvent::Diverged { peer, .. }, _) => {
                 let what = format!("node {n} finds the copy of vol{v} on node {} diverged", index_of(peer));
@@ -622,6 +630,7 @@ impl World {
         }
         match asked {
             Asked::Raise => self.raised(n, v, result),
+            Asked::Rollback(raised) => self.report_raised(n, v, raised, result.is_ok()),
             Asked::Follow => {}
             Asked::Lead(epoch, in_sync, generation) => {
                 let leading = Leading { epoch, in_sync, generation, open: false, running: 0 };
@@ -643,14 +652,30 @@ impl World {
         self.work(n, v);
     }
 
+    /// A copy that is to lead and counts as in sync, but was being resynced: the state before that
+    /// holds all that was acknowledged (R9).
     fn raised(&mut self, n: usize, v: usize, result: Result<repl::core::Reply, Denied>) {
         let Ok(repl::core::Reply::Raised(raised)) = result else { return };
+        let (me, device) = (node_id(n), device(n, v));
+        let state = self.quorum.known(n).map(|(_, state)| state);
+        let to_lead = state.as_ref().and_then(|s| s.volumes.get(&volume_id(v))).is_some_and(|v| {
+            v.epoch.0 == raised.epoch && v.leader == Some(me) && v.in_sync.contains(&(me, device))
+        });
+        match !raised.consistent && raised.can_roll_back && to_lead && !self.bug(Bug::NoRollback) {
+            true => {
+                self.ask(n, v, Asked::Rollback(raised), |request| repl::core::Input::Rollback { request })
+            }
+            false => self.report_raised(n, v, raised, false),
+        }
+    }
+
+    fn report_raised(&mut self, n: usize, v: usize, raised: repl::Raised, rolled_back: bool) {
         let report = VolumeReport::Raised {
             volume: volume_id(v),
             epoch: Epoch(raised.epoch),
             generation: Generation::default(),
             device: DeviceId(u128::from_be_bytes(raised.device.0)),
-            consistent: raised.consistent,
+            consistent: raised.consistent || rolled_back,
         };
         self.report(n, report);
     }
