@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use posthaste_heartbeat::VolumeId;
-use posthaste_heartbeat::consensus::Committed;
+use posthaste_heartbeat::consensus::{Committed, Consensus};
 use posthaste_heartbeat::state::State;
 use posthaste_mail_server::store::{Directory, Resolved, StoreError, User};
 use tokio::sync::{Semaphore, watch};
@@ -15,6 +16,11 @@ use crate::accounts::{self, Account};
 /// The account of a user, if there is one.
 pub(crate) fn find(state: &State, user: &User) -> Option<Account> {
     accounts::decode(state.kv.get(&accounts::key(user.as_str()))?).ok()
+}
+
+/// Whether there is an account. A record that cannot be read is one.
+fn exists(state: &State, user: &User) -> bool {
+    state.kv.contains_key(&accounts::key(user.as_str()))
 }
 
 /// The volume of a user's mail. A record that cannot be read is an error, not a missing user.
@@ -27,6 +33,7 @@ pub(crate) fn volume_of(state: &State, user: &User) -> Result<VolumeId, StoreErr
 
 /// The cluster's accounts as mail services ask for them.
 pub(crate) struct ClusterDirectory {
+    consensus: Arc<dyn Consensus>,
     state: watch::Receiver<Committed>,
     domains: Vec<String>,
     /// A password hash takes some MiB and milliseconds: not more at once than there are cores.
@@ -38,11 +45,26 @@ pub(crate) struct ClusterDirectory {
 /// Remembered logins; when there are more, all are forgotten.
 const KNOWN_MAX: usize = 10_000;
 
+/// Longest wait for the quorum's newest state.
+const FRESH: Duration = Duration::from_secs(5);
+
 impl ClusterDirectory {
     /// A directory of `domains`.
-    pub(crate) fn new(state: watch::Receiver<Committed>, domains: Vec<String>) -> Self {
+    pub(crate) fn new(consensus: Arc<dyn Consensus>, domains: Vec<String>) -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { state, domains, hashing: Arc::new(Semaphore::new(cores)), known: Mutex::default() }
+        let (state, hashing) = (consensus.watch(), Arc::new(Semaphore::new(cores)));
+        Self { consensus, state, domains, hashing, known: Mutex::default() }
+    }
+
+    /// What is known here; may lag behind, so that it proves who exists, and not who does not.
+    fn near(&self) -> Option<Arc<State>> {
+        Some(self.state.borrow().state.clone()).filter(|state| state.is_initialised())
+    }
+
+    /// All that had been committed when this was called, if a quorum says so in time.
+    async fn fresh(&self) -> Option<Arc<State>> {
+        let read = tokio::time::timeout(FRESH, self.consensus.read_linearizable()).await;
+        Some(read.ok()?.ok()?.state).filter(|state| state.is_initialised())
     }
 
     fn user(&self, login: &str) -> Option<User> {
@@ -67,6 +89,17 @@ impl ClusterDirectory {
         known.insert(hash, accounts::Remembered::new(password));
     }
 
+    async fn is_right(&self, hash: Option<String>, password: &[u8]) -> Result<bool, StoreError> {
+        if hash.as_ref().is_some_and(|hash| self.is_known(hash, password)) {
+            return Ok(true);
+        }
+        let right = self.verify(hash.clone(), password).await?;
+        if let Some(hash) = hash.filter(|_| right) {
+            self.remember(hash, password);
+        }
+        Ok(right)
+    }
+
     async fn verify(&self, hash: Option<String>, password: &[u8]) -> Result<bool, StoreError> {
         let _turn = self.hashing.acquire().await;
         let password = password.to_vec();
@@ -85,35 +118,34 @@ impl Directory for ClusterDirectory {
         if !self.domains.iter().any(|ours| ours.eq_ignore_ascii_case(domain)) {
             return Resolved::NotLocal;
         }
-        let state = self.state.borrow().state.clone();
-        if !state.is_initialised() {
-            return Resolved::TryLater;
-        }
         // RFC 5233: a detail after `+` belongs to the same mailbox.
         let plain = local.split('+').next().unwrap_or(local);
         let candidates = [local, plain].map(|name| self.user(&format!("{name}@{domain}")));
-        let found = candidates.into_iter().flatten().find(|user| find(&state, user).is_some());
-        found.map_or(Resolved::NoSuchUser, Resolved::User)
+        let known = |state: &State| candidates.iter().flatten().find(|user| exists(state, user)).cloned();
+        if let Some(user) = self.near().and_then(|state| known(&state)) {
+            return Resolved::User(user);
+        }
+        // A 550 is for good: it takes more than not having heard of the user yet.
+        match self.fresh().await {
+            Some(state) => known(&state).map_or(Resolved::NoSuchUser, Resolved::User),
+            None => Resolved::TryLater,
+        }
     }
 
     async fn authenticate(&self, login: &str, password: &[u8]) -> Result<Option<User>, StoreError> {
-        let state = self.state.borrow().state.clone();
-        if !state.is_initialised() {
-            return Err(StoreError::Unavailable("the accounts are not known here yet".into()));
-        }
-        let user = self.user(login);
-        let hash = user.as_ref().and_then(|user| find(&state, user)).map(|account| account.hash);
-        if let (Some(user), Some(hash)) = (&user, &hash)
-            && self.is_known(hash, password)
-        {
-            return Ok(Some(user.clone()));
-        }
-        if !self.verify(hash.clone(), password).await? {
+        let unknown = || StoreError::Unavailable("the accounts are not known here yet".into());
+        let Some(user) = self.user(login) else {
+            self.verify(None, password).await?;
             return Ok(None);
+        };
+        let hash_in = |state: &State| find(state, &user).map(|account| account.hash);
+        let near = hash_in(&*self.near().ok_or_else(unknown)?);
+        if near.is_some() && self.is_right(near.clone(), password).await? {
+            return Ok(Some(user));
         }
-        if let Some(hash) = hash {
-            self.remember(hash, password);
-        }
-        Ok(user)
+        // The account or its password may be new.
+        let fresh = hash_in(&*self.fresh().await.ok_or_else(unknown)?);
+        let again = fresh.is_none() || fresh != near;
+        Ok((again && self.is_right(fresh, password).await?).then_some(user))
     }
 }
