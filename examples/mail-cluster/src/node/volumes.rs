@@ -157,18 +157,38 @@ impl Keeper {
             self.abandon();
         }
         match self.replica.volume.raise_epoch(epoch.0).await {
-            Ok(raised) => self.report(VolumeReport::Raised {
-                volume: self.replica.name.clone(),
-                epoch: Epoch(raised.epoch),
-                // Nobody can override the quorum yet (R8): there is one history.
-                generation: Generation::default(),
-                device: DeviceId(u128::from_be_bytes(raised.device.0)),
-                consistent: raised.consistent,
-            }),
+            Ok(raised) => {
+                let rolled_back = !raised.consistent
+                    && raised.can_roll_back
+                    && self.is_to_lead(epoch)
+                    && {
+                        tracing::warn!(volume = %self.replica.name, %epoch, "the leader is gone in the midst of a resync: going back to the state before it");
+                        self.replica.volume.rollback().await.is_ok()
+                    };
+                self.report(VolumeReport::Raised {
+                    volume: self.replica.name.clone(),
+                    epoch: Epoch(raised.epoch),
+                    // Nobody can override the quorum yet (R8): there is one history.
+                    generation: Generation::default(),
+                    device: DeviceId(u128::from_be_bytes(raised.device.0)),
+                    consistent: raised.consistent || rolled_back,
+                });
+            }
             Err(error) => {
                 tracing::warn!(volume = %self.replica.name, %epoch, %error, "cannot raise the epoch")
             }
         }
+    }
+
+    /// Whether the quorum counts this copy as in sync and wants it to lead in this epoch. If it was being
+    /// resynced all the same, after a break of its link, the state before that holds all that was
+    /// acknowledged (R9): its leader acknowledged nothing without it.
+    fn is_to_lead(&self, epoch: Epoch) -> bool {
+        let (state, me) = (self.shared.store.state(), self.shared.me);
+        let volume = state.volumes.get(&self.replica.name);
+        volume.is_some_and(|v| {
+            v.epoch == epoch && v.leader == Some(me) && v.in_sync.contains(&(me, self.replica.device))
+        })
     }
 
     async fn follow(&mut self, epoch: Epoch) {
@@ -272,7 +292,8 @@ impl Keeper {
         tracing::debug!(volume = %self.replica.name, ?event, "replica");
         match event {
             Event::PeerSynced { peer, device } => self.peer_synced(peer, device),
-            Event::PeerLost { peer, in_sync: true, .. } => self.peer_lost(peer, false),
+            // Also of one that is not in the set: it must not be taken for synced when its node returns.
+            Event::PeerLost { peer, .. } => self.peer_lost(peer, false),
             Event::RefusedBy { peer, why } => {
                 tracing::warn!(volume = %self.replica.name, peer = peer.0, ?why, "a copy refuses this leader");
             }
