@@ -142,14 +142,25 @@ impl Cluster {
         self.place.net.as_ref()
     }
 
-    /// Sends a signal to a member.
+    /// SIGSTOP; returns when every thread of the member has stopped.
+    ///
+    /// # Errors
+    /// The member does not run, or does not stop.
+    pub fn stop(&self, member: usize) -> Result<(), String> {
+        self.process(member)?.stop().map_err(|e| format!("cannot stop {}: {e}", NAMES[member]))
+    }
+
+    /// SIGCONT.
     ///
     /// # Errors
     /// The member does not run.
-    pub fn signal(&self, member: usize, signal: Signal) -> Result<(), String> {
-        let process =
-            self.processes[member].as_ref().ok_or_else(|| format!("{} does not run", NAMES[member]))?;
-        process.signal(signal).map_err(|e| format!("cannot signal {}: {e}", NAMES[member]))
+    pub fn wake(&self, member: usize) -> Result<(), String> {
+        let woken = self.process(member)?.signal(Signal::CONT);
+        woken.map_err(|e| format!("cannot wake {}: {e}", NAMES[member]))
+    }
+
+    fn process(&self, member: usize) -> Result<&Process, String> {
+        self.processes[member].as_ref().ok_or_else(|| format!("{} does not run", NAMES[member]))
     }
 
     /// Bytes that a member's process caused to be written to disk so far.
@@ -157,8 +168,7 @@ impl Cluster {
     /// # Errors
     /// The member does not run, or the kernel does not tell.
     pub fn bytes_written(&self, member: usize) -> Result<u64, String> {
-        let process =
-            self.processes[member].as_ref().ok_or_else(|| format!("{} does not run", NAMES[member]))?;
+        let process = self.process(member)?;
         let path = format!("/proc/{}/io", process.id());
         let text = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
         let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));

@@ -5,12 +5,15 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How many lines of a log an error shows.
 const LOG_LINES: usize = 15;
+
+/// How long a process may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A process that runs a member. It is killed when dropped, and by the kernel when this process
 /// dies (the member asks for that itself, see `--die-with-parent`).
@@ -53,6 +56,34 @@ impl Process {
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.ok_or(io::ErrorKind::InvalidInput)?, signal).map_err(io::Error::from)
+    }
+
+    /// SIGSTOP, and waits until every thread has stopped: on a busy machine that takes a while.
+    ///
+    /// # Errors
+    /// The process is not there, or does not stop.
+    pub fn stop(&self) -> io::Result<()> {
+        self.signal(Signal::STOP)?;
+        let started = Instant::now();
+        while !self.is_stopped()? {
+            if started.elapsed() > STOP_PATIENCE {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "it does not stop"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn is_stopped(&self) -> io::Result<bool> {
+        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // The state follows the name, which stands in parentheses and may hold anything.
+            let stat = std::fs::read_to_string(task?.path().join("stat"))?;
+            let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            if state != Some('T') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Its exit status, if it has ended.
@@ -103,6 +134,8 @@ mod tests {
             assert!(process.ended().is_none());
             std::thread::yield_now();
         }
+        process.stop().unwrap();
+        assert!(process.is_stopped().unwrap());
         let pid = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
         drop(process);
         assert!(kill_process(pid, Signal::CONT).is_err());

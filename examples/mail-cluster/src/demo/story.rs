@@ -227,10 +227,13 @@ async fn kill_under_load(
 
 fn enter_failover(args: &DemoArgs, report: &mut Report, result: &LoadResult, at: Instant) {
     let with = if args.hints { " (closed sockets used as hints)" } else { "" };
-    for (kind, what, name) in [
-        (EventKind::Delivered, "first 250", "kill_to_first_250"),
-        (EventKind::Selected, "first SELECT", "kill_to_first_select"),
-    ] {
+    let names = match args.hints {
+        false => ["kill_to_first_250", "kill_to_first_select"],
+        true => ["kill_to_first_250_with_hints", "kill_to_first_select_with_hints"],
+    };
+    for (kind, what, name) in
+        [(EventKind::Delivered, "first 250", names[0]), (EventKind::Selected, "first SELECT", names[1])]
+    {
         let first = result.first_after(at, A, A, kind);
         let milliseconds = first.map(|first| first.as_secs_f64() * 1e3);
         let measured = milliseconds.map_or("never".to_owned(), |ms| format!("{ms:.0} ms{with}"));

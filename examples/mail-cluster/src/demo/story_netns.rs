@@ -5,8 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
 use super::client::{ClientError, Delivery, ImapClient, Security, SmtpClient};
 use super::cluster::{A, B, Cluster, NAMES};
 use super::corpus;
@@ -67,12 +65,12 @@ pub async fn sleeper(cluster: &mut Cluster, world: &Arc<World>, report: &mut Rep
     until(PATIENCE, "the load to begin", || load.delivered() >= 10).await?;
     let mut hand = Hand::take(world).await?;
     let at = Instant::now();
-    cluster.signal(A, Signal::STOP)?;
+    cluster.stop(A)?;
     hand.let_go().await.map_err(|e| format!("the kernel of the sleeping node took nothing: {e}"))?;
     let served = || load.has(at, A, A, EventKind::Delivered) && load.has(at, A, A, EventKind::Selected);
     let moved = until(PATIENCE, "the other node to serve everything", served).await;
     // It wakes among hosts that do not hear it, so nobody can have let it in again; the client hears it.
-    let woken = exile(cluster, true).and_then(|()| cluster.signal(A, Signal::CONT));
+    let woken = exile(cluster, true).and_then(|()| cluster.wake(A));
     moved.and(woken)?;
     step.say("awake");
     let acknowledged = hand.listen(world).await;
