@@ -271,7 +271,8 @@ impl World {
         if upto <= self.quorum.committed.len() || log[upto - 1].term != self.quorum.term {
             return;
         }
-        for entry in log[self.quorum.committed.len()..upto].to_vec() {
+        let entries = log[self.quorum.committed.len()..upto].to_vec();
+        for entry in entries {
             self.commit(entry);
         }
         self.learn(leader, upto);

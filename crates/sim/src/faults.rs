@@ -91,7 +91,7 @@ impl Scenario {
     /// The scenario of a seed where none is asked for: half of them are chaos.
     pub fn of_seed(seed: u64) -> Self {
         let named = &SCENARIOS[1..];
-        if seed % 2 == 0 { CHAOS } else { named[(seed / 2) as usize % named.len()] }
+        if seed.is_multiple_of(2) { CHAOS } else { named[(seed / 2) as usize % named.len()] }
     }
 
     /// The faults, each with its time in milliseconds after the start, and the end.

@@ -135,7 +135,7 @@ impl World {
     fn missing(&self, done: &[u64; 2]) -> Vec<String> {
         let state = self.quorum.state();
         let mut missing = Vec::new();
-        for i in 0..2 {
+        for (i, done) in done.iter().enumerate() {
             let (serving, answering) = (self.serving(i), self.answering(i));
             if self.leader_of(i) != Some(node_id(i)) || serving != [i] {
                 missing.push(format!("vol{i} is led by {:?}, served by {serving:?}", self.leader_of(i)));
@@ -146,7 +146,7 @@ impl World {
             if state.addresses.get(&ip(i)).and_then(|a| a.owner) != Some(node_id(i)) || answering != [i] {
                 missing.push(format!("address {i} is answered by {answering:?}"));
             }
-            if self.clients[i].done < done[i] + 5 {
+            if self.clients[i].done < done + 5 {
                 missing.push(format!("the client of vol{i} gets no answers"));
             }
         }

@@ -274,7 +274,8 @@ fn mail_context(config: &Config, quorum: &Quorum, store: RoutedStore) -> Result<
         memory_bytes: usize::try_from(config.limits.memory).unwrap_or(usize::MAX),
         ..Limits::default()
     };
-    let directory = accounts::ClusterDirectory::new(Arc::clone(&quorum.consensus), config.cluster.domains.clone());
+    let directory =
+        accounts::ClusterDirectory::new(Arc::clone(&quorum.consensus), config.cluster.domains.clone());
     let (_, shutdown) = Shutdown::channel();
     Ok(Context {
         hostname: config.services.hostname.as_str().into(),
