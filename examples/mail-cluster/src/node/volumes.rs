@@ -6,9 +6,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
-use posthaste_blockrepl::core::{Event, LinkStatus, RoleStatus};
+use posthaste_blockrepl::core::{Event, LinkStatus};
 use posthaste_blockrepl::{self as repl, BlockDevice};
 use posthaste_clusterfs::{FormatOptions, Fs, OpenError, OpenOptions};
 use posthaste_heartbeat::agent::{Input, VolumeOrder, VolumeReport};
@@ -98,31 +97,7 @@ struct Keeper {
     shared: Shared,
     /// The leadership that is wanted here, from its order until it is retired or abandoned.
     leading: Option<Leading>,
-    /// Copies whose disk keeps a flush waiting, as reported.
-    slow: BTreeSet<NodeId>,
-    ended: mpsc::UnboundedSender<Ended>,
-    endings: Option<mpsc::UnboundedReceiver<Ended>>,
 }
-
-/// What ran beside the task has ended.
-enum Ended {
-    /// The flush that a pending union needs; `union_no` says which.
-    Union {
-        epoch: Epoch,
-        union_no: u64,
-        union: Members,
-    },
-    Close {
-        epoch: Epoch,
-        clean: bool,
-    },
-}
-
-/// A flush that waits so long for a copy makes it a lost one, until it answers.
-const SLOW: Duration = Duration::from_secs(1);
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-type Wanted = Arc<std::sync::Mutex<bool>>;
 
 struct Leading {
     epoch: Epoch,
@@ -130,34 +105,23 @@ struct Leading {
     /// Grows when the set loses a copy: what is written from then on is not there.
     generation: u64,
     device: Option<Arc<dyn BlockDevice>>,
-    /// Grows with each order about the set: tells answers about an earlier union.
-    union_no: u64,
-    closing: bool,
-    /// Held while what was opened is handed out; false once that must not happen any more.
-    wanted: Wanted,
     /// Opens, then distributes the spool. Ended with the leadership.
     task: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
     fn new(replica: Replica, shared: Shared) -> Self {
-        let (ended, endings) = mpsc::unbounded_channel();
-        Self { replica, shared, leading: None, slow: BTreeSet::new(), ended, endings: Some(endings) }
+        Self { replica, shared, leading: None }
     }
 
     async fn run(mut self, mut orders: mpsc::UnboundedReceiver<VolumeOrder>) {
         let mut events = self.replica.volume.events();
-        let Some(mut endings) = self.endings.take() else { return };
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
                     Some(order) => self.obey(order).await,
                     None => return self.abandon(),
                 },
-                Some(ended) = endings.recv() => self.finish(ended).await,
-                _ = look.tick() => self.look_for_slow_copies(),
                 event = events.recv() => match event {
                     Ok(event) => self.hear(event),
                     Err(broadcast::error::RecvError::Lagged(_)) => self.look_around(),
@@ -237,9 +201,6 @@ impl Keeper {
     }
 
     async fn lead(&mut self, epoch: Epoch, in_sync: Members) {
-        if self.reopen(epoch, &in_sync) {
-            return;
-        }
         self.abandon();
         let generation = self.first_generation(epoch, &in_sync);
         let grant = self.grant(epoch, &in_sync, generation);
@@ -247,33 +208,13 @@ impl Keeper {
             Ok(device) => device,
             Err(error) => return self.report_failure(epoch, error.to_string()),
         };
-        let wanted = Wanted::new(std::sync::Mutex::new(true));
-        let task = Some(self.begin_opening(epoch, &device, &wanted));
-        let device = Some(device);
-        self.leading =
-            Some(Leading { epoch, in_sync, generation, device, union_no: 0, closing: false, wanted, task });
-        self.look_around();
-    }
-
-    /// Tries again on the device of this epoch after the file store could not be opened.
-    fn reopen(&mut self, epoch: Epoch, in_sync: &Members) -> bool {
-        let over = |l: &Leading| !l.closing && l.task.as_ref().is_some_and(JoinHandle::is_finished);
-        let Some(leading) = self.leading.as_ref().filter(|l| l.epoch == epoch && over(l)) else {
-            return false;
-        };
-        let Some(device) = leading.device.clone() else { return false };
-        let wanted = leading.wanted.clone();
-        self.update(epoch, in_sync.clone());
-        let task = self.begin_opening(epoch, &device, &wanted);
-        if let Some(leading) = &mut self.leading {
-            leading.task = Some(task);
-        }
-        true
-    }
-
-    fn begin_opening(&self, epoch: Epoch, device: &Arc<dyn BlockDevice>, wanted: &Wanted) -> JoinHandle<()> {
-        let (replica, shared) = (self.replica.clone(), self.shared.clone());
-        tokio::spawn(open_and_serve(replica, shared, epoch, Arc::clone(device), Arc::clone(wanted)))
+        let task = tokio::spawn(open_and_serve(
+            self.replica.clone(),
+            self.shared.clone(),
+            epoch,
+            Arc::clone(&device),
+        ));
+        self.leading = Some(Leading { epoch, in_sync, generation, device: Some(device), task: Some(task) });
     }
 
     fn report_failure(&self, epoch: Epoch, why: String) {
@@ -294,39 +235,19 @@ impl Keeper {
     }
 
     fn set_pending(&mut self, epoch: Epoch, union: Members) {
-        let Some(leading) = self.leading.as_mut().filter(|l| l.epoch == epoch && !l.closing) else { return };
-        leading.union_no += 1;
-        let (union_no, device) = (leading.union_no, leading.device.clone());
+        let Some(leading) = self.leading.as_ref().filter(|l| l.epoch == epoch) else { return };
         if let Err(error) = self.replica.volume.set_pending(Some(members(&union))) {
             tracing::info!(volume = %self.replica.name, %error, "a copy cannot be proposed as in sync now");
-            // The agent must not take it for synced: it hears of it again when it is.
-            let joining: Vec<NodeId> = union.difference(&leading.in_sync).map(|(n, _)| *n).collect();
-            return joining.into_iter().for_each(|n| self.peer_lost(repl::NodeId(n.0), false));
+            return;
         }
-        let (Some(device), ended) = (device, self.ended.clone()) else { return };
+        let Some(device) = leading.device.clone() else { return };
+        let (agent, volume) = (self.shared.agent.clone(), self.replica.name.clone());
         tokio::task::spawn_blocking(move || {
             // What was acknowledged before must be durable on the union too (R1).
             if device.flush().is_ok() {
-                drop(device);
-                let _ = ended.send(Ended::Union { epoch, union_no, union });
+                agent.tell(Input::Volume(VolumeReport::UnionHeld { volume, epoch, union }));
             }
         });
-    }
-
-    async fn finish(&mut self, ended: Ended) {
-        let volume = self.replica.name.clone();
-        match ended {
-            Ended::Union { epoch, union_no, union } => {
-                if self.leading.as_ref().is_some_and(|l| l.epoch == epoch && l.union_no == union_no) {
-                    self.report(VolumeReport::UnionHeld { volume, epoch, union });
-                }
-            }
-            Ended::Close { epoch, clean } => {
-                let Some(leading) = self.leading.take_if(|l| l.epoch == epoch) else { return };
-                let _ = tokio::task::spawn_blocking(move || drop(leading.device)).await;
-                self.report(VolumeReport::Closed { volume, epoch, clean });
-            }
-        }
     }
 
     fn update(&mut self, epoch: Epoch, in_sync: Members) {
@@ -335,44 +256,29 @@ impl Keeper {
             leading.generation += 1;
         }
         leading.in_sync = in_sync.clone();
-        leading.union_no += 1;
         let generation = leading.generation;
         if let Err(error) = self.replica.volume.set_grant(self.grant(epoch, &in_sync, generation)) {
             tracing::warn!(volume = %self.replica.name, %epoch, %error, "the in-sync set was not taken");
-            return;
-        }
-        // Only now: if the union has become the set, no acknowledgement may slip in between without it (R1).
-        if let Err(error) = self.replica.volume.set_pending(None) {
-            tracing::warn!(volume = %self.replica.name, %epoch, %error, "the pending set was not withdrawn");
         }
     }
 
     /// Ends the leadership in order: no operation begins, those that run end, all is flushed.
     fn retire(&mut self, epoch: Epoch) {
-        let Some(leading) = self.leading.as_mut().filter(|l| l.epoch == epoch) else {
+        let Some(leading) = self.leading.take_if(|l| l.epoch == epoch) else {
             let volume = self.replica.name.clone();
             return self.report(VolumeReport::Closed { volume, epoch, clean: false });
         };
-        if std::mem::replace(&mut leading.closing, true) {
-            return;
-        }
-        withdraw(&leading.wanted);
-        let task = leading.task.take();
-        let led = self.shared.led.end(&self.replica.name);
-        let fs = self.shared.open.lock().remove(&self.replica.name);
-        let ended = self.ended.clone();
+        let (shared, volume) = (self.shared.clone(), self.replica.name.clone());
         tokio::spawn(async move {
-            let clean = close(task, led, fs).await;
-            let _ = ended.send(Ended::Close { epoch, clean });
+            let clean = close(&shared, &volume, leading).await;
+            shared.agent.tell(Input::Volume(VolumeReport::Closed { volume, epoch, clean }));
         });
     }
 
     /// Ends the leadership at once: nothing of it is written or acknowledged any more.
     fn abandon(&mut self) {
-        self.slow.clear();
         let Some(leading) = self.leading.take() else { return };
         tracing::info!(volume = %self.replica.name, epoch = %leading.epoch, "leadership is over");
-        withdraw(&leading.wanted);
         self.shared.led.end(&self.replica.name);
         if let Some(task) = leading.task {
             task.abort();
@@ -390,9 +296,6 @@ impl Keeper {
             Event::PeerLost { peer, .. } => self.peer_lost(peer, false),
             Event::RefusedBy { peer, why } => {
                 tracing::warn!(volume = %self.replica.name, peer = peer.0, ?why, "a copy refuses this leader");
-                if matches!(why, repl::wire::Refusal::DiskFailed) {
-                    self.peer_lost(peer, true);
-                }
             }
             Event::Diverged { peer, .. } => {
                 tracing::error!(volume = %self.replica.name, peer = peer.0, "a copy has diverged; an operator must choose");
@@ -425,15 +328,8 @@ impl Keeper {
     }
 
     /// Events were missed: what the status says takes their place.
-    fn look_around(&mut self) {
-        let status = self.replica.volume.status();
-        if let Some(reason) = &status.failed {
-            tracing::error!(volume = %self.replica.name, %reason, "the disk has failed");
-            self.report(VolumeReport::DiskFailed { volume: self.replica.name.clone() });
-        } else if status.role != RoleStatus::Leader {
-            return self.abandon();
-        }
-        for peer in status.peers {
+    fn look_around(&self) {
+        for peer in self.replica.volume.status().peers {
             match peer.link {
                 LinkStatus::Synced => self.peer_synced(peer.node, peer.device),
                 LinkStatus::Down => self.peer_lost(peer.node, false),
@@ -441,30 +337,6 @@ impl Keeper {
             }
         }
     }
-
-    /// A copy whose node lives but whose disk hangs: nothing else would tell the agent.
-    fn look_for_slow_copies(&mut self) {
-        let Some(leading) = &self.leading else { return };
-        let counts = |n: NodeId| leading.in_sync.iter().any(|(m, _)| *m == n);
-        let mut slow = std::mem::take(&mut self.slow);
-        slow.retain(|n| counts(*n));
-        for peer in self.replica.volume.status().peers {
-            let node = NodeId(peer.node.0);
-            let hangs = peer.flush_age.is_some_and(|age| age >= SLOW);
-            if hangs && counts(node) && slow.insert(node) {
-                tracing::warn!(volume = %self.replica.name, %node, "a copy's disk answers slowly");
-                self.peer_lost(peer.node, false);
-            } else if !hangs && matches!(peer.link, LinkStatus::Synced) && slow.remove(&node) {
-                self.peer_synced(peer.node, peer.device);
-            }
-        }
-        self.slow = slow;
-    }
-}
-
-/// From here on nothing is handed out for this leadership.
-fn withdraw(wanted: &Wanted) {
-    *wanted.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = false;
 }
 
 fn members(set: &Members) -> repl::MemberSet {
@@ -476,13 +348,7 @@ fn members(set: &Members) -> repl::MemberSet {
 }
 
 /// Opens the file store on the device and serves the volume until the task is aborted.
-async fn open_and_serve(
-    replica: Replica,
-    shared: Shared,
-    epoch: Epoch,
-    device: Arc<dyn BlockDevice>,
-    wanted: Wanted,
-) {
+async fn open_and_serve(replica: Replica, shared: Shared, epoch: Epoch, device: Arc<dyn BlockDevice>) {
     let volume = replica.name.clone();
     let log_size = shared.log_sizes.get(&volume).copied();
     let name = volume.as_str().to_owned();
@@ -501,33 +367,13 @@ async fn open_and_serve(
     let store: Arc<dyn MailStore> = super::store_on(Arc::clone(&fs), &shared.hostname);
     let lease = shared.lease.clone();
     let guard = Arc::new(move || lease.is_valid(clock::now()));
-    let led = Led::new(volume.clone(), epoch, store, guard);
-    if let Err(unwanted) = hand_out(&shared, &wanted, &volume, fs, led) {
-        drop(tokio::task::spawn_blocking(move || drop((unwanted, device))));
-        return;
-    }
+    shared.open.lock().insert(volume.clone(), fs);
+    shared.led.begin(Led::new(volume.clone(), epoch, store, guard));
     shared.agent.tell(Input::Volume(VolumeReport::Opened { volume: volume.clone(), epoch }));
     if may_format {
         remember_formatted(&shared, &volume).await;
     }
     spool::run(volume, shared.store.clone()).await;
-}
-
-/// The volume can be found from here on, unless its leadership has ended meanwhile.
-fn hand_out(
-    shared: &Shared,
-    wanted: &Wanted,
-    volume: &VolumeId,
-    fs: Arc<Fs>,
-    led: Led,
-) -> Result<(), Box<(Arc<Fs>, Led)>> {
-    let wanted = wanted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if !*wanted {
-        return Err(Box::new((fs, led)));
-    }
-    shared.open.lock().insert(volume.clone(), fs);
-    shared.led.begin(led);
-    Ok(())
 }
 
 fn formatted_key(volume: &VolumeId) -> String {
@@ -564,14 +410,20 @@ fn open_fs(
 }
 
 /// Ends operations, closes the file store; whether all was flushed to every in-sync copy.
-async fn close(task: Option<JoinHandle<()>>, led: Option<Arc<Led>>, fs: Option<Arc<Fs>>) -> bool {
-    if let Some(task) = task {
+async fn close(shared: &Shared, volume: &VolumeId, leading: Leading) -> bool {
+    if let Some(task) = leading.task {
         task.abort();
         let _ = task.await;
     }
-    if let Some(led) = led {
+    if let Some(led) = shared.led.end(volume) {
         led.quiesce().await;
     }
-    let closed = tokio::task::spawn_blocking(move || fs.is_none_or(|fs| fs.close().is_ok()));
+    let fs = shared.open.lock().remove(volume);
+    let device = leading.device;
+    let closed = tokio::task::spawn_blocking(move || {
+        let clean = fs.is_none_or(|fs| fs.close().is_ok());
+        drop(device);
+        clean
+    });
     closed.await.unwrap_or(false)
 }
