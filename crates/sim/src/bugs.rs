@@ -42,7 +42,6 @@ bugs! {
     LyingMetaFlush = "lying-meta-flush": "A flush of the metadata reports before it has saved anything.",
     DropLater = "drop-later": "An address is said to be dropped while it is still there.",
     QuietLoss = "quiet-loss": "The loss of a copy that is not in the set is not reported: it is taken for synced.",
-    EagerGeneration = "eager-generation": "A planned move begins a generation before the others know of it.",
     NoRollback = "no-rollback": "A new leader that was being resynced does not go back, and never opens.",
     OldIncarnation = "old-incarnation": "A restarted process says it is the life that was admitted.",
 }

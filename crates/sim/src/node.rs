@@ -506,7 +506,7 @@ impl World {
         let verdict = checkers::r1::opens(node_id(n), device(n, v), &in_sync);
         self.judge("R1", verdict);
         let own = self.replica(n, v).map_or(0, |r| r.hello().generation.generation);
-        let generation = match in_sync.len() > 1 && own > 0 && !self.bug(Bug::EagerGeneration) {
+        let generation = match in_sync.len() > 1 && own > 0 {
             // Nobody was lost: those in sync go on in the same one. Were another begun here alone, a
             // successor among them would not know it, and take this copy for a diverged one.
             true => own,
