@@ -159,6 +159,15 @@ impl Cluster {
         woken.map_err(|e| format!("cannot wake {}: {e}", NAMES[member]))
     }
 
+    /// SIGTERM: the member is asked to leave.
+    ///
+    /// # Errors
+    /// The member does not run.
+    pub fn terminate(&self, member: usize) -> Result<(), String> {
+        let asked = self.process(member)?.signal(Signal::TERM);
+        asked.map_err(|e| format!("cannot ask {} to leave: {e}", NAMES[member]))
+    }
+
     fn process(&self, member: usize) -> Result<&Process, String> {
         self.processes[member].as_ref().ok_or_else(|| format!("{} does not run", NAMES[member]))
     }

@@ -5,18 +5,11 @@ use std::time::{Duration, Instant};
 use posthaste_mail_cluster::demo::client::{Delivery, Security, SmtpClient};
 use posthaste_mail_cluster::demo::cluster::{A, B, WITNESS};
 use posthaste_mail_cluster::demo::operator::Goal;
-use rustix::process::Signal;
 
 use crate::house::{House, ON_FIRST, SENDER, block_on, place, until};
 
 /// How long the sleeper, alone and awake, is listened to.
 const LISTEN: Duration = Duration::from_secs(2);
-
-fn signal(house: &House, members: &[usize], signal: Signal) {
-    for &member in members {
-        house.cluster.signal(member, signal).expect("it runs");
-    }
-}
 
 /// Whether node b sees itself leading the first volume, and in which epoch.
 async fn led_by(house: &House, node: &str) -> Option<u64> {
@@ -44,7 +37,7 @@ fn a_node_that_slept_past_its_lease_acknowledges_nothing_when_it_wakes_and_rejoi
         let mut imap = house.login(A, ON_FIRST).await;
         imap.select("INBOX").await.expect("an INBOX");
 
-        signal(&house, &[A], Signal::STOP);
+        house.cluster.stop(A).expect("it runs");
         smtp.send_last_dot().await.expect("the kernel takes it");
         let tag = imap.send_only("STORE 1 +FLAGS (Sleeper)").await.expect("the kernel takes it");
         // Its address cannot move on the loopback, where its sockets live on; its volume does.
@@ -54,8 +47,8 @@ fn a_node_that_slept_past_its_lease_acknowledges_nothing_when_it_wakes_and_rejoi
         assert!(new > old, "epoch {new} after {old}");
 
         // It wakes where nobody hears it, so that nobody can have let it in again.
-        signal(&house, &[B, WITNESS], Signal::STOP);
-        signal(&house, &[A], Signal::CONT);
+        [B, WITNESS].into_iter().for_each(|member| house.cluster.stop(member).expect("it runs"));
+        house.cluster.wake(A).expect("it sleeps");
         let (woken, flag) = (Instant::now(), tokio::time::timeout(LISTEN, imap.answer_to(&tag)).await);
         assert!(!matches!(flag, Ok(Ok(()))), "the sleeper acknowledged a flag on a volume it had lost");
         let left = LISTEN.saturating_sub(woken.elapsed());
@@ -67,7 +60,7 @@ fn a_node_that_slept_past_its_lease_acknowledges_nothing_when_it_wakes_and_rejoi
         assert!(
             matches!(house.send(A, "alone", b"\r\nx\r\n", ON_FIRST).await, d if !matches!(d, Delivery::Accepted))
         );
-        signal(&house, &[B, WITNESS], Signal::CONT);
+        [B, WITNESS].into_iter().for_each(|member| house.cluster.wake(member).expect("it sleeps"));
 
         // Shipped to the new leader it may still arrive; who got no answer does not know.
         match letter {

@@ -9,7 +9,7 @@ use posthaste_mail_cluster::demo::operator::Goal;
 use crate::house::{House, block_on, until};
 
 const LOAD: LoadPlan =
-    LoadPlan { name: "load", senders: 3, readers: 1, pause: Duration::from_millis(5), bytes: 2_000 };
+    LoadPlan { name: "load", senders: 3, readers: 1, pause: Duration::from_millis(15), bytes: 2_000 };
 
 /// Waits until the load has got so many further letters acknowledged.
 async fn goes_on(load: &Load, letters: u64) {
@@ -68,7 +68,7 @@ fn sigterm_moves_everything_away_and_ends_with_0_and_a_restart_comes_home() {
         goes_on(&load, 10).await;
         house.world().take_failures();
         for node in [A, B] {
-            house.cluster.signal(node, rustix::process::Signal::TERM).expect("it runs");
+            house.cluster.terminate(node).expect("it runs");
             let status = house.end_of(node).await;
             assert_eq!(status.code(), Some(0), "{}", house.log(node));
             house.logged(node, &["everything has moved"]).await;
@@ -81,7 +81,7 @@ fn sigterm_moves_everything_away_and_ends_with_0_and_a_restart_comes_home() {
         }
         assert_eq!(load.stop().await.faults, [""; 0]);
         house.audit().await;
-        house.cluster.signal(WITNESS, rustix::process::Signal::TERM).expect("it runs");
+        house.cluster.terminate(WITNESS).expect("it runs");
         assert_eq!(house.end_of(WITNESS).await.code(), Some(0));
     });
 }
