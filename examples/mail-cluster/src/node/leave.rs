@@ -11,31 +11,50 @@ use std::time::Duration;
 use posthaste_heartbeat::NodeId;
 use posthaste_heartbeat::agent::Input;
 use posthaste_heartbeat::state::{Command, State};
+use posthaste_mail_server::store::Op;
 
 use super::quorum::Quorum;
+use super::route::RoutedStore;
+use super::services::Counters;
+use super::spool;
 use crate::config::{Config, Role};
 
 /// Longest wait for the drain before the node ends all the same.
 const LEAVE: Duration = Duration::from_secs(10);
+/// How often open sessions are counted.
+const LOOK: Duration = Duration::from_millis(10);
 /// Pause between two tries to end an earlier drain.
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// Moves everything to the others, if there are others, before the process ends.
-pub(crate) async fn leave(config: &Config, quorum: &Quorum) {
+pub(crate) async fn leave(config: &Config, quorum: &Quorum, store: &RoutedStore, sessions: &Counters) {
     if config.node.role == Role::Witness {
         return;
     }
     let node = config.node.id;
-    let mut state = quorum.consensus.watch();
-    let by_operator = is_drained(&state.borrow().state, node);
-    if !by_operator && let Err(error) = set_mark(&config.node.data_dir) {
+    if !is_drained(&store.state(), node)
+        && let Err(error) = set_mark(&config.node.data_dir)
+    {
         tracing::warn!(%error, "cannot note that this drain ends with the restart: `posthaste drain --undo` ends it");
     }
     quorum.agent.tell(Input::Drain { node, on: true });
-    let empty = state.wait_for(|committed| has_nothing(&committed.state, node));
-    match tokio::time::timeout(LEAVE, empty).await {
-        Ok(_) => tracing::info!("everything has moved; ending"),
+    match tokio::time::timeout(LEAVE, gone(node, quorum, store, sessions)).await {
+        Ok(()) => tracing::info!("everything has moved; ending"),
         Err(_) => tracing::warn!("nobody took everything over in time; ending all the same"),
+    }
+}
+
+/// Returns when others serve all that this node had, and its sessions have ended. Until the next
+/// leaders have opened their volumes, they need this node's copies.
+async fn gone(node: NodeId, quorum: &Quorum, store: &RoutedStore, sessions: &Counters) {
+    let mut state = quorum.consensus.watch();
+    let _ = state.wait_for(|committed| has_nothing(&committed.state, node)).await;
+    for volume in store.state().volumes.keys() {
+        // Answered by a leader that serves, whatever the answer.
+        let _ = store.on_volume(volume, &spool::user(volume), Op::List).await;
+    }
+    while sessions.report().iter().any(|service| service.open > 0) {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -124,7 +124,9 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     tokio::spawn(async move { leave::come_back(&own, &returned).await });
     let tasks = compose(&config, &net, &quorum, replicas, &front, (volume_orders, address_orders)).await?;
     tokio::select! {
-        () = ending.wait() => leave::leave(&config, &quorum).await,
+        () = ending.wait() => if let Some((store, operator)) = front.node.get() {
+            leave::leave(&config, &quorum, store, &operator.sessions).await;
+        },
         () = tasks => return Err(Error::failed("the quorum's thread has ended; the log says why")),
     }
     Ok(())
