@@ -13,7 +13,7 @@ use crate::status::StatusReport;
 pub const VOLUMES: [&str; 2] = ["vol1", "vol2"];
 
 /// How long the members may take to form a cluster.
-const START_PATIENCE: Duration = Duration::from_secs(20);
+const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long one answer of a member may take.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
