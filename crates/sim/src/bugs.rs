@@ -41,12 +41,21 @@ bugs! {
     LyingFlush = "lying-flush": "A flush of the data reports before it has saved anything.",
     LyingMetaFlush = "lying-meta-flush": "A flush of the metadata reports before it has saved anything.",
     DropLater = "drop-later": "An address is said to be dropped while it is still there.",
-    QuietLoss = "quiet-loss": "The loss of a copy that is not in the set is not reported: it is taken for synced.",
     NoRollback = "no-rollback": "A new leader that was being resynced does not go back, and never opens.",
     OldIncarnation = "old-incarnation": "A restarted process says it is the life that was admitted.",
 }
 
 impl Bug {
+    /// The scenario in which to hunt it, where mixed seeds would take long.
+    pub fn haunt(self) -> Option<&'static str> {
+        match self {
+            Self::AmnesiacVotes => Some("amnesiac_voter"),
+            Self::ForgetfulGrantor => Some("witness_flap"),
+            Self::ForgetUnionHeld => Some("restart_storm"),
+            _ => None,
+        }
+    }
+
     /// The bug of this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|b| b.name() == name)

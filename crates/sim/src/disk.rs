@@ -9,6 +9,7 @@ use crate::rng::Rng;
 /// What survives or is lost together at a crash, in bytes.
 pub const SECTOR: usize = 512;
 const PAGE: usize = 4096;
+const ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// A sparse image: pages that were never written are zero.
 #[derive(Debug, Default, Clone)]
@@ -28,7 +29,7 @@ impl Image {
             let len = data.len().min(PAGE - within);
             let (head, rest) = data.split_at(len);
             let slot = &mut self.pages[page];
-            if slot.is_some() || head.iter().any(|b| *b != 0) {
+            if slot.is_some() || head != &ZEROS[..len] {
                 slot.get_or_insert_with(|| Box::new([0; PAGE]))[within..within + len].copy_from_slice(head);
             }
             (offset, data) = (offset + len, rest);
@@ -53,14 +54,18 @@ impl Image {
 
     /// The first byte at which two images differ.
     pub fn difference(&self, other: &Self) -> Option<u64> {
-        const ZEROS: [u8; PAGE] = [0; PAGE];
-        let page = |image: &'_ Self, n: usize| image.pages.get(n).and_then(|p| p.clone());
         (0..self.pages.len().max(other.pages.len())).find_map(|n| {
-            let (a, b) = (page(self, n), page(other, n));
-            let (a, b) = (a.as_deref().unwrap_or(&ZEROS), b.as_deref().unwrap_or(&ZEROS));
+            let (a, b) = (self.page(n), other.page(n));
+            if a == b {
+                return None;
+            }
             let at = a.iter().zip(b).position(|(x, y)| x != y)?;
             Some((n * PAGE + at) as u64)
         })
+    }
+
+    fn page(&self, n: usize) -> &[u8; PAGE] {
+        self.pages.get(n).and_then(Option::as_deref).unwrap_or(&ZEROS)
     }
 }
 

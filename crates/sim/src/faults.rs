@@ -175,19 +175,23 @@ impl Plan {
         }
     }
 
+    /// One voter is behind, one loses its memory, the third, which knows, is away: no two may decide.
     fn amnesiac_voter(&mut self) {
         let n = self.rng.below(NODES as u64) as usize;
-        self.add(Fault::Amnesia(n));
-        self.wait(100, 1500);
-        let other = (n + 1 + self.rng.below(2) as usize) % NODES;
+        let behind = (n + 1 + self.rng.below(2) as usize) % NODES;
+        let knows = NODES - n - behind;
+        self.add(Fault::Isolate { n: behind, on: true });
+        self.wait(600, 2500);
         match self.rng.below(3) {
-            0 => self.add(Fault::Kill { n: other, power: true }),
-            1 => self.add(Fault::Isolate { n: other, on: true }),
-            _ => self.add(Fault::Pause { n: other, ms: 2500 }),
+            0 => self.add(Fault::Pause { n: knows, ms: 2500 }),
+            _ => self.add(Fault::Kill { n: knows, power: true }),
         }
-        self.wait(500, 3000);
-        self.add(Fault::Start(other));
-        self.add(Fault::Isolate { n: other, on: false });
+        self.wait(1, 30);
+        self.add(Fault::Amnesia(n));
+        self.wait(10, 300);
+        self.add(Fault::Isolate { n: behind, on: false });
+        self.wait(500, 3500);
+        self.add(Fault::Start(knows));
         self.wait(500, 3000);
     }
 
@@ -279,6 +283,10 @@ impl Plan {
     }
 
     fn restart_storm(&mut self) {
+        if self.rng.chance(500) {
+            let delay = self.rng.between(30, 200);
+            self.add(Fault::Delay(delay));
+        }
         for _ in 0..self.rng.between(4, 12) {
             let (n, power) = (self.rng.below(NODES as u64) as usize, self.rng.chance(500));
             self.add(Fault::Kill { n, power });

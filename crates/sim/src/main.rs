@@ -155,10 +155,13 @@ fn hunt(limit: u64) -> Result<bool, String> {
     let mut all = true;
     for bug in Bug::ALL {
         let calm = Job { bug: Some(*bug), black_box: true, ..Job::scenario(1, quiet) }.run();
+        let haunt = bug.haunt().and_then(Scenario::parse);
         let first = (1..=limit).find_map(|seed| {
-            let report = Job { bug: Some(*bug), ..Job::of_seed(seed) }.run();
+            let clean = Job { scenario: haunt.unwrap_or(Scenario::of_seed(seed)), ..Job::of_seed(seed) };
+            let report = Job { bug: Some(*bug), ..clean }.run();
             // What is found without the bug as well is not its merit.
-            report.violation.filter(|_| Job::of_seed(seed).run().violation.is_none()).map(|v| (report.job, v))
+            let merit = |_: &_| clean.run().violation.is_none();
+            report.violation.filter(merit).map(|v| (report.job, v))
         });
         let passes = if calm.violation.is_none() { "passes" } else { "FAILS" };
         match &first {

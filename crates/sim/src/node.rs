@@ -594,7 +594,6 @@ impl World {
                 let (node, device) = (node_id(index_of(peer)), DeviceId(u128::from_be_bytes(device.0)));
                 self.report(n, VolumeReport::PeerSynced { volume, epoch, node, device });
             }
-            (ReplicaEvent::PeerLost { in_sync: false, .. }, _) if self.bug(Bug::QuietLoss) => {}
             (ReplicaEvent::PeerLost { peer, .. }, Some(epoch)) => {
                 let node = node_id(index_of(peer));
                 self.report(n, VolumeReport::PeerLost { volume, epoch, node, disk: false });
