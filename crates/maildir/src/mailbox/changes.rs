@@ -1,6 +1,7 @@
 //! What happened since somebody looked last.
 
 use super::fetch::describe;
+use super::state::State;
 use super::{Mailbox, Message};
 use crate::error::Error;
 use crate::keywords::Keyword;
@@ -29,6 +30,15 @@ impl<S: Store> Mailbox<S> {
     /// What changed since the change number `since` of an earlier answer; `None` if that is not
     /// known any more (or UIDVALIDITY changed): take a new [`Mailbox::snapshot`].
     pub fn changes_since(&self, since: u64) -> Result<Option<Changes>, Error> {
+        self.changes(since, State::take_recent)
+    }
+
+    /// As [`Mailbox::changes_since`]; what is recent stays so.
+    pub fn peek_changes_since(&self, since: u64) -> Result<Option<Changes>, Error> {
+        self.changes(since, State::peek_recent)
+    }
+
+    fn changes(&self, since: u64, recent: fn(&mut State) -> Vec<u32>) -> Result<Option<Changes>, Error> {
         self.sync()?;
         let state = self.state();
         let newer = state.entries.iter().filter(|entry| entry.modseq > since);
@@ -41,10 +51,10 @@ impl<S: Store> Mailbox<S> {
                 Err(e) => return Err(e),
             }
         }
-        Ok(self.collect(since))
+        Ok(self.collect(since, recent))
     }
 
-    fn collect(&self, since: u64) -> Option<Changes> {
+    fn collect(&self, since: u64, recent: fn(&mut State) -> Vec<u32>) -> Option<Changes> {
         let mut state = self.state();
         let vanished = state.vanished_since(since)?;
         let uids = state.uids.as_ref()?;
@@ -56,7 +66,7 @@ impl<S: Store> Mailbox<S> {
             keywords: state.keywords.all(),
             changed: newer.map(|entry| describe(&state, entry)).collect(),
             vanished,
-            recent: std::mem::take(&mut state.recent),
+            recent: recent(&mut state),
         })
     }
 }

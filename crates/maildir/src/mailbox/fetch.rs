@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::state::Entry;
+use super::state::{Entry, State};
 use super::{Mailbox, Message, Snapshot};
 use crate::error::{Doing, Error};
 use crate::generate::{to_wire, wire_len};
@@ -25,6 +25,15 @@ pub(super) struct Found {
 impl<S: Store> Mailbox<S> {
     /// The mailbox now. Takes over what was delivered.
     pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.look(State::take_recent)
+    }
+
+    /// As [`Mailbox::snapshot`]; what is recent stays so (IMAP's EXAMINE and STATUS).
+    pub fn peek(&self) -> Result<Snapshot, Error> {
+        self.look(State::peek_recent)
+    }
+
+    fn look(&self, recent: fn(&mut State) -> Vec<u32>) -> Result<Snapshot, Error> {
         self.sync()?;
         self.fill_facts()?;
         let mut state = self.state();
@@ -35,7 +44,7 @@ impl<S: Store> Mailbox<S> {
             modseq: state.modseq(),
             keywords: state.keywords.all(),
             messages: state.entries.iter().map(|entry| describe(&state, entry)).collect(),
-            recent: std::mem::take(&mut state.recent),
+            recent: recent(&mut state),
         })
     }
 

@@ -112,7 +112,7 @@ pub struct Snapshot {
     /// All messages, UIDs ascending.
     pub messages: Vec<Message>,
     /// UIDs that no earlier snapshot or change list of this `Mailbox` showed and that came through
-    /// `new`: IMAP's `\Recent`.
+    /// `new`: IMAP's `\Recent`. Looks by [`Mailbox::peek`] do not count.
     pub recent: Vec<u32>,
 }
 

@@ -94,6 +94,16 @@ impl State {
         self.entries[at].name = name;
     }
 
+    /// What nobody was shown yet; from now on it has been.
+    pub(super) fn take_recent(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.recent)
+    }
+
+    /// What nobody was shown yet, without showing it.
+    pub(super) fn peek_recent(&mut self) -> Vec<u32> {
+        self.recent.clone()
+    }
+
     /// Removes messages.
     pub(super) fn remove(&mut self, gone: &[u32]) {
         if gone.is_empty() {

@@ -32,6 +32,18 @@ fn delivered_messages_get_uids_in_the_order_of_their_arrival() {
 }
 
 #[test]
+fn a_peek_shows_what_is_recent_and_leaves_it_so() {
+    let fixture = Fixture::new();
+    fixture.deliver(1..=1);
+    let first = fixture.inbox.peek().unwrap();
+    fixture.deliver(2..=2);
+    let changes = fixture.inbox.peek_changes_since(first.modseq).unwrap().unwrap();
+    assert_eq!((first.recent, changes.recent), (vec![1], vec![1, 2]));
+    assert_eq!(fixture.inbox.snapshot().unwrap().recent, [1, 2]);
+    assert!(fixture.inbox.peek().unwrap().recent.is_empty());
+}
+
+#[test]
 fn uids_survive_a_reopening_and_are_never_reused() {
     let fixture = Fixture::new();
     fixture.deliver(1..=3);
