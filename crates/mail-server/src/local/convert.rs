@@ -1,5 +1,6 @@
 //! Between the services' types and the Maildir's.
 
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use posthaste_maildir as maildir;
@@ -19,6 +20,11 @@ pub(super) fn error(e: maildir::Error) -> StoreError {
         | Error::BadMessageName(_)
         | Error::KeywordsFull
         | Error::UidsExhausted => StoreError::Refused(e.to_string()),
+        // Also the next try would read what does not match its checksum.
+        Error::Io { ref source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+            tracing::error!(error = %e, "the store below is damaged");
+            StoreError::Internal(e.to_string())
+        }
         // Half of it may have been done; doing it again does the rest.
         Error::Io { .. } => {
             tracing::error!(error = %e, "a mail operation failed in the store below");
