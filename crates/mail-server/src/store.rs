@@ -264,7 +264,7 @@ pub struct Recipient {
     pub base: Base,
 }
 
-/// One operation on one user's mail. Doing it twice is doing it once.
+/// One operation on one user's mail. Doing it twice is doing it once ([`Op::retried`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Op {
@@ -280,8 +280,15 @@ pub enum Op {
     /// Makes a mailbox (missing parents are not made). → [`Reply::Done`]
     Create(MailboxName),
     /// Removes a mailbox with its messages (not its children). → [`Reply::Done`]
-    Delete(MailboxName),
-    /// Renames a mailbox and its children; of INBOX: moves its messages. → [`Reply::Done`]
+    Delete {
+        /// The mailbox.
+        name: MailboxName,
+        /// From [`Op::Peek`]: a mailbox that was made under the same name since is another one,
+        /// and stays ([`StoreError::NoMailbox`]).
+        uid_validity: u32,
+    },
+    /// Renames a mailbox and its children. Not INBOX: its messages are moved instead, by steps
+    /// that each find their own work ([`Op::Create`], [`Op::Copy`], [`Op::Expunge`]). → [`Reply::Done`]
     Rename {
         /// The old name.
         from: MailboxName,
@@ -297,6 +304,8 @@ pub enum Op {
     },
     /// A snapshot of a mailbox; assigns UIDs to what arrived. → [`Reply::Snapshot`]
     Open(MailboxName),
+    /// As [`Op::Open`]; what is `\Recent` stays so for who opens it next. → [`Reply::Snapshot`]
+    Peek(MailboxName),
     /// What changed since `modseq`. → [`Reply::Changes`], or [`Reply::Snapshot`] when that is too
     /// long ago (or another UIDVALIDITY) to be told as changes.
     Changes {
@@ -306,6 +315,8 @@ pub enum Op {
         since: u64,
         /// From the snapshot.
         uid_validity: u32,
+        /// What is `\Recent` stays so.
+        peek: bool,
     },
     /// Reads messages. → [`Reply::Parts`], without those that are gone.
     Fetch {
@@ -360,6 +371,18 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// What the outcome of a retry means, when an earlier try of this operation may have been
+    /// carried out: a mailbox that is there already, or gone already, is that try's work.
+    pub fn retried(&self, outcome: Result<Reply, StoreError>) -> Result<Reply, StoreError> {
+        match (self, outcome) {
+            (Self::Create(_), Err(StoreError::Exists(_)))
+            | (Self::Delete { .. } | Self::Rename { .. }, Err(StoreError::NoMailbox(_))) => Ok(Reply::Done),
+            (_, outcome) => outcome,
+        }
+    }
+}
+
 /// The answer to an [`Op`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -394,8 +417,8 @@ pub enum Reply {
     Vanished(Vec<u32>),
 }
 
-/// Why an operation was not done. `Unavailable` says nothing about the outcome; all others mean
-/// that nothing changed.
+/// Why an operation was not done. `Unavailable` and `Internal` say nothing about the outcome; all
+/// others mean that nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -418,7 +441,7 @@ pub enum StoreError {
     /// operation may or may not have been done; doing it again is safe.
     #[error("the mail store is not available: {0}")]
     Unavailable(String),
-    /// The store is damaged or a program is wrong; see the log.
+    /// The store is damaged or a program is wrong; see the log. Doing it again does not help.
     #[error("internal error: {0}")]
     Internal(String),
 }

@@ -92,7 +92,7 @@ impl MailStore for MemoryStore {
         let uid_next = state.next_uid + 1;
         let inbox = state.inboxes.entry(user.clone()).or_default();
         match op {
-            Op::Open(_) => Ok(Reply::Snapshot(Snapshot {
+            Op::Open(_) | Op::Peek(_) => Ok(Reply::Snapshot(Snapshot {
                 uid_validity: 1,
                 uid_next,
                 modseq: 1,

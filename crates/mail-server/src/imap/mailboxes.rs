@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 
 use posthaste_imap_proto::{Atom, Code, Data, Flag, ListEntry, Mailbox, Namespace, Response, StatusItem};
 
-use super::answer::{Answer, no, odd_reply, ok};
+use super::answer::{Answer, Stop, no, odd_reply, ok};
 use super::pattern::matches;
 use super::select::store_name;
 use super::session::Session;
-use crate::store::{Listed, Op, Reply, Snapshot};
+use crate::base_name;
+use crate::store::{Listed, MailboxName, Op, Reply, Snapshot};
 use crate::wire::Wire;
 
 /// The hierarchy's delimiter.
 const DELIMITER: u8 = b'.';
+
+/// Messages that leave the INBOX by one operation.
+const MOVED_AT_ONCE: usize = 1000;
 
 /// What LIST says of a name.
 #[derive(Default, Clone, Copy)]
@@ -42,17 +46,48 @@ impl Session<'_> {
         if self.view.as_ref().is_some_and(|view| view.name == name) {
             self.view = None;
         }
-        self.call_done(Op::Delete(name)).await?;
+        // The very mailbox of now: a retry must not hit one that was made under its name since.
+        let uid_validity = self.peek(name.clone()).await?.uid_validity;
+        self.call_done(Op::Delete { name, uid_validity }).await?;
         Ok(ok("deleted"))
     }
 
     pub(super) async fn rename(&mut self, from: &Mailbox<'_>, to: &Mailbox<'_>) -> Answer {
         let (from, to) = (store_name(from)?, store_name(to)?);
-        self.call_done(Op::Rename { from, to }).await?;
+        match from.is_inbox() {
+            true => self.empty_inbox_into(to).await?,
+            false => self.call_done(Op::Rename { from, to }).await?,
+        }
         if let Some(view) = &mut self.view {
             view.hinted = true;
         }
         Ok(ok("renamed"))
+    }
+
+    /// RFC 3501 section 6.3.5: renaming INBOX moves its messages to a new mailbox and leaves it empty.
+    ///
+    /// Each step finds its own work when it is tried again, since the names are chosen here. The
+    /// copies first: an interruption may leave a message in both, never in none.
+    async fn empty_inbox_into(&self, to: MailboxName) -> Result<(), Stop> {
+        let inbox = MailboxName::inbox();
+        self.call_done(Op::Create(to.clone())).await?;
+        let messages = self.peek(inbox.clone()).await?.messages;
+        for portion in messages.chunks(MOVED_AT_ONCE) {
+            let messages = portion.iter().map(|m| (m.uid, base_name(&self.context.hostname))).collect();
+            let copy = Op::Copy { from: inbox.clone(), to: to.clone(), messages };
+            let Reply::Copied { uids, .. } = self.call(copy).await? else { return Err(odd_reply()) };
+            let uids = Some(uids.into_iter().map(|(from, _)| from).collect());
+            self.call(Op::Expunge { name: inbox.clone(), uids, even_undeleted: true }).await?;
+        }
+        Ok(())
+    }
+
+    /// A mailbox as it is, without a trace.
+    async fn peek(&self, name: MailboxName) -> Result<Snapshot, Stop> {
+        match self.call(Op::Peek(name)).await? {
+            Reply::Snapshot(snapshot) => Ok(snapshot),
+            _ => Err(odd_reply()),
+        }
     }
 
     pub(super) async fn subscribe(&mut self, mailbox: &Mailbox<'_>, on: bool) -> Answer {
@@ -99,9 +134,7 @@ impl Session<'_> {
         mailbox: Mailbox<'static>,
         items: &[StatusItem],
     ) -> Answer {
-        let Reply::Snapshot(snapshot) = self.call(Op::Open(store_name(&mailbox)?)).await? else {
-            return Err(odd_reply());
-        };
+        let snapshot = self.peek(store_name(&mailbox)?).await?;
         let items = items.iter().map(|item| (*item, count(&snapshot, *item))).collect();
         Response::Data(Data::Status { mailbox, items }).encode(&mut wire.out);
         Ok(ok("done"))

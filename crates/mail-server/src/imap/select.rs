@@ -28,9 +28,8 @@ impl Session<'_> {
         let Some(user) = &self.user else { return Err(odd_reply()) };
         // Watched before it is read, so that no change falls between.
         let watch = self.context.store.watch(user, &name).await.ok();
-        let Reply::Snapshot(snapshot) = self.call(Op::Open(name.clone())).await? else {
-            return Err(odd_reply());
-        };
+        let look = if read_only { Op::Peek(name.clone()) } else { Op::Open(name.clone()) };
+        let Reply::Snapshot(snapshot) = self.call(look).await? else { return Err(odd_reply()) };
         let view = View::new(name, read_only, snapshot, watch);
         tell_selected(&view, &mut wire.out);
         self.view = Some(view);

@@ -208,8 +208,9 @@ impl<'c> Session<'c> {
                 view.watch = self.context.store.watch(user, &view.name).await.ok();
             }
         }
-        let op = Op::Changes { name: view.name.clone(), since: view.modseq, uid_validity: view.uid_validity };
-        let reply = self.call(op).await?;
+        let (name, since, uid_validity) = (view.name.clone(), view.modseq, view.uid_validity);
+        let changes = Op::Changes { name, since, uid_validity, peek: view.read_only };
+        let reply = self.call(changes).await?;
         let Some(view) = &mut self.view else { return Ok(()) };
         view.hinted = view.watch.is_none();
         match reply {

@@ -25,6 +25,8 @@ struct Mail {
 struct Switched {
     store: LocalStore<LocalFs>,
     failure: std::sync::Mutex<Option<StoreError>>,
+    /// Each operation's reply is lost, once, and the operation tried again, as in a failover.
+    replies_lost: std::sync::atomic::AtomicBool,
 }
 
 #[async_trait]
@@ -33,6 +35,10 @@ impl MailStore for Switched {
         let failure = self.failure.lock().unwrap().clone();
         match failure {
             Some(error) => Err(error),
+            None if self.replies_lost.load(std::sync::atomic::Ordering::Relaxed) => {
+                let _ = self.store.call(user, op.clone()).await;
+                op.retried(self.store.call(user, op.clone()).await)
+            }
             None => self.store.call(user, op).await,
         }
     }
@@ -59,7 +65,8 @@ impl Mail {
         let dir = tempfile::tempdir().unwrap();
         let maildirs = LocalFs::open(dir.path(), LocalConfig::default()).unwrap();
         let store = LocalStore::new(maildirs, LocalStoreConfig::default());
-        let store = Arc::new(Switched { store, failure: std::sync::Mutex::default() });
+        let store =
+            Arc::new(Switched { store, failure: Default::default(), replies_lost: Default::default() });
         let mut world = World::with(change);
         world.context.store = Arc::clone(&store) as Arc<dyn MailStore>;
         world.context.plaintext_login = true;
@@ -356,6 +363,67 @@ async fn mailboxes_are_made_listed_renamed_subscribed_and_deleted() {
     assert!(client.refused("DELETE INBOX").await.starts_with("NO [CANNOT]"));
     assert_eq!(client.ok("NAMESPACE").await, ["* NAMESPACE ((\"\" \".\")) NIL NIL"]);
     assert!(client.ok("ID NIL").await[0].starts_with("* ID (\"name\" \"Posthaste\""));
+}
+
+#[tokio::test]
+async fn renaming_the_inbox_moves_its_messages_once_also_when_replies_are_lost() {
+    let mail = Mail::new();
+    for lost in [false, true] {
+        mail.store.replies_lost.store(lost, std::sync::atomic::Ordering::Relaxed);
+        mail.deliver(HELLO).await;
+        mail.deliver(HELLO).await;
+        let mut client = mail.login().await;
+        client.ok(&format!("RENAME INBOX Old.{lost}")).await;
+        assert_eq!(client.ok("STATUS INBOX (MESSAGES)").await, ["* STATUS INBOX (MESSAGES 0)"]);
+        let moved = client.ok(&format!("STATUS Old.{lost} (MESSAGES UIDNEXT)")).await;
+        assert_eq!(moved, [format!("* STATUS Old.{lost} (MESSAGES 2 UIDNEXT 3)")]);
+    }
+    mail.store.replies_lost.store(false, std::sync::atomic::Ordering::Relaxed);
+    let status = mail.login().await.refused("RENAME INBOX Old.true").await;
+    assert!(status.starts_with("NO [ALREADYEXISTS]"), "{status}");
+}
+
+#[tokio::test]
+async fn each_command_on_a_mailbox_does_its_work_once_when_replies_are_lost() {
+    let mail = Mail::new();
+    mail.store.replies_lost.store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut client = mail.login().await;
+    client.ok("CREATE A").await;
+    client.ok("CREATE A.Below").await;
+    client.ok("SUBSCRIBE A").await;
+    client.append("A", HELLO).await;
+    client.ok("SELECT A").await;
+    client.ok("STORE 1 +FLAGS (\\Flagged $Work)").await;
+    client.ok("COPY 1 A.Below").await;
+    client.ok("STORE 1 +FLAGS (\\Deleted)").await;
+    assert_eq!(client.ok("EXPUNGE").await, ["* 1 EXPUNGE"]);
+    client.ok("RENAME A B").await;
+    assert_eq!(
+        client.ok("STATUS B.Below (MESSAGES UIDNEXT)").await,
+        ["* STATUS B.Below (MESSAGES 1 UIDNEXT 2)"]
+    );
+    client.ok("DELETE B").await;
+    assert!(client.refused("SELECT B").await.starts_with("NO [NONEXISTENT]"));
+    assert_eq!(client.ok("LSUB \"\" *").await, ["* LSUB (\\Noselect) \".\" A"]);
+}
+
+#[tokio::test]
+async fn status_and_examine_leave_recent_to_who_selects() {
+    let mail = Mail::new();
+    mail.deliver(HELLO).await;
+    let mut examiner = mail.login().await;
+    assert_eq!(examiner.ok("STATUS INBOX (RECENT)").await, ["* STATUS INBOX (RECENT 1)"]);
+    assert!(examiner.ok("EXAMINE INBOX").await.contains(&"* 1 RECENT".to_owned()));
+    mail.deliver(HELLO).await;
+    assert!(examiner.ok("NOOP").await.contains(&"* 2 RECENT".to_owned()));
+    let mut client = mail.login().await;
+    assert!(client.ok("SELECT INBOX").await.contains(&"* 2 RECENT".to_owned()));
+    assert_eq!(examiner.ok("STATUS INBOX (RECENT)").await, ["* STATUS INBOX (RECENT 0)"]);
+    mail.deliver(HELLO).await;
+    assert!(
+        client.ok("NOOP").await.contains(&"* 3 RECENT".to_owned()),
+        "this session was the first to hear of it"
+    );
 }
 
 #[tokio::test]

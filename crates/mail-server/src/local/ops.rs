@@ -21,12 +21,17 @@ impl<S: maildir::Store> Inner<S> {
             Op::Deliver { to, body } => self.deliver(&to, &body),
             Op::List => self.list(user),
             Op::Create(name) => self.create(user, &name),
-            Op::Delete(name) => self.delete(user, &name),
-            Op::Rename { from, to } if from.is_inbox() => self.empty_inbox_into(user, &to),
+            Op::Delete { name, uid_validity } => self.delete(user, &name, uid_validity),
             Op::Rename { from, to } => self.rename(user, &from, &to),
             Op::Subscribe { name, on } => self.subscribe(user, &name, on),
-            Op::Open(name) => self.open(user, &name),
-            Op::Changes { name, since, uid_validity } => self.changes(user, &name, since, uid_validity),
+            Op::Open(name) => self.open(user, &name, Mailbox::snapshot),
+            Op::Peek(name) => self.open(user, &name, Mailbox::peek),
+            Op::Changes { name, since, uid_validity, peek: false } => {
+                self.changes(user, &name, uid_validity, |m| m.changes_since(since), Mailbox::snapshot)
+            }
+            Op::Changes { name, since, uid_validity, peek: true } => {
+                self.changes(user, &name, uid_validity, |m| m.peek_changes_since(since), Mailbox::peek)
+            }
             Op::Fetch { name, uids, part } => self.fetch(user, &name, &uids, part),
             Op::Store { name, uids, change, flags } => self.change_flags(user, &name, &uids, change, &flags),
             Op::Append { name, base, flags, date, body } => {
@@ -83,9 +88,14 @@ impl<S: maildir::Store> Inner<S> {
         Ok(changed(Reply::Done, user, name))
     }
 
-    fn delete(&self, user: &User, name: &MailboxName) -> Done {
+    fn delete(&self, user: &User, name: &MailboxName, uid_validity: u32) -> Done {
         let home = self.home(user)?;
         let _structure = write(&home);
+        let mailbox = self.mailbox(user, &home, name)?;
+        if mailbox.uid_validity().map_err(convert::error)? != uid_validity {
+            return Err(StoreError::NoMailbox(name.to_string()));
+        }
+        drop(mailbox);
         self.cache.close(user, |open| open == name);
         home.tree.delete(name.as_str()).map_err(convert::error)?;
         Ok(changed(Reply::Done, user, name))
@@ -102,48 +112,36 @@ impl<S: maildir::Store> Inner<S> {
         Ok(Outcome { reply: Reply::Done, changed: names.map(|name| (user.clone(), name)).collect() })
     }
 
-    /// RFC 9051 §6.3.6: renaming INBOX moves its messages to a new mailbox and leaves it empty.
-    fn empty_inbox_into(&self, user: &User, to: &MailboxName) -> Done {
-        let home = self.home(user)?;
-        let inbox = MailboxName::inbox();
-        {
-            let _structure = write(&home);
-            home.tree.create(to.as_str()).map_err(convert::error)?;
-        }
-        let _structure = read(&home);
-        let source = self.mailbox(user, &home, &inbox)?;
-        let target = self.mailbox(user, &home, to)?;
-        let messages = source.snapshot().map_err(convert::error)?.messages;
-        let new_base = || convert::base(&crate::base_name(&self.config.hostname));
-        let items: Vec<(u32, BaseName)> =
-            messages.iter().map(|m| new_base().map(|base| (m.uid, base))).collect::<Result<_, _>>()?;
-        let copied = source.copy(&target, &items).map_err(convert::error)?;
-        // The copies first: a crash may leave a message in both, never in none.
-        self.store.commit().map_err(|e| StoreError::Unavailable(e.to_string()))?;
-        let uids: Vec<u32> = copied.iter().map(|copy| copy.from).collect();
-        source.expunge(Some(&uids), false).map_err(convert::error)?;
-        let changed = vec![(user.clone(), inbox), (user.clone(), to.clone())];
-        Ok(Outcome { reply: Reply::Done, changed })
-    }
-
     fn subscribe(&self, user: &User, name: &MailboxName, on: bool) -> Done {
         self.home(user)?.tree.subscribe(name.as_str(), on).map_err(convert::error)?;
         Ok(unchanged(Reply::Done))
     }
 
-    fn open(&self, user: &User, name: &MailboxName) -> Done {
-        let snapshot = self.with(user, name, |mailbox| mailbox.snapshot())?;
+    fn open(
+        &self,
+        user: &User,
+        name: &MailboxName,
+        look: fn(&Mailbox<S>) -> Result<maildir::Snapshot, Error>,
+    ) -> Done {
+        let snapshot = self.with(user, name, look)?;
         Ok(unchanged(Reply::Snapshot(convert::snapshot(snapshot))))
     }
 
-    fn changes(&self, user: &User, name: &MailboxName, since: u64, uid_validity: u32) -> Done {
-        let reply = self.with(user, name, |mailbox| match mailbox.changes_since(since)? {
+    fn changes(
+        &self,
+        user: &User,
+        name: &MailboxName,
+        uid_validity: u32,
+        changes: impl FnOnce(&Mailbox<S>) -> Result<Option<maildir::Changes>, Error>,
+        look: fn(&Mailbox<S>) -> Result<maildir::Snapshot, Error>,
+    ) -> Done {
+        let reply = self.with(user, name, |mailbox| match changes(mailbox)? {
             Some(changes) if changes.uid_validity == uid_validity => {
                 Ok(Reply::Changes(convert::changes(changes)))
             }
             // What the changes told as recent, nobody is told: a client that must begin anew
             // loses a mark that has no meaning to it.
-            _ => mailbox.snapshot().map(convert::snapshot).map(Reply::Snapshot),
+            _ => look(mailbox).map(convert::snapshot).map(Reply::Snapshot),
         })?;
         Ok(unchanged(reply))
     }

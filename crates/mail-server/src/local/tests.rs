@@ -64,6 +64,15 @@ impl Fixture {
         self.call(Op::Deliver { to, body: Bytes::from_static(BODY) }).await;
     }
 
+    async fn deletion(&self, name: &str) -> Op {
+        Op::Delete { name: mailbox(name), uid_validity: self.open(name).await.uid_validity }
+    }
+
+    async fn delete(&self, name: &str) -> Result<Reply, StoreError> {
+        let op = self.deletion(name).await;
+        self.store.call(&self.alice, op).await
+    }
+
     async fn uids(&self, name: &str) -> Vec<u32> {
         self.open(name).await.messages.iter().map(|m| m.uid).collect()
     }
@@ -164,14 +173,15 @@ async fn changes_are_told_since_any_snapshot_and_a_closed_mailbox_starts_anew() 
     let first = fixture.open("INBOX").await;
     fixture.deliver("2.a").await;
     let (name, uid_validity) = (mailbox("INBOX"), first.uid_validity);
-    let ask = Op::Changes { name: name.clone(), since: first.modseq, uid_validity };
+    let ask = Op::Changes { name: name.clone(), since: first.modseq, uid_validity, peek: false };
     match fixture.call(ask.clone()).await {
         Reply::Changes(changes) => {
             assert_eq!((changes.changed[0].uid, changes.recent, changes.uid_next), (2, vec![2], 3));
         }
         other => panic!("{other:?}"),
     }
-    let stale = Op::Changes { name, since: first.modseq, uid_validity: uid_validity + 1 };
+    let uid_validity = uid_validity + 1;
+    let stale = Op::Changes { name, since: first.modseq, uid_validity, peek: false };
     assert!(matches!(fixture.call(stale).await, Reply::Snapshot(_)));
     // Two other mailboxes push this one out.
     for name in ["A", "B", "C"] {
@@ -215,7 +225,7 @@ async fn mailboxes_are_made_listed_renamed_and_deleted() {
     fixture.call(Op::Rename { from: mailbox("Work"), to: mailbox("Job") }).await;
     assert_eq!(fixture.open("Job.Old").await.uid_validity, open.uid_validity);
     fixture.twice(Op::Subscribe { name: mailbox("Gone"), on: true }).await;
-    fixture.call(Op::Delete(mailbox("Job"))).await;
+    fixture.delete("Job").await.unwrap();
     let Reply::Listing(listed) = fixture.call(Op::List).await else { panic!() };
     let listed: Vec<_> = listed.iter().map(|l| (l.name.as_str(), l.exists, l.subscribed)).collect();
     let expected =
@@ -223,7 +233,7 @@ async fn mailboxes_are_made_listed_renamed_and_deleted() {
     assert_eq!(listed, expected);
     let refused = |op| fixture.store.call(&fixture.alice, op);
     assert!(matches!(refused(Op::Create(mailbox("Job.Old"))).await, Err(StoreError::Exists(_))));
-    assert!(matches!(refused(Op::Delete(mailbox("inbox"))).await, Err(StoreError::Refused(_))));
+    assert!(matches!(fixture.delete("inbox").await, Err(StoreError::Refused(_))));
     assert!(matches!(refused(Op::Open(mailbox("Job"))).await, Err(StoreError::NoMailbox(_))));
     assert!(matches!(
         refused(Op::Rename { from: mailbox("None"), to: mailbox("X") }).await,
@@ -232,13 +242,26 @@ async fn mailboxes_are_made_listed_renamed_and_deleted() {
 }
 
 #[tokio::test]
-async fn renaming_the_inbox_moves_its_messages() {
+async fn a_retried_delete_spares_a_mailbox_made_under_the_same_name_since() {
     let fixture = fixture();
-    fixture.deliver("1.a").await;
-    fixture.deliver("2.a").await;
-    fixture.call(Op::Rename { from: mailbox("INBOX"), to: mailbox("Old") }).await;
-    assert!(fixture.uids("INBOX").await.is_empty());
-    assert_eq!(fixture.uids("Old").await, [1, 2]);
+    fixture.call(Op::Create(mailbox("A"))).await;
+    let delete = fixture.deletion("A").await;
+    fixture.call(delete.clone()).await;
+    fixture.call(Op::Create(mailbox("A"))).await;
+    let again = fixture.store.call(&fixture.alice, delete.clone()).await;
+    assert_eq!(delete.retried(again), Ok(Reply::Done));
+    assert!(fixture.uids("A").await.is_empty(), "it is still there");
+    assert_eq!(delete.retried(Err(StoreError::Full)), Err(StoreError::Full));
+}
+
+#[tokio::test]
+async fn a_damaged_message_is_an_internal_error_that_no_retry_mends() {
+    let damaged = std::io::Error::new(std::io::ErrorKind::InvalidData, "checksum");
+    let e = posthaste_maildir::Error::Io { doing: "read a message".to_owned(), source: damaged };
+    assert!(matches!(super::convert::error(e), StoreError::Internal(text) if text.contains("checksum")));
+    let gone = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+    let e = posthaste_maildir::Error::Io { doing: "read a message".to_owned(), source: gone };
+    assert!(matches!(super::convert::error(e), StoreError::Unavailable(_)));
 }
 
 #[tokio::test]
@@ -258,7 +281,7 @@ async fn a_mailbox_that_is_made_again_has_another_uidvalidity_and_no_old_message
         let snapshot = fixture.open("A").await;
         assert_eq!(snapshot.messages.len(), 1);
         validities.push(snapshot.uid_validity);
-        fixture.call(Op::Delete(mailbox("A"))).await;
+        fixture.delete("A").await.unwrap();
     }
     assert!(validities.is_sorted_by(|a, b| a < b), "{validities:?}");
 }

@@ -24,7 +24,7 @@ pub(super) struct Mailbox {
 impl Mailbox {
     /// Takes a snapshot of the inbox.
     pub(super) async fn open(context: &Context, user: User) -> Result<Self, StoreError> {
-        match context.store.call(&user, Op::Open(MailboxName::inbox())).await? {
+        match context.store.call(&user, Op::Peek(MailboxName::inbox())).await? {
             Reply::Snapshot(snapshot) => Ok(Self { user, entries: entries(&snapshot) }),
             other => Err(unexpected(&other)),
         }

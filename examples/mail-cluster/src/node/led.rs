@@ -135,7 +135,7 @@ fn touched(user: &User, op: &Op) -> Vec<(User, MailboxName)> {
         Op::Deliver { to, .. } => to.iter().map(|r| (r.user.clone(), MailboxName::inbox())).collect(),
         Op::Store { name, .. } | Op::Append { name, .. } | Op::Expunge { name, .. } => own(&[name]),
         Op::Copy { to, .. } => own(&[to]),
-        Op::Delete(name) => own(&[name]),
+        Op::Delete { name, .. } => own(&[name]),
         Op::Rename { from, to } => own(&[from, to]),
         _ => Vec::new(),
     }

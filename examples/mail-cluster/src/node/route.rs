@@ -112,7 +112,7 @@ impl RoutedStore {
                     unknown |= maybe_done;
                     let _ = tokio::time::timeout(PAUSE, state.changed()).await;
                 }
-                Err(miss) if unknown => return replayed(&op, Err(miss.error)),
+                Err(miss) if unknown => return op.retried(Err(miss.error)),
                 result => return result.map_err(|miss| miss.error),
             }
         }
@@ -220,15 +220,6 @@ impl RoutedStore {
     fn spool_volume<'a>(&self, volumes: impl Iterator<Item = &'a VolumeId> + Clone) -> Option<VolumeId> {
         let near = volumes.clone().find(|volume| self.led.find(volume).is_some());
         near.or_else(|| volumes.clone().next()).cloned()
-    }
-}
-
-/// What a retry's error means when an earlier try may have done the operation.
-fn replayed(op: &Op, result: Result<Reply, StoreError>) -> Result<Reply, StoreError> {
-    match (op, result) {
-        (Op::Create(_), Err(StoreError::Exists(_)))
-        | (Op::Delete(_) | Op::Rename { .. }, Err(StoreError::NoMailbox(_))) => Ok(Reply::Done),
-        (_, result) => result,
     }
 }
 

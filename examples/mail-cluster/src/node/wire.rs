@@ -6,7 +6,7 @@ use posthaste_mail_server::store::{MailboxName, Op, Reply, StoreError, User};
 use serde::{Deserialize, Serialize};
 
 /// The version of these types on the wire; another one is refused.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// A request to the leader of a volume.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ mod tests {
         let mut newer = bytes.to_vec();
         newer[0] = VERSION + 1;
         assert!(
-            matches!(decode::<Request>(&newer), Err(StoreError::Internal(text)) if text.contains("version 2"))
+            matches!(decode::<Request>(&newer), Err(StoreError::Internal(text)) if text.contains("version 3"))
         );
         assert!(decode::<Request>(&[]).is_err());
     }
