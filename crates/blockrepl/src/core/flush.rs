@@ -74,7 +74,7 @@ impl Replica {
         t.done_bytes = t.done_bytes.max(bytes).min(t.sent_bytes);
         let Some(flush) = t.flush.take_if(|f| f.id == id) else { return };
         t.flushed = t.flushed.max(flush.seq);
-        t.slow_told = false;
+        let recovered = std::mem::take(&mut t.slow_told) && t.state == TargetState::Synced;
         let device = hello.device;
         let over: Vec<(u32, bool)> = t
             .copies
@@ -89,8 +89,12 @@ impl Replica {
         });
         // Requests that came after this flush was sent are waiting for the next.
         t.flush_wanted |= self.flushes.back().is_some_and(|f| f.seq > t.flushed);
+        let peer = hello.node;
         if let Some(slot) = self.slot_of(device) {
             over.iter().filter(|(_, again)| !again).for_each(|(g, _)| self.unmark(slot, *g));
+        }
+        if recovered {
+            self.event(Event::PeerRecovered { peer, device });
         }
         self.restabilise();
     }

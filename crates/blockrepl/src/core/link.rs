@@ -182,7 +182,13 @@ impl Replica {
         let current = self.sb.lineage.current();
         let Some(Link { side: Side::Target(t), hello, .. }) = self.links.get_mut(&link) else { return };
         t.adopted = t.adopted.max(version);
-        let device = hello.device;
+        let (peer, device) = (hello.node, hello.device);
+        // With a flush outstanding, its answer tells.
+        let recovered =
+            t.state == TargetState::Synced && t.flush.is_none() && std::mem::take(&mut t.slow_told);
+        if recovered {
+            self.event(Event::PeerRecovered { peer, device });
+        }
         if self.leading().is_some_and(|l| l.version == version)
             && let Some(slot) = self.slot_of(device)
         {

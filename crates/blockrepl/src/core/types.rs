@@ -328,6 +328,13 @@ pub enum Event {
         /// Whether the grant or a pending change counts it.
         in_sync: bool,
     },
+    /// A synced peer that was reported as slow has answered.
+    PeerRecovered {
+        /// Who.
+        peer: NodeId,
+        /// With which device.
+        device: DeviceId,
+    },
     /// The peer holds all that the leader holds; it may be proposed as a member.
     PeerSynced {
         /// Who.

@@ -90,6 +90,8 @@ fn a_deaf_peer_is_reported_slow_and_the_status_says_who_is_waited_for() {
     net.deaf = None;
     net.settle();
     assert!(net.answered(flush));
+    let recovered = |e: &&Event| matches!(e, Event::PeerRecovered { peer: NodeId(1), .. });
+    assert_eq!(net.nodes[0].events.iter().filter(recovered).count(), 1);
 }
 
 /// R4: the successor's replica refuses the old leader, which learns of it.

@@ -20,6 +20,10 @@ use crate::tls::Alpn;
 /// Pause before a lost link is dialled again.
 const REDIAL: Duration = Duration::from_millis(50);
 
+/// A copy whose disk does not answer for this long is reported, and soon left out. Virtual disks do stall for
+/// a second; to go on without the copy costs a resync, and safety until it is over.
+const SLOW_AFTER: Duration = Duration::from_secs(3);
+
 /// One local copy of one volume.
 #[derive(Clone)]
 pub(crate) struct Replica {
@@ -82,8 +86,9 @@ fn paths(dir: &Path) -> repl::Paths {
     repl::Paths { data: dir.join("data"), meta: dir.join("meta") }
 }
 
-fn options(config: &Config) -> repl::Options {
-    repl::Options { volatile: config.testing.volatile_disk, ..repl::Options::default() }
+fn options(node: &Config) -> repl::Options {
+    let config = repl::Config { slow_after: SLOW_AFTER, ..repl::Config::default() };
+    repl::Options { config, volatile: node.testing.volatile_disk }
 }
 
 fn identity(config: &Config, volume: &config::Volume, device: DeviceId) -> repl::Identity {

@@ -7,7 +7,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use posthaste_blockrepl::core::{Event, LinkStatus};
+use posthaste_blockrepl::core::{Event, LinkStatus, RoleStatus};
+use posthaste_blockrepl::wire::Refusal;
 use posthaste_blockrepl::{self as repl, BlockDevice};
 use posthaste_clusterfs::{FormatOptions, Fs, OpenError, OpenOptions};
 use posthaste_heartbeat::agent::{Input, VolumeOrder, VolumeReport};
@@ -42,6 +43,12 @@ pub(crate) struct Shared {
     pub(crate) open: OpenStores,
 }
 
+impl Shared {
+    fn knows_formatted(&self, volume: &VolumeId) -> bool {
+        self.store.state().kv.contains_key(&formatted_key(volume))
+    }
+}
+
 /// The file stores that are open here.
 #[derive(Clone, Default)]
 pub(crate) struct OpenStores(Arc<std::sync::Mutex<HashMap<VolumeId, Arc<Fs>>>>);
@@ -66,7 +73,9 @@ pub(crate) async fn keep(
     let start = |replica: Replica| {
         let (queue, orders) = mpsc::unbounded_channel();
         let name = replica.name.clone();
-        tokio::spawn(Keeper::new(replica, shared.clone()).run(orders));
+        let (ended, endings) = mpsc::unbounded_channel();
+        let keeper = Keeper { replica, shared: shared.clone(), leading: None, ended };
+        tokio::spawn(keeper.run(orders, endings));
         (name, queue)
     };
     let queues: HashMap<VolumeId, _> = replicas.into_iter().map(start).collect();
@@ -91,12 +100,15 @@ fn volume_of(order: &VolumeOrder) -> &VolumeId {
     }
 }
 
-/// The task of one volume.
+/// The task of one volume. What it hands out, it alone hands out and takes back, so that nothing is left
+/// of a leadership that has ended.
 struct Keeper {
     replica: Replica,
     shared: Shared,
-    /// The leadership that is wanted here, from its order until it is retired or abandoned.
+    /// The leadership that is wanted here, from its order until it is closed or abandoned.
     leading: Option<Leading>,
+    /// Where what runs beside the task says that it has ended.
+    ended: mpsc::UnboundedSender<Ended>,
 }
 
 struct Leading {
@@ -104,17 +116,35 @@ struct Leading {
     in_sync: Members,
     /// Grows when the set loses a copy: what is written from then on is not there.
     generation: u64,
-    device: Option<Arc<dyn BlockDevice>>,
-    /// Opens, then distributes the spool. Ended with the leadership.
-    task: Option<JoinHandle<()>>,
+    device: Arc<dyn BlockDevice>,
+    /// Grows with each order about the set, and tells answers about an earlier union.
+    union: u64,
+    stage: Stage,
+}
+
+enum Stage {
+    /// The file store is being opened; `true` if it is to be closed then.
+    Opening(bool),
+    /// It could not be opened.
+    Failed,
+    /// The volume can be used; the task distributes its spool.
+    Serving(JoinHandle<()>),
+    Closing,
+}
+
+/// What ran beside a volume's task has ended.
+enum Ended {
+    Open { epoch: Epoch, opened: Result<Fs, String> },
+    Union { epoch: Epoch, number: u64, union: Members },
+    Close { epoch: Epoch, clean: bool },
 }
 
 impl Keeper {
-    fn new(replica: Replica, shared: Shared) -> Self {
-        Self { replica, shared, leading: None }
-    }
-
-    async fn run(mut self, mut orders: mpsc::UnboundedReceiver<VolumeOrder>) {
+    async fn run(
+        mut self,
+        mut orders: mpsc::UnboundedReceiver<VolumeOrder>,
+        mut endings: mpsc::UnboundedReceiver<Ended>,
+    ) {
         let mut events = self.replica.volume.events();
         loop {
             tokio::select! {
@@ -122,12 +152,21 @@ impl Keeper {
                     Some(order) => self.obey(order).await,
                     None => return self.abandon(),
                 },
+                Some(ended) = endings.recv() => self.finish(ended),
                 event = events.recv() => match event {
                     Ok(event) => self.hear(event),
                     Err(broadcast::error::RecvError::Lagged(_)) => self.look_around(),
                     Err(broadcast::error::RecvError::Closed) => return self.abandon(),
                 },
             }
+        }
+    }
+
+    fn finish(&mut self, ended: Ended) {
+        match ended {
+            Ended::Open { epoch, opened } => self.opened(epoch, opened),
+            Ended::Union { epoch, number, union } => self.union_held(epoch, number, union),
+            Ended::Close { epoch, clean } => self.closed(epoch, clean),
         }
     }
 
@@ -201,20 +240,77 @@ impl Keeper {
     }
 
     async fn lead(&mut self, epoch: Epoch, in_sync: Members) {
+        if self.leading.as_ref().is_some_and(|l| l.epoch == epoch && matches!(l.stage, Stage::Failed)) {
+            // The replica leads in this epoch already: only the file store is to be tried again.
+            self.update(epoch, in_sync);
+        } else if let Err(why) = self.take_lead(epoch, in_sync).await {
+            return self.report_failure(epoch, why);
+        }
+        self.begin_opening();
+        // Events from before this leadership were not reported, and may not come again.
+        self.look_around();
+    }
+
+    async fn take_lead(&mut self, epoch: Epoch, in_sync: Members) -> Result<(), String> {
         self.abandon();
         let generation = self.first_generation(epoch, &in_sync);
         let grant = self.grant(epoch, &in_sync, generation);
-        let device = match self.replica.volume.lead(grant).await {
-            Ok(device) => device,
-            Err(error) => return self.report_failure(epoch, error.to_string()),
+        let device = self.replica.volume.lead(grant).await.map_err(|e| e.to_string())?;
+        let stage = Stage::Failed;
+        self.leading = Some(Leading { epoch, in_sync, generation, device, union: 0, stage });
+        Ok(())
+    }
+
+    fn begin_opening(&mut self) {
+        let Some(leading) = &mut self.leading else { return };
+        leading.stage = Stage::Opening(false);
+        let (epoch, device, ended) = (leading.epoch, Arc::clone(&leading.device), self.ended.clone());
+        let (name, may_format) =
+            (self.replica.name.clone(), !self.shared.knows_formatted(&self.replica.name));
+        let log_size = self.shared.log_sizes.get(&name).copied();
+        tokio::task::spawn_blocking(move || {
+            let opened = open_fs(&device, name.as_str(), log_size, may_format);
+            // Whoever would hear it has ended.
+            drop(ended.send(Ended::Open { epoch, opened }));
+        });
+    }
+
+    fn opened(&mut self, epoch: Epoch, opened: Result<Fs, String>) {
+        let Some((leading, close)) = self
+            .leading
+            .as_mut()
+            .filter(|l| l.epoch == epoch)
+            .and_then(|l| if let Stage::Opening(close) = l.stage { Some((l, close)) } else { None })
+        else {
+            drop_aside(opened);
+            return;
         };
-        let task = tokio::spawn(open_and_serve(
-            self.replica.clone(),
-            self.shared.clone(),
-            epoch,
-            Arc::clone(&device),
-        ));
-        self.leading = Some(Leading { epoch, in_sync, generation, device: Some(device), task: Some(task) });
+        let fs = match opened {
+            Ok(fs) => Arc::new(fs),
+            Err(_) if close => return self.closed(epoch, true),
+            Err(why) => {
+                leading.stage = Stage::Failed;
+                return self.report_failure(epoch, why);
+            }
+        };
+        if close {
+            leading.stage = Stage::Closing;
+            return self.begin_close(epoch, None, None, Some(fs));
+        }
+        let serving = tokio::spawn(serve(self.replica.name.clone(), self.shared.clone()));
+        leading.stage = Stage::Serving(serving);
+        self.hand_out(epoch, fs);
+    }
+
+    fn hand_out(&self, epoch: Epoch, fs: Arc<Fs>) {
+        let (shared, volume) = (&self.shared, self.replica.name.clone());
+        tracing::info!(%volume, %epoch, "leading");
+        let store: Arc<dyn MailStore> = super::store_on(Arc::clone(&fs), &shared.hostname);
+        let lease = shared.lease.clone();
+        let guard = Arc::new(move || lease.is_valid(clock::now()));
+        shared.open.lock().insert(volume.clone(), fs);
+        shared.led.begin(Led::new(volume.clone(), epoch, store, guard));
+        self.report(VolumeReport::Opened { volume, epoch });
     }
 
     fn report_failure(&self, epoch: Epoch, why: String) {
@@ -235,19 +331,27 @@ impl Keeper {
     }
 
     fn set_pending(&mut self, epoch: Epoch, union: Members) {
-        let Some(leading) = self.leading.as_ref().filter(|l| l.epoch == epoch) else { return };
+        let Some(leading) = self.leading.as_mut().filter(|l| l.epoch == epoch) else { return };
+        leading.union += 1;
+        let (number, device, ended) = (leading.union, Arc::clone(&leading.device), self.ended.clone());
         if let Err(error) = self.replica.volume.set_pending(Some(members(&union))) {
             tracing::info!(volume = %self.replica.name, %error, "a copy cannot be proposed as in sync now");
-            return;
+            // It was lost meanwhile. Once it is synced anew, that is reported.
+            let joining = union.difference(&leading.in_sync).map(|(node, _)| *node).collect::<Vec<_>>();
+            return joining.into_iter().for_each(|node| self.peer_lost(repl::NodeId(node.0), false));
         }
-        let Some(device) = leading.device.clone() else { return };
-        let (agent, volume) = (self.shared.agent.clone(), self.replica.name.clone());
         tokio::task::spawn_blocking(move || {
             // What was acknowledged before must be durable on the union too (R1).
             if device.flush().is_ok() {
-                agent.tell(Input::Volume(VolumeReport::UnionHeld { volume, epoch, union }));
+                drop(ended.send(Ended::Union { epoch, number, union }));
             }
         });
+    }
+
+    fn union_held(&self, epoch: Epoch, number: u64, union: Members) {
+        if self.leading.as_ref().is_some_and(|l| l.epoch == epoch && l.union == number) {
+            self.report(VolumeReport::UnionHeld { volume: self.replica.name.clone(), epoch, union });
+        }
     }
 
     fn update(&mut self, epoch: Epoch, in_sync: Members) {
@@ -256,23 +360,51 @@ impl Keeper {
             leading.generation += 1;
         }
         leading.in_sync = in_sync.clone();
+        leading.union += 1;
         let generation = leading.generation;
-        if let Err(error) = self.replica.volume.set_grant(self.grant(epoch, &in_sync, generation)) {
+        let taken = self.replica.volume.set_grant(self.grant(epoch, &in_sync, generation));
+        // Only then: if the union has become the set, nothing may be acknowledged without it in between (R1).
+        if let Err(error) = taken.and_then(|()| self.replica.volume.set_pending(None)) {
             tracing::warn!(volume = %self.replica.name, %epoch, %error, "the in-sync set was not taken");
         }
     }
 
-    /// Ends the leadership in order: no operation begins, those that run end, all is flushed.
+    /// Ends the leadership in order: no operation begins, those that run end, all is flushed. Until then
+    /// it goes on to hear of the set: a flush that waits for a copy that is gone would never end.
     fn retire(&mut self, epoch: Epoch) {
-        let Some(leading) = self.leading.take_if(|l| l.epoch == epoch) else {
-            let volume = self.replica.name.clone();
+        let volume = self.replica.name.clone();
+        let Some(leading) = self.leading.as_mut().filter(|l| l.epoch == epoch) else {
             return self.report(VolumeReport::Closed { volume, epoch, clean: false });
         };
-        let (shared, volume) = (self.shared.clone(), self.replica.name.clone());
+        match std::mem::replace(&mut leading.stage, Stage::Closing) {
+            Stage::Opening(_) => leading.stage = Stage::Opening(true),
+            Stage::Failed => self.closed(epoch, true),
+            Stage::Serving(spool) => {
+                let (led, fs) = (self.shared.led.end(&volume), self.shared.open.lock().remove(&volume));
+                self.begin_close(epoch, Some(spool), led, fs);
+            }
+            Stage::Closing => {}
+        }
+    }
+
+    fn begin_close(
+        &self,
+        epoch: Epoch,
+        spool: Option<JoinHandle<()>>,
+        led: Option<Arc<Led>>,
+        fs: Option<Arc<Fs>>,
+    ) {
+        let ended = self.ended.clone();
         tokio::spawn(async move {
-            let clean = close(&shared, &volume, leading).await;
-            shared.agent.tell(Input::Volume(VolumeReport::Closed { volume, epoch, clean }));
+            let clean = close(spool, led, fs).await;
+            drop(ended.send(Ended::Close { epoch, clean }));
         });
+    }
+
+    fn closed(&mut self, epoch: Epoch, clean: bool) {
+        let Some(leading) = self.leading.take_if(|l| l.epoch == epoch) else { return };
+        drop_aside(leading.device);
+        self.report(VolumeReport::Closed { volume: self.replica.name.clone(), epoch, clean });
     }
 
     /// Ends the leadership at once: nothing of it is written or acknowledged any more.
@@ -280,12 +412,11 @@ impl Keeper {
         let Some(leading) = self.leading.take() else { return };
         tracing::info!(volume = %self.replica.name, epoch = %leading.epoch, "leadership is over");
         self.shared.led.end(&self.replica.name);
-        if let Some(task) = leading.task {
-            task.abort();
+        if let Stage::Serving(spool) = &leading.stage {
+            spool.abort();
         }
         let fs = self.shared.open.lock().remove(&self.replica.name);
-        // Dropping a file store joins its thread, which may wait for the disk.
-        tokio::task::spawn_blocking(move || drop((fs, leading.device)));
+        drop_aside((fs, leading.device));
     }
 
     fn hear(&mut self, event: Event) {
@@ -294,8 +425,14 @@ impl Keeper {
             Event::PeerSynced { peer, device } => self.peer_synced(peer, device),
             // Also of one that is not in the set: it must not be taken for synced when its node returns.
             Event::PeerLost { peer, .. } => self.peer_lost(peer, false),
+            Event::PeerSlow { peer, .. } if self.counts(peer) => {
+                tracing::warn!(volume = %self.replica.name, peer = peer.0, "a copy does not answer");
+                self.peer_lost(peer, false);
+            }
+            Event::PeerRecovered { peer, device } if self.counts(peer) => self.peer_synced(peer, device),
             Event::RefusedBy { peer, why } => {
-                tracing::warn!(volume = %self.replica.name, peer = peer.0, ?why, "a copy refuses this leader");
+                tracing::warn!(volume = %self.replica.name, peer = peer.0, %why, "a copy refuses this leader");
+                self.peer_lost(peer, matches!(why, Refusal::DiskFailed));
             }
             Event::Diverged { peer, .. } => {
                 tracing::error!(volume = %self.replica.name, peer = peer.0, "a copy has diverged; an operator must choose");
@@ -327,9 +464,22 @@ impl Keeper {
         self.report(VolumeReport::PeerLost { volume, epoch, node: NodeId(peer.0), disk });
     }
 
+    /// Whether the committed set counts this node's copy. One that is only about to join holds up nothing
+    /// that an operation waits for: its join just takes longer.
+    fn counts(&self, peer: repl::NodeId) -> bool {
+        self.leading.as_ref().is_some_and(|l| l.in_sync.iter().any(|(node, _)| node.0 == peer.0))
+    }
+
     /// Events were missed: what the status says takes their place.
-    fn look_around(&self) {
-        for peer in self.replica.volume.status().peers {
+    fn look_around(&mut self) {
+        let status = self.replica.volume.status();
+        if let Some(reason) = status.failed {
+            return self.hear(Event::DiskFailed { reason });
+        }
+        if status.role != RoleStatus::Leader {
+            return self.abandon();
+        }
+        for peer in status.peers {
             match peer.link {
                 LinkStatus::Synced => self.peer_synced(peer.node, peer.device),
                 LinkStatus::Down => self.peer_lost(peer.node, false),
@@ -337,6 +487,11 @@ impl Keeper {
             }
         }
     }
+}
+
+/// Dropping a file store joins its thread, which may wait for the disk.
+fn drop_aside<T: Send + 'static>(what: T) {
+    drop(tokio::task::spawn_blocking(move || drop(what)));
 }
 
 fn members(set: &Members) -> repl::MemberSet {
@@ -347,30 +502,9 @@ fn members(set: &Members) -> repl::MemberSet {
     set.iter().map(member).collect()
 }
 
-/// Opens the file store on the device and serves the volume until the task is aborted.
-async fn open_and_serve(replica: Replica, shared: Shared, epoch: Epoch, device: Arc<dyn BlockDevice>) {
-    let volume = replica.name.clone();
-    let log_size = shared.log_sizes.get(&volume).copied();
-    let name = volume.as_str().to_owned();
-    let may_format = !shared.store.state().kv.contains_key(&formatted_key(&volume));
-    let begun = std::time::Instant::now();
-    let on = Arc::clone(&device);
-    let opened = tokio::task::spawn_blocking(move || open_fs(&on, &name, log_size, may_format)).await;
-    let fs = match opened.map_err(|e| e.to_string()).and_then(|opened| opened) {
-        Ok(fs) => Arc::new(fs),
-        Err(why) => {
-            tracing::error!(%volume, %epoch, why, "cannot open the volume");
-            return shared.agent.tell(Input::Volume(VolumeReport::OpenFailed { volume, epoch, why }));
-        }
-    };
-    tracing::info!(%volume, %epoch, took_ms = begun.elapsed().as_millis() as u64, "leading");
-    let store: Arc<dyn MailStore> = super::store_on(Arc::clone(&fs), &shared.hostname);
-    let lease = shared.lease.clone();
-    let guard = Arc::new(move || lease.is_valid(clock::now()));
-    shared.open.lock().insert(volume.clone(), fs);
-    shared.led.begin(Led::new(volume.clone(), epoch, store, guard));
-    shared.agent.tell(Input::Volume(VolumeReport::Opened { volume: volume.clone(), epoch }));
-    if may_format {
+/// Distributes the spool of a volume that is led here, until aborted.
+async fn serve(volume: VolumeId, shared: Shared) {
+    if !shared.knows_formatted(&volume) {
         remember_formatted(&shared, &volume).await;
     }
     spool::run(volume, shared.store.clone()).await;
@@ -410,20 +544,14 @@ fn open_fs(
 }
 
 /// Ends operations, closes the file store; whether all was flushed to every in-sync copy.
-async fn close(shared: &Shared, volume: &VolumeId, leading: Leading) -> bool {
-    if let Some(task) = leading.task {
-        task.abort();
-        let _ = task.await;
+async fn close(spool: Option<JoinHandle<()>>, led: Option<Arc<Led>>, fs: Option<Arc<Fs>>) -> bool {
+    if let Some(spool) = spool {
+        spool.abort();
+        drop(spool.await);
     }
-    if let Some(led) = shared.led.end(volume) {
+    if let Some(led) = led {
         led.quiesce().await;
     }
-    let fs = shared.open.lock().remove(volume);
-    let device = leading.device;
-    let closed = tokio::task::spawn_blocking(move || {
-        let clean = fs.is_none_or(|fs| fs.close().is_ok());
-        drop(device);
-        clean
-    });
+    let closed = tokio::task::spawn_blocking(move || fs.is_none_or(|fs| fs.close().is_ok()));
     closed.await.unwrap_or(false)
 }

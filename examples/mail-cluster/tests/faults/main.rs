@@ -5,6 +5,7 @@
 //! "volatile"`), which keeps unflushed writes in process memory: SIGKILL is a power cut for volumes,
 //! metadata and the quorum's log.
 
+mod disks;
 mod full;
 mod house;
 mod majority;
