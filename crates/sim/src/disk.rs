@@ -145,6 +145,11 @@ impl Disk {
         }
     }
 
+    /// Whether a flush has failed since the machine was started.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned
+    }
+
     /// The process died and the machine went on: everything given to the disk gets there, unless a
     /// flush had failed.
     pub fn outlive(&mut self, rng: &mut Rng) {

@@ -35,6 +35,8 @@ pub enum Fault {
     SlowDisk { n: usize, times: u64 },
     /// The next flush of one of its disks fails.
     FailFlush { n: usize, v: usize, meta: bool },
+    /// The next opening of a volume there fails.
+    FailOpen { n: usize, v: usize },
     /// The replication link of a volume breaks, nothing else.
     LinkCut { v: usize, on: bool },
     /// Answers of the quorum that get lost, per mille.
@@ -71,6 +73,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "source_lost_during_resync", plan: Plan::source_lost },
     Scenario { name: "slow_disk", plan: Plan::slow_disk },
     Scenario { name: "failed_flush", plan: Plan::failed_flush },
+    Scenario { name: "failed_open", plan: Plan::failed_open },
     Scenario { name: "link_flap", plan: Plan::link_flap },
     Scenario { name: "planned_moves", plan: Plan::planned_moves },
     Scenario { name: "power_cut_of_both", plan: Plan::power_cut },
@@ -215,7 +218,9 @@ impl Plan {
     }
 
     fn slow_disk(&mut self) {
-        let (n, times) = (self.node(), self.rng.between(5, 400));
+        // At most, a flush takes six seconds.
+        let most = if self.rng.chance(500) { 400 } else { 4000 };
+        let (n, times) = (self.node(), self.rng.between(5, most));
         self.add(Fault::SlowDisk { n, times });
         self.wait(1500, 6000);
         if self.rng.chance(500) {
@@ -235,6 +240,28 @@ impl Plan {
             self.add(Fault::Kill { n, power: true });
             self.wait(20, 2500);
             self.add(Fault::Start(n));
+            self.wait(500, 4000);
+        }
+    }
+
+    fn failed_open(&mut self) {
+        for _ in 0..self.rng.between(1, 4) {
+            for v in 0..2 {
+                let n = self.node();
+                self.add(Fault::FailOpen { n, v });
+            }
+            let n = self.node();
+            match self.rng.below(3) {
+                0 => self.add(Fault::Drain { n, on: true }),
+                1 => self.add(Fault::Pause { n, ms: 1500 }),
+                _ => self.add(Fault::Kill { n, power: true }),
+            }
+            self.wait(20, 2500);
+            self.add(Fault::LinkCut { v: 0, on: true });
+            self.wait(20, 1500);
+            self.add(Fault::LinkCut { v: 0, on: false });
+            self.add(Fault::Start(n));
+            self.add(Fault::Drain { n, on: false });
             self.wait(500, 4000);
         }
     }
@@ -324,7 +351,7 @@ impl Plan {
         let (n, other) = (self.rng.below(NODES as u64) as usize, self.rng.below(NODES as u64) as usize);
         let (node, v) = (self.node(), self.rng.below(2) as usize);
         let lasts = self.rng.between(50, 3500);
-        let (fault, end) = match self.rng.below(14) {
+        let (fault, end) = match self.rng.below(15) {
             0..=2 => {
                 let power = self.rng.chance(700);
                 (Fault::Kill { n, power }, Some(Fault::Start(n)))
@@ -343,6 +370,7 @@ impl Plan {
             10 => (Fault::LinkCut { v, on: true }, Some(Fault::LinkCut { v, on: false })),
             11 => (Fault::LostAnswers(self.rng.below(700)), None),
             12 => (Fault::Drain { n: node, on: true }, Some(Fault::Drain { n: node, on: false })),
+            14 => (Fault::FailOpen { n: node, v }, None),
             13 if self.rng.chance(300) => (Fault::Amnesia(n), None),
             13 if self.rng.chance(300) => (Fault::FailFlush { n: node, v, meta: self.rng.chance(300) }, None),
             _ => (Fault::Delay(self.rng.below(80)), Some(Fault::Delay(0))),
@@ -379,6 +407,7 @@ impl World {
             Fault::Amnesia(n) => self.lose_store(n),
             Fault::SlowDisk { n, times } => self.machines[n].slow = times,
             Fault::FailFlush { n, v, meta } => self.machines[n].disks[v][usize::from(meta)].fail_flush = true,
+            Fault::FailOpen { n, v } => self.machines[n].fail_open[v] = true,
             Fault::LinkCut { v, on } => {
                 self.net.links_cut[v] = on;
                 self.links_break(Some(v));
@@ -443,6 +472,7 @@ impl World {
         for n in 0..NODES {
             self.machines[n].slow = 1;
             self.machines[n].disks.iter_mut().flatten().for_each(|d| d.fail_flush = false);
+            self.machines[n].fail_open = [false; 2];
             if (0..2).any(|v| self.replica(n, v).is_some_and(|r| r.status().failed.is_some())) {
                 self.kill(n, false);
             }

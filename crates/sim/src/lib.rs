@@ -23,7 +23,7 @@
 //!
 //! Real: the agents with detectors, leases and takeovers, the replicas with their metadata on disk,
 //! `apply`. A model: the [quorum](consensus) (Raft's replication without its wire), the
-//! [network](net), the [disks](disk), and the [glue](node) between agent and replica, which follows the
+//! [network](net), the [disks](disk), and the [glue](keeper) between agent and replica, which follows the
 //! node daemon's line by line. The file store above a volume is a register a sector.
 //!
 //! # What it does not do
@@ -40,12 +40,15 @@ pub mod checkers;
 pub mod client;
 pub mod consensus;
 pub mod disk;
+pub mod driver;
 pub mod faults;
+pub mod keeper;
 pub mod layout;
 pub mod net;
 pub mod node;
 pub mod rng;
 pub mod run;
+pub mod serve;
 pub mod world;
 
 use std::net::{IpAddr, Ipv4Addr};

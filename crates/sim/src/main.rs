@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     // A core's panic is a finding like any other; it is printed with its seed.
     std::panic::set_hook(Box::new(|_| {}));
     let found = match args.bugs {
-        true => hunt(args.seeds.max(500)),
+        true => hunt(args.seeds.max(500), end(&args)),
         false => parse(&args).map(|(scenario, bug)| explore(&args, scenario, bug)),
     };
     match found {
@@ -87,14 +87,18 @@ fn parse(args: &Args) -> Result<(Option<Scenario>, Option<Bug>), String> {
     Ok((scenario, bug))
 }
 
+fn end(args: &Args) -> Option<Instant> {
+    args.seconds.map(|s| Instant::now() + Duration::from_secs(s))
+}
+
 /// Runs the seeds; whether all went well.
 fn explore(args: &Args, scenario: Option<Scenario>, bug: Option<Bug>) -> bool {
     let seeds = match args.seed {
         Some(seed) => seed..seed + 1,
         None => args.from..args.from + args.seeds,
     };
-    let end = args.seconds.map(|s| Instant::now() + Duration::from_secs(s));
-    let mut totals = Totals::default();
+    let end = end(args);
+    let mut totals = Totals { from: seeds.start, ..Totals::default() };
     for seed in seeds {
         if end.is_some_and(|end| Instant::now() >= end) {
             break;
@@ -114,6 +118,7 @@ fn explore(args: &Args, scenario: Option<Scenario>, bug: Option<Bug>) -> bool {
 
 #[derive(Debug, Default)]
 struct Totals {
+    from: u64,
     seeds: u64,
     failed: u64,
     virtual_us: u64,
@@ -138,8 +143,9 @@ impl Totals {
 
     fn print(&self) {
         println!(
-            "{} seeds, {} failed; {:.2} simulated hours, {} acknowledged writes, {} commits; slowest recovery {:.1} s",
+            "{} seeds from {}, {} failed; {:.2} simulated hours, {} acknowledged writes, {} commits; slowest recovery {:.1} s",
             self.seeds,
+            self.from,
             self.failed,
             self.virtual_us as f64 / 3.6e9,
             self.acked,
@@ -149,14 +155,16 @@ impl Totals {
     }
 }
 
-/// Finds each known bug; whether all were found within `limit` seeds and pass where nothing goes wrong.
-fn hunt(limit: u64) -> Result<bool, String> {
+/// Finds each known bug; whether all were found within `limit` seeds and in time, and pass where nothing
+/// goes wrong.
+fn hunt(limit: u64, end: Option<Instant>) -> Result<bool, String> {
     let quiet = Scenario::parse("fault_free").ok_or("the fault-free scenario is gone")?;
     let mut all = true;
     for bug in Bug::ALL {
         let calm = Job { bug: Some(*bug), black_box: true, ..Job::scenario(1, quiet) }.run();
         let haunt = bug.haunt().and_then(Scenario::parse);
-        let first = (1..=limit).find_map(|seed| {
+        let in_time = |_: &u64| end.is_none_or(|end| Instant::now() < end);
+        let first = (1..=limit).take_while(in_time).find_map(|seed| {
             let clean = Job { scenario: haunt.unwrap_or(Scenario::of_seed(seed)), ..Job::of_seed(seed) };
             let report = Job { bug: Some(*bug), ..clean }.run();
             // What is found without the bug as well is not its merit.
@@ -173,7 +181,9 @@ fn hunt(limit: u64) -> Result<bool, String> {
                 v.rule,
                 v.what
             ),
-            None => println!("bug {:<22} {passes} fault-free; NOT FOUND in {limit} seeds", bug.name()),
+            None => {
+                println!("bug {:<22} {passes} fault-free; NOT FOUND in {limit} seeds or in time", bug.name())
+            }
         }
         if let Some(v) = &calm.violation {
             println!("  fault-free: {}: {}", v.rule, v.what);

@@ -248,6 +248,8 @@ pub struct Machine {
     pub disks: Vec<[Disk; 2]>,
     /// How many times slower than usual its disks are.
     pub slow: u64,
+    /// The next opening of a volume's store fails, for want of memory, say.
+    pub fail_open: [bool; 2],
 }
 
 /// Why a run failed.
@@ -376,6 +378,7 @@ impl World {
         self.mark("event", kind, who);
         self.dispatch(event);
         self.check_servers();
+        self.check_majorities();
     }
 
     fn dispatch(&mut self, event: Event) {
@@ -519,6 +522,7 @@ impl World {
         done: bool,
     ) {
         self.judge("R1", checkers::r1::committed(after));
+        self.judge("R1", checkers::r1::elected(before, after, command));
         self.judge("growth", checkers::growth::grows(before, after));
         if let Some(command) = command.filter(|_| done) {
             let verdict = self.checks.r6.committed(command, after);
@@ -547,6 +551,13 @@ impl World {
                 self.judge("R5", checkers::r5::exclusive(&format!("address {i}"), &address));
             }
         }
+    }
+
+    /// R8: from which majorities a lease could come.
+    fn check_majorities(&mut self) {
+        let heard = |from: usize, to: usize| self.net.passes(from, to);
+        let runs = std::array::from_fn(|n| self.procs[n].is_some() && !self.is_paused(n));
+        self.checks.r8.sees(self.now, runs, heard);
     }
 
     // ---- the trace ----
@@ -595,6 +606,7 @@ impl Machine {
             held: Vec::new(),
             disks,
             slow: 1,
+            fail_open: [false; 2],
         }
     }
 }

@@ -1,4 +1,4 @@
-//! R3 and R5: at no true time do two nodes with a valid lease answer for one thing.
+//! R5: at no true time do two nodes with a valid lease answer for one thing.
 
 use super::Verdict;
 

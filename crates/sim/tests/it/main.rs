@@ -39,6 +39,7 @@ scenarios! {
     source_lost_during_resync
     slow_disk
     failed_flush
+    failed_open
     link_flap
     planned_moves
     power_cut_of_both
