@@ -4,7 +4,7 @@ use crate::run;
 
 /// Runs demos with different seeds, demos in network namespaces, and the simulator; stops at the
 /// first failure, whose seed is in the command that it names.
-pub(crate) fn long(demos: u64, netns: u64, seeds: u64) -> Result<(), String> {
+pub(crate) fn long(demos: u64, netns: u64, (seeds, seconds): (u64, u64)) -> Result<(), String> {
     run::pass(&mut run::cargo(&["build", "--release", "--bin", "posthaste"]))?;
     for seed in 1..=demos {
         demo(seed, &["--test-disk"])?;
@@ -12,9 +12,9 @@ pub(crate) fn long(demos: u64, netns: u64, seeds: u64) -> Result<(), String> {
     for seed in 1..=netns {
         demo(seed, &["--netns"])?;
     }
-    println!("simulating {seeds} seeds");
+    println!("simulating {seeds} seeds, for {seconds} s at most");
     let mut sim = run::cargo(&["run", "--release", "--package", "posthaste-sim", "--", "--seeds"]);
-    run::pass(sim.arg(seeds.to_string()))
+    run::pass(sim.arg(seeds.to_string()).arg("--seconds").arg(seconds.to_string()))
 }
 
 fn demo(seed: u64, more: &[&str]) -> Result<(), String> {

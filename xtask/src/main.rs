@@ -48,8 +48,11 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         netns: u64,
         /// How many simulation seeds.
-        #[arg(long, default_value_t = 20_000)]
+        #[arg(long, default_value_t = 100_000)]
         seeds: u64,
+        /// Seconds after which the simulation ends, whatever is left of the seeds.
+        #[arg(long, default_value_t = 3600)]
+        seconds: u64,
     },
 }
 
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Figures { name, quick, save } => figures::figures(name.as_deref(), quick, save.as_deref()),
         Command::Promises { log, markdown } => promises::promises(&log, markdown),
-        Command::Long { demos, netns, seeds } => long::long(demos, netns, seeds),
+        Command::Long { demos, netns, seeds, seconds } => long::long(demos, netns, (seeds, seconds)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
