@@ -134,11 +134,11 @@ fn next(layout: &Layout) -> String {
         let host = m.address.rsplit_once(':').map_or(m.address.as_str(), |(host, _)| host);
         out.push_str(&format!("  rsync -a {}/ root@{host}:/etc/posthaste/\n", m.dir.display()));
     }
-    out.push_str("Then start each member there:\n");
+    out.push_str("Then start each member there (or by the units in examples/mail-cluster/units):\n");
     for m in &layout.members {
         let host = m.address.rsplit_once(':').map_or(m.address.as_str(), |(host, _)| host);
         out.push_str(&format!(
-            "  on {host}:  posthaste {} --config /etc/posthaste/posthaste.toml\n",
+            "  ssh root@{host} systemd-run --unit=posthaste posthaste {}\n",
             role(m.role)
         ));
     }
