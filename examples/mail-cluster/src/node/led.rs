@@ -50,6 +50,11 @@ impl Led {
         Self { volume, epoch, store, guard, changes, gate: Arc::default() }
     }
 
+    /// The leadership's epoch.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// Does an operation. The guard is checked after the reply is built (R3).
     pub(crate) async fn call(&self, user: &User, op: Op) -> Result<Reply, StoreError> {
         let Ok(_running) = self.gate.try_read() else { return Err(self.over()) };

@@ -53,7 +53,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use crate::admin::{AdminHandler, AdminReply, AdminRequest, AdminSocket, Progress, Refusal};
 use crate::config::{Driver, Role};
 use crate::peer::{Handlers, PeerNet};
-use crate::rpc::{RpcClient, RpcLimits, serve_rpc};
+use crate::rpc::{RpcClient, RpcLimits, Turns, serve_rpc};
 use crate::tls::{Alpn, ServiceTls};
 use crate::{Config, Error};
 use bootstrap::Lobby;
@@ -204,9 +204,9 @@ impl AdminHandler for Front {
 }
 
 impl Front {
-    async fn mail(&self, request: Bytes) -> Bytes {
+    async fn mail(&self, from: NodeId, request: Bytes) -> Bytes {
         match self.node.get() {
-            Some((store, _)) => store.serve(&request).await,
+            Some((store, _)) => store.serve(from, &request).await,
             None => wire::starting(),
         }
     }
@@ -307,19 +307,20 @@ fn handlers(config: &Config, quorum: Handlers, replicas: &[Replica], front: &Arc
     let main = tokio::runtime::Handle::current();
     let door = replica::Doorkeeper::new(config.cluster.id, replicas);
     let front = Arc::clone(front);
+    let turns = Arc::new(Turns::default());
     quorum
         .on(Alpn::Repl, main.clone(), move |from, stream| {
             let door = door.clone();
             async move { door.accept(from, stream).await }
         })
         .on(Alpn::Mail, main, move |from, stream| {
-            let front = Arc::clone(&front);
-            let answer = move |_from: NodeId, request: Bytes| {
+            let (front, turns) = (Arc::clone(&front), Some(Arc::clone(&turns)));
+            let answer = move |from: NodeId, request: Bytes| {
                 let front = Arc::clone(&front);
-                async move { front.mail(request).await }
+                async move { front.mail(from, request).await }
             };
             async move {
-                if let Err(error) = serve_rpc(stream, from, Arc::new(answer), MAIL_LIMITS).await {
+                if let Err(error) = serve_rpc(stream, from, Arc::new(answer), MAIL_LIMITS, turns).await {
                     tracing::debug!(peer = from.0, %error, "mail link down");
                 }
             }
@@ -328,7 +329,7 @@ fn handlers(config: &Config, quorum: Handlers, replicas: &[Replica], front: &Arc
 
 /// Requests about mail to other nodes.
 struct Peers {
-    /// For operations.
+    /// For operations. One connection after the other: what was sent on one that broke is replayed.
     calls: HashMap<NodeId, RpcClient>,
     /// For polls, which wait at the other end: a connection of their own.
     polls: HashMap<NodeId, RpcClient>,
@@ -339,11 +340,11 @@ const MAIL_LIMITS: RpcLimits = RpcLimits { frame: 64 << 20, in_flight: 8192, byt
 
 impl Peers {
     fn new(net: &PeerNet) -> Self {
-        let clients = || {
+        let clients = |new: fn(PeerNet, NodeId, Alpn, RpcLimits) -> RpcClient| {
             let nodes = net.members().filter(|m| m.role == Role::Node && m.id != net.me());
-            nodes.map(|m| (m.id, RpcClient::new(net.clone(), m.id, Alpn::Mail, MAIL_LIMITS))).collect()
+            nodes.map(|m| (m.id, new(net.clone(), m.id, Alpn::Mail, MAIL_LIMITS))).collect()
         };
-        Self { calls: clients(), polls: clients() }
+        Self { calls: clients(RpcClient::in_turn), polls: clients(RpcClient::new) }
     }
 }
 

@@ -114,7 +114,9 @@ pub(crate) fn handlers(
                 async move { lobby.answer(from, request).await }
             };
             async move {
-                if let Err(error) = serve_rpc(stream, from, Arc::new(answer), RpcLimits::default()).await {
+                // openraft itself tells what is old.
+                let served = serve_rpc(stream, from, Arc::new(answer), RpcLimits::default(), None);
+                if let Err(error) = served.await {
                     tracing::debug!(peer = from.0, %error, "quorum link down");
                 }
             }
