@@ -191,6 +191,19 @@ impl Volume {
         self.shared().state().core.status()
     }
 
+    /// How long the disk has owed an answer to its oldest operation; `None` when it owes none. A disk that
+    /// hangs shows here and nowhere else.
+    pub fn disk_age(&self) -> Option<Duration> {
+        self.shared().with(true, |state, now| state.core.disk_age(now))
+    }
+
+    /// Gives the disk up, as if it had reported an error (R11): handles fail, peers are told, and only
+    /// opening the volume anew attaches it again. For a disk that hangs. What hangs in it may still reach
+    /// it later; the resync that follows a reopening covers that.
+    pub fn detach(&self, reason: &str) {
+        self.shared().input(Input::Detach { reason: reason.into() });
+    }
+
     /// What happens from now on. A reader that lags by more than 1024 events is told so.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.shared().events.subscribe()

@@ -841,6 +841,16 @@ fn a_failed_disk_of_the_leader_moves_the_volume() {
 }
 
 #[test]
+fn a_leader_with_a_failed_disk_throws_no_copy_out() {
+    let mut world = World::started();
+    let epoch = world.state().volumes[&vol(1)].epoch;
+    // Its links end with its disk: what it says of the others is worth nothing.
+    world.report(A, 0, VolumeReport::DiskFailed { volume: vol(1) });
+    world.report(A, 0, VolumeReport::PeerLost { volume: vol(1), epoch, node: B, disk: true });
+    world.run_until("moved", 200, |w| w.leader_serving(&vol(1)) == [B]);
+}
+
+#[test]
 fn a_lost_replica_with_a_failed_disk_leaves_at_once() {
     let mut world = World::started();
     let epoch = world.state().volumes[&vol(1)].epoch;

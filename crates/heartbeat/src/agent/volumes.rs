@@ -359,6 +359,10 @@ impl Agent {
     /// volume. A node that is suspected is left to the fence: in a cut, two leaders that drop each other
     /// would leave the survivor without a copy of the other's volume (R6).
     fn drop_lost(&mut self, now: Time, name: &VolumeId, v: &Volume, local: &Local) -> bool {
+        // Whoever has lost its own disk cannot judge: the others may have the only good copies.
+        if local.disk_failed {
+            return false;
+        }
         let patience = self.config.peer_patience;
         let hopeless = |n: NodeId, loss: &Loss| {
             let steady = self.detector.alive_for(now, n).is_some_and(|d| d >= patience);

@@ -156,6 +156,7 @@ async fn compose(
         consensus: Arc::clone(&quorum.consensus),
         log_sizes: Arc::new(log_sizes(config)),
         open: open.clone(),
+        disk_patience: config.timing.disk,
     };
     for replica in &replicas {
         for peer in replica.peers.iter().filter(|peer| **peer > config.node.id) {

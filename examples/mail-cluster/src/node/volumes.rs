@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use posthaste_blockrepl::core::{Event, LinkStatus, RoleStatus};
 use posthaste_blockrepl::wire::Refusal;
@@ -19,6 +20,7 @@ use posthaste_heartbeat::{DeviceId, Epoch, Generation, NodeId, VolumeId, clock};
 use posthaste_mail_server::store::MailStore;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::led::{Led, LedVolumes};
 use super::quorum::AgentHandle;
@@ -27,6 +29,9 @@ use super::route::RoutedStore;
 use super::spool;
 
 type Members = BTreeSet<(NodeId, DeviceId)>;
+
+/// How often a leader looks whether its disk still answers.
+const LOOK_AT_DISK: Duration = Duration::from_millis(500);
 
 /// What the tasks of all volumes share.
 #[derive(Clone)]
@@ -41,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) log_sizes: Arc<HashMap<VolumeId, u64>>,
     /// Open file stores, for the status report.
     pub(crate) open: OpenStores,
+    /// How long the disk of a volume that is led here may owe an answer.
+    pub(crate) disk_patience: Duration,
 }
 
 impl Shared {
@@ -146,6 +153,8 @@ impl Keeper {
         mut endings: mpsc::UnboundedReceiver<Ended>,
     ) {
         let mut events = self.replica.volume.events();
+        let mut look = tokio::time::interval(LOOK_AT_DISK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -153,6 +162,7 @@ impl Keeper {
                     None => return self.abandon(),
                 },
                 Some(ended) = endings.recv() => self.finish(ended),
+                _ = look.tick() => self.look_at_disk(),
                 event = events.recv() => match event {
                     Ok(event) => self.hear(event),
                     Err(broadcast::error::RecvError::Lagged(_)) => self.look_around(),
@@ -376,6 +386,9 @@ impl Keeper {
         let Some(leading) = self.leading.as_mut().filter(|l| l.epoch == epoch) else {
             return self.report(VolumeReport::Closed { volume, epoch, clean: false });
         };
+        if self.replica.volume.status().failed.is_some() {
+            return self.give_up(epoch);
+        }
         match std::mem::replace(&mut leading.stage, Stage::Closing) {
             Stage::Opening(_) => leading.stage = Stage::Opening(true),
             Stage::Failed => self.closed(epoch, true),
@@ -440,10 +453,7 @@ impl Keeper {
             Event::Fenced { held, .. } if self.leading.as_ref().is_some_and(|l| l.epoch.0 == held) => {
                 self.abandon()
             }
-            Event::DiskFailed { reason } => {
-                tracing::error!(volume = %self.replica.name, %reason, "the disk has failed");
-                self.report(VolumeReport::DiskFailed { volume: self.replica.name.clone() });
-            }
+            Event::DiskFailed { reason } => self.disk_failed(&reason),
             _ => {}
         }
     }
@@ -462,6 +472,37 @@ impl Keeper {
         let Some(leading) = &self.leading else { return };
         let (volume, epoch) = (self.replica.name.clone(), leading.epoch);
         self.report(VolumeReport::PeerLost { volume, epoch, node: NodeId(peer.0), disk });
+    }
+
+    /// A disk that hangs reports nothing by itself. A follower waits for it: its leader goes on without it, and
+    /// takes it back when it answers. A leader cannot.
+    fn look_at_disk(&mut self) {
+        let patience = self.shared.disk_patience;
+        if self.leading.is_none() || self.replica.volume.disk_age().is_none_or(|age| age < patience) {
+            return;
+        }
+        self.replica.volume.detach(&format!("it has not answered for {} s", patience.as_secs()));
+    }
+
+    /// The handle is dead (R11). What still runs on it may hang in the disk: nobody waits for that.
+    fn disk_failed(&mut self, reason: &str) {
+        tracing::error!(volume = %self.replica.name, reason, "the disk has failed; start the node anew when it is well again");
+        self.report(VolumeReport::DiskFailed { volume: self.replica.name.clone() });
+        let Some((epoch, stage)) = self.leading.as_ref().map(|l| (l.epoch, &l.stage)) else { return };
+        match stage {
+            Stage::Serving(_) | Stage::Failed => {}
+            Stage::Opening(false) => {
+                self.abandon();
+                self.report_failure(epoch, format!("the disk has failed: {reason}"));
+            }
+            Stage::Opening(true) | Stage::Closing => self.give_up(epoch),
+        }
+    }
+
+    fn give_up(&mut self, epoch: Epoch) {
+        self.abandon();
+        let volume = self.replica.name.clone();
+        self.report(VolumeReport::Closed { volume, epoch, clean: false });
     }
 
     /// Whether the committed set counts this node's copy. One that is only about to join holds up nothing
