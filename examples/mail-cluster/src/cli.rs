@@ -17,6 +17,7 @@ const EXIT_CODES: &str = "Exit codes:
   3  the configuration, or a file that it names, is wrong
   4  the node cannot be reached
   5  the node is up but has no quorum
+  6  the member's quorum store has failed (a disk error, a full file system); the member is to be started again
 
 Environment:
   POSTHASTE_LOG     what to log to stderr, like info or posthaste_heartbeat=debug,warn (default: info for

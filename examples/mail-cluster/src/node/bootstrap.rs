@@ -245,7 +245,10 @@ fn files(
     let one = |name: &str| -> Result<Box<dyn LogFile>, Error> {
         let path = dir.join(name);
         let file = open(&path).map_err(|e| Error::file("open", &path, e))?;
-        Ok(if config.testing.volatile_disk { Box::new(VolatileLog::new(file)) } else { Box::new(file) })
+        Ok(match config.testing.volatile_disk {
+            true => Box::new(VolatileLog::new(file, dir.join("broken"))),
+            false => Box::new(file),
+        })
     };
     Ok([one("log.0")?, one("log.1")?])
 }

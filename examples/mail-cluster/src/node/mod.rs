@@ -128,6 +128,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
             leave::leave(&config, &quorum, store, &operator.sessions).await;
         },
         () = tasks => return Err(Error::failed("the quorum's thread has ended; the log says why")),
+        why = quorum.failed() => return Err(why),
     }
     Ok(())
 }
