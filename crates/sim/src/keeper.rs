@@ -354,15 +354,20 @@ impl World {
         let data = Bytes::from(epoch.0.to_le_bytes().repeat(64));
         let asked = Asked::EpochRecord(epoch);
         self.ask(n, v, asked, |request| repl::core::Input::Write { request, offset: EPOCH_RECORD, data });
-        // Events from before this leadership were not reported, and may not come again.
-        self.look_around(n, v);
+        if !self.bug(Bug::NoLookAround) {
+            // Events from before this leadership were not reported, and may not come again.
+            self.look_around(n, v);
+        }
     }
 
     fn recorded(&mut self, n: usize, v: usize, epoch: Epoch, result: Result<Reply, Denied>) {
-        if std::mem::take(&mut self.machines[n].fail_open[v]) {
+        let fails = &mut self.machines[n].fail_open[v];
+        if *fails > 0 {
+            *fails -= 1;
             return self.end(n, v, Ended::Open(epoch, Err("injected: out of memory".to_owned())));
         }
         match result {
+            Ok(_) if self.bug(Bug::OpenBeforeFlush) => self.end(n, v, Ended::Open(epoch, Ok(()))),
             Ok(_) => self.ask(n, v, Asked::Open(epoch), |request| repl::core::Input::Flush { request }),
             Err(why) => self.end(n, v, Ended::Open(epoch, Err(why.to_string()))),
         }
@@ -436,9 +441,13 @@ impl World {
     }
 
     fn update(&mut self, n: usize, v: usize, epoch: Epoch, in_sync: Members) {
+        let clears = self.bug(Bug::ClearThenGrant);
         let now = self.local(n).since_boot();
         let Some(keeper) = self.keeper_mut(n, v) else { return };
         let Some(leading) = keeper.leading.as_mut().filter(|l| l.epoch == epoch) else { return };
+        if clears {
+            drop(keeper.replica.set_pending(now, None));
+        }
         if leading.in_sync.difference(&in_sync).next().is_some() {
             leading.generation += 1;
         }

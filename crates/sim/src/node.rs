@@ -143,6 +143,14 @@ impl World {
                 other => format!("agent {n} <- {other:?}"),
             });
         }
+        let input = match input {
+            Input::Message { from, message: Message::Grant { stint, granted, .. } }
+                if self.bug(Bug::LeaseFromAnswer) =>
+            {
+                Input::Message { from, message: Message::Grant { sent: now, stint, granted } }
+            }
+            other => other,
+        };
         let Some(p) = &mut self.procs[n] else { return };
         p.agent.handle(now, input);
         self.obey_agent(n);

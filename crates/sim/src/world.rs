@@ -248,8 +248,8 @@ pub struct Machine {
     pub disks: Vec<[Disk; 2]>,
     /// How many times slower than usual its disks are.
     pub slow: u64,
-    /// The next opening of a volume's store fails, for want of memory, say.
-    pub fail_open: [bool; 2],
+    /// So many openings of a volume's store fail, for want of memory, say.
+    pub fail_open: [u64; 2],
 }
 
 /// Why a run failed.
@@ -499,6 +499,18 @@ impl World {
             disk.fail_flush = false;
         }
         self.links_of_dead(n);
+        self.hint(n);
+    }
+
+    /// Of a process that is gone, others may be told before it is missed.
+    fn hint(&mut self, gone: usize) {
+        let hears = |n: &usize| *n != gone && self.net.both_ways(*n, gone);
+        for n in (0..NODES).filter(hears).collect::<Vec<_>>() {
+            if self.rng.chance(300) {
+                let after = self.rng.between(MS, 20 * MS);
+                self.tell_agent(n, after, Input::Gone { node: node_id(gone) });
+            }
+        }
     }
 
     // ---- checking ----
@@ -606,7 +618,7 @@ impl Machine {
             held: Vec::new(),
             disks,
             slow: 1,
-            fail_open: [false; 2],
+            fail_open: [0; 2],
         }
     }
 }
