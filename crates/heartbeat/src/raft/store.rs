@@ -130,11 +130,11 @@ fn write_all(mut journal: Journal, work: &mpsc::Receiver<Job>, failed: &watch::S
         if result.is_ok() && !done.is_empty() {
             result = journal.sync();
         }
-        if let Err(error) = &result {
-            if failed.borrow().is_none() {
-                tracing::error!(%error, "the quorum store has failed; this voter stops");
-                failed.send_replace(Some(error.to_string()));
-            }
+        if let Err(error) = &result
+            && failed.borrow().is_none()
+        {
+            tracing::error!(%error, "the quorum store has failed; this voter stops");
+            failed.send_replace(Some(error.to_string()));
         }
         for answer in done {
             answer(result.as_ref().map_err(|e| io::Error::new(e.kind(), e.to_string())).copied());
