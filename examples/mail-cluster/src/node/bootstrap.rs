@@ -111,7 +111,7 @@ impl Lobby {
     /// Opens this member's quorum store; makes it, if this is the first start.
     pub(crate) async fn store(&self) -> Result<Store, Error> {
         let dir = quorum_dir(&self.config);
-        let store = if dir.join("log.0").exists() { self.reopen(&dir)? } else { self.make(&dir).await? };
+        let store = if has_store(&self.config) { self.reopen(&dir)? } else { self.make(&dir).await? };
         let mut mine = self.introduction.lock().unwrap_or_else(PoisonError::into_inner);
         mine.store = store.identity().store;
         mine.started = !store.is_pristine();
@@ -202,6 +202,11 @@ impl Lobby {
             Err(error) => tracing::error!(%error, "the first state was refused"),
         }
     }
+}
+
+/// Whether this member has its quorum store: it took part before.
+pub(crate) fn has_store(config: &Config) -> bool {
+    quorum_dir(config).join("log.0").exists()
 }
 
 fn quorum_dir(config: &Config) -> PathBuf {

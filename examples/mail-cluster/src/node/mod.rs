@@ -59,7 +59,7 @@ use crate::{Config, Error};
 use bootstrap::Lobby;
 use operator::Operator;
 use quorum::{AgentHandle, Quorum};
-use replica::Replica;
+use replica::{Copies, Replica};
 use route::{NotAnswered, RoutedStore};
 
 /// Runs the member that `config` describes, a node or a witness, until SIGTERM or SIGINT.
@@ -93,19 +93,19 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let net = PeerNet::new(&config)?;
     let listener = net.listen(config.node.peer_listen).await?;
     let admin = AdminSocket::bind(&config.node.data_dir.join("admin.sock")).await?;
-    let replicas = {
+    let copies = {
         let config = Arc::clone(&config);
         let opened = tokio::task::spawn_blocking(move || replica::open_all(&config)).await;
         opened.map_err(Error::failed)??
     };
     let thread = quorum::thread()?;
-    let lobby = Arc::new(Lobby::new(Arc::clone(&config), &replicas, quorum::peers(&net))?);
+    let lobby = Arc::new(Lobby::new(Arc::clone(&config), &copies.replicas, quorum::peers(&net))?);
     let (agent, events) = AgentHandle::channel();
     let front = Arc::new(Front { lobby: Arc::clone(&lobby), node: OnceLock::new() });
     let handlers = handlers(
         &config,
         quorum::handlers(&thread, net.clone(), config.timing.hints, agent.clone(), Arc::clone(&lobby)),
-        &replicas,
+        &copies.replicas,
         &front,
     );
     tokio::spawn(listener.serve(handlers));
@@ -122,7 +122,7 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     };
     let (own, returned) = (Arc::clone(&config), quorum.clone());
     tokio::spawn(async move { leave::come_back(&own, &returned).await });
-    let tasks = compose(&config, &net, &quorum, replicas, &front, (volume_orders, address_orders)).await?;
+    let tasks = compose(&config, &net, &quorum, copies, &front, (volume_orders, address_orders)).await?;
     tokio::select! {
         () = ending.wait() => if let Some((store, operator)) = front.node.get() {
             leave::leave(&config, &quorum, store, &operator.sessions).await;
@@ -138,7 +138,7 @@ async fn compose(
     config: &Arc<Config>,
     net: &PeerNet,
     quorum: &Quorum,
-    replicas: Vec<Replica>,
+    Copies { replicas, refused }: Copies,
     front: &Front,
     (volume_orders, address_orders): (UnboundedReceiver<VolumeOrder>, UnboundedReceiver<AddressOrder>),
 ) -> Result<impl Future<Output = ()> + use<>, Error> {
@@ -174,6 +174,7 @@ async fn compose(
         consensus: Arc::clone(&quorum.consensus),
         quorum_leader: Arc::clone(&quorum.leader),
         replicas: replicas.clone(),
+        refused,
         open,
         sessions: counters,
     };

@@ -1,5 +1,6 @@
 //! Answering the operator: status, users, drain, verify.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub(crate) struct Operator {
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) quorum_leader: Arc<dyn Fn() -> Option<NodeId> + Send + Sync>,
     pub(crate) replicas: Vec<Replica>,
+    /// Copies that cannot be used, and why not.
+    pub(crate) refused: BTreeMap<VolumeId, String>,
     pub(crate) open: OpenStores,
     pub(crate) sessions: Counters,
 }
@@ -253,9 +256,16 @@ impl Operator {
             volumes: status.volumes.iter().map(|v| self.volume(v)).collect(),
             addresses: status.addresses.iter().map(|a| self.address(a)).collect(),
             sessions: self.sessions.report(),
-            waiting: status.waits.clone(),
+            waiting: self.unusable().chain(status.waits.clone()).collect(),
         };
         Ok(AdminReply::Status { report: Box::new(report) })
+    }
+
+    fn unusable(&self) -> impl Iterator<Item = String> {
+        let me = &self.config.node.name;
+        self.refused
+            .iter()
+            .map(move |(volume, why)| format!("{volume}: the copy on {me} cannot be used: {why}"))
     }
 
     fn name(&self, id: NodeId) -> String {
@@ -295,7 +305,10 @@ impl Operator {
         let picture = local.map(|r| r.volume.status());
         let replicas = v.replicas.keys().map(|node| self.replica(*node, v, picture.as_ref())).collect();
         let space = self.open.find(&v.id).and_then(|fs| fs.status().ok()).map(|s| s.data);
-        let mut state = v.here.clone();
+        let mut state = match self.refused.get(&v.id) {
+            Some(_) => "copy not usable".to_owned(),
+            None => v.here.clone(),
+        };
         if let Some(why) = picture.as_ref().and_then(|p| p.waiting.first()) {
             state = format!("{state}, {why}");
         }
