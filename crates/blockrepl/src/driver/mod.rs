@@ -43,6 +43,16 @@ pub struct Options {
     pub volatile: bool,
 }
 
+/// Bytes that a replica wrote to its two files since it was opened, in whole pages of 4096 bytes, as
+/// the system hands them to the disk; not what the file system adds of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// To the data file.
+    pub data: u64,
+    /// To the metadata file.
+    pub meta: u64,
+}
+
 /// One replica of a volume: the one type to begin with. Cheap to clone; the last clone (and the
 /// last handle) that goes stops it as abruptly as a power cut. [`close`](Self::close) is the gentle way.
 #[derive(Clone, Debug)]
@@ -202,6 +212,11 @@ impl Volume {
     /// it later; the resync that follows a reopening covers that.
     pub fn detach(&self, reason: &str) {
         self.shared().input(Input::Detach { reason: reason.into() });
+    }
+
+    /// How much was written to the two files since the volume was opened.
+    pub fn written(&self) -> Written {
+        self.shared().written()
     }
 
     /// What happens from now on. A reader that lags by more than 1024 events is told so.

@@ -119,6 +119,19 @@ async fn concurrent_writers_leave_identical_files_that_survive_a_power_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_each_copy_wrote_is_counted_in_whole_pages() {
+    let dir = TempDir::new().unwrap();
+    let (a, b, device, _link) = pair(&dir).await;
+    let before = [&a, &b].map(|volume| volume.written().data);
+    write(&device, 4090, b"over the end of a page").await.unwrap();
+    flush(&device).await.unwrap();
+    for (volume, before) in [&a, &b].into_iter().zip(before) {
+        assert_eq!(volume.written().data - before, 2 * 4096);
+        assert!(volume.written().meta > 0, "an extent was made hot");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_link_is_cut_a_grant_lets_the_flush_go_on_and_the_peer_returns() {
     let dir = TempDir::new().unwrap();
     let (a, b, device, link) = pair(&dir).await;

@@ -327,6 +327,7 @@ impl Operator {
             used_bytes: space.map(|(free, all)| all - free.min(all)),
             free_bytes: space.map(|(free, _)| free),
             sent_bytes: local.map(Replica::bytes_sent),
+            written_bytes: local.map(|r| r.volume.written()).map(|written| written.data + written.meta),
         }
     }
 
