@@ -482,6 +482,29 @@ async fn a_voter_that_lost_its_store_counts_only_after_replace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_goes_on_through_the_replacement_of_a_voter_that_it_knew() {
+    let mut voters = Voters::start().await;
+    for i in 0..20 {
+        voters.put(A, &format!("key {i}")).await;
+    }
+    let leader = voters.node(A).leader().unwrap();
+    let lost = if leader == B { A } else { B };
+    voters.kill(lost).await;
+    voters.put(leader, "alone").await;
+    voters.format(lost, StoreIdentity { genesis: false, ..identity(99) });
+    voters.restart(lost).await;
+    let replace = Command::Replace { node: lost, store: StoreId(99) };
+    assert_eq!(voters.node(leader).propose(replace).await.unwrap().outcome, Ok(()));
+    voters.put(leader, "after").await;
+    voters.sees(lost, "key 0").await;
+    voters.sees(lost, "after").await;
+    let leading = voters.node(leader);
+    let ended = tokio::time::timeout(Duration::from_millis(500), leading.failed());
+    assert!(ended.await.is_err(), "the leader must not stumble over a log that became shorter");
+    voters.put(lost, "through the new one").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_that_was_away_for_long_catches_up_by_a_snapshot_and_keeps_it() {
     let mut voters = Voters::start().await;
     voters.kill(B).await;
