@@ -259,14 +259,15 @@ impl World {
         self.ask(n, v, asked, |request| repl::core::Input::Raise { request, epoch: epoch.0 });
     }
 
-    /// A copy that is to lead and counts as in sync, but was being resynced: the state before that
-    /// holds all that was acknowledged (R9).
+    /// A copy that is to lead, or may be elected, and counts as in sync, but was being resynced: the
+    /// state before that holds all that was acknowledged (R9).
     fn raised(&mut self, n: usize, v: usize, result: Result<Reply, Denied>) {
         let Ok(Reply::Raised(raised)) = result else { return };
         let (me, device) = (node_id(n), device(n, v));
         let state = self.quorum.known(n).map(|(_, state)| state);
         let to_lead = state.as_ref().and_then(|s| s.volumes.get(&volume_id(v))).is_some_and(|v| {
-            v.epoch.0 == raised.epoch && v.leader == Some(me) && v.in_sync.contains(&(me, device))
+            let mine = v.leader.is_none_or(|leader| leader == me);
+            v.epoch.0 == raised.epoch && mine && v.in_sync.contains(&(me, device))
         });
         match !raised.consistent && raised.can_roll_back && to_lead && !self.bug(Bug::NoRollback) {
             true => {
@@ -396,6 +397,14 @@ impl World {
     fn hand_out(&mut self, n: usize, v: usize, epoch: Epoch) {
         self.mark("opened", n as u64, epoch.0);
         self.say(|| format!("node {n} opens vol{v} in epoch {epoch}"));
+        self.report(n, VolumeReport::Opened { volume: volume_id(v), epoch });
+        // A sleeper that finds its opening done when all is over may serve nothing (R3).
+        if self.has_lease(n) || !self.checks.r4.is_over(v, epoch.0) {
+            self.check_opening(n, v, epoch);
+        }
+    }
+
+    fn check_opening(&mut self, n: usize, v: usize, epoch: Epoch) {
         let verdict = self.checks.r4.opened(n, v, epoch.0);
         self.judge("R4", verdict);
         let verdict = self.checks.r2[v].readable(n, &self.machines[n].disks[v][0].live);
@@ -403,7 +412,6 @@ impl World {
         let members = self.in_sync_images(v);
         let verdict = checkers::r10::recorded(v, epoch.0, &members);
         self.judge("R10", verdict);
-        self.report(n, VolumeReport::Opened { volume: volume_id(v), epoch });
     }
 }
 
