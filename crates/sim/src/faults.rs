@@ -35,6 +35,8 @@ pub enum Fault {
     SlowDisk { n: usize, times: u64 },
     /// The next flush of one of its disks fails.
     FailFlush { n: usize, v: usize, meta: bool },
+    /// From its next start, a node goes on without a copy that it cannot use; or with it again.
+    NoCopy { n: usize, v: usize, on: bool },
     /// The next openings of a volume there fail.
     FailOpen { n: usize, v: usize, times: u64 },
     /// The replication link of a volume breaks, nothing else.
@@ -74,6 +76,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "slow_disk", plan: Plan::slow_disk },
     Scenario { name: "failed_flush", plan: Plan::failed_flush },
     Scenario { name: "failed_open", plan: Plan::failed_open },
+    Scenario { name: "unusable_copy", plan: Plan::unusable_copy },
     Scenario { name: "link_flap", plan: Plan::link_flap },
     Scenario { name: "planned_moves", plan: Plan::planned_moves },
     Scenario { name: "power_cut_of_both", plan: Plan::power_cut },
@@ -291,6 +294,28 @@ impl Plan {
         }
     }
 
+    fn unusable_copy(&mut self) {
+        let (n, v) = (self.node(), self.node());
+        self.add(Fault::NoCopy { n, v, on: true });
+        let power = self.rng.chance(500);
+        self.add(Fault::Kill { n, power });
+        self.wait(20, 2500);
+        self.add(Fault::Start(n));
+        self.wait(200, 5000);
+        match self.rng.below(3) {
+            0 => self.add(Fault::Drain { n: 1 - n, on: true }),
+            1 => self.add(Fault::Pause { n: 1 - n, ms: 1500 }),
+            _ => {}
+        }
+        self.wait(500, 3000);
+        self.add(Fault::Drain { n: 1 - n, on: false });
+        self.add(Fault::NoCopy { n, v, on: false });
+        self.add(Fault::Kill { n, power });
+        self.wait(20, 800);
+        self.add(Fault::Start(n));
+        self.wait(500, 2000);
+    }
+
     fn link_flap(&mut self) {
         for _ in 0..self.rng.between(1, 6) {
             let v = self.rng.below(2) as usize;
@@ -449,6 +474,7 @@ impl World {
             Fault::Amnesia(n) => self.lose_store(n),
             Fault::SlowDisk { n, times } => self.machines[n].slow = times,
             Fault::FailFlush { n, v, meta } => self.machines[n].disks[v][usize::from(meta)].fail_flush = true,
+            Fault::NoCopy { n, v, on } => self.machines[n].no_copy[v] = on,
             Fault::FailOpen { n, v, times } => self.machines[n].fail_open[v] = times,
             Fault::LinkCut { v, on } => {
                 self.net.links_cut[v] = on;
@@ -515,7 +541,9 @@ impl World {
             self.machines[n].slow = 1;
             self.machines[n].disks.iter_mut().flatten().for_each(|d| d.fail_flush = false);
             self.machines[n].fail_open = [0; 2];
-            if (0..2).any(|v| self.replica(n, v).is_some_and(|r| r.status().failed.is_some())) {
+            let lacks = self.machines[n].no_copy != [false; 2];
+            self.machines[n].no_copy = [false; 2];
+            if lacks || (0..2).any(|v| self.replica(n, v).is_some_and(|r| r.status().failed.is_some())) {
                 self.kill(n, false);
             }
             self.start(n);

@@ -28,6 +28,8 @@ type Members = BTreeSet<(NodeId, DeviceId)>;
 #[derive(Debug)]
 pub struct Keeper {
     pub(crate) replica: Replica,
+    /// The copy cannot be used in this life: nobody obeys.
+    pub(crate) absent: bool,
     orders: VecDeque<VolumeOrder>,
     events: VecDeque<ReplicaEvent>,
     endings: VecDeque<Ended>,
@@ -129,9 +131,10 @@ fn volume_of(order: &VolumeOrder) -> usize {
 
 impl Keeper {
     /// A task that has nothing to do yet.
-    pub(crate) fn new(replica: Replica) -> Self {
+    pub(crate) fn new(replica: Replica, absent: bool) -> Self {
         Self {
             replica,
+            absent,
             orders: VecDeque::new(),
             events: VecDeque::new(),
             endings: VecDeque::new(),
@@ -178,7 +181,8 @@ impl World {
 
     pub(crate) fn take_order(&mut self, n: usize, order: VolumeOrder) {
         let v = volume_of(&order);
-        self.keeper_mut(n, v).into_iter().for_each(|k| k.orders.push_back(order.clone()));
+        let keeper = self.keeper_mut(n, v).filter(|k| !k.absent);
+        keeper.into_iter().for_each(|k| k.orders.push_back(order.clone()));
         self.work(n, v);
     }
 

@@ -118,7 +118,7 @@ impl World {
         self.judge("R4", verdict);
         let verdict = self.checks.r9.starts(n, v, &status);
         self.judge("R9", verdict);
-        Keeper::new(replica)
+        Keeper::new(replica, self.machines[n].no_copy[v])
     }
 
     /// Hands the agent an input after a while; such inputs keep their order.

@@ -248,6 +248,8 @@ pub struct Machine {
     pub disks: Vec<[Disk; 2]>,
     /// How many times slower than usual its disks are.
     pub slow: u64,
+    /// A copy whose files cannot be used: a process that starts goes on without it.
+    pub no_copy: [bool; 2],
     /// So many openings of a volume's store fail, for want of memory, say.
     pub fail_open: [u64; 2],
 }
@@ -618,6 +620,7 @@ impl Machine {
             held: Vec::new(),
             disks,
             slow: 1,
+            no_copy: [false; 2],
             fail_open: [0; 2],
         }
     }

@@ -40,6 +40,7 @@ scenarios! {
     slow_disk
     failed_flush
     failed_open
+    unusable_copy
     link_flap
     planned_moves
     power_cut_of_both
