@@ -175,6 +175,7 @@ async fn compose(
         quorum_leader: Arc::clone(&quorum.leader),
         replicas: replicas.clone(),
         refused,
+        lobby: Arc::clone(&front.lobby),
         open,
         sessions: counters,
     };

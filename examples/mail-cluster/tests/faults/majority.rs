@@ -56,6 +56,7 @@ fn a_member_whose_quorum_store_fails_ends_with_code_6_and_says_why_and_takes_par
             house.run(member);
             house.wait(Goal::AtHome).await;
         }
+        house.deliver_by_both("after").await;
         house.audit().await;
     });
 }
