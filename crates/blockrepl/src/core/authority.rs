@@ -231,6 +231,7 @@ impl Replica {
             l.recorded = recorded;
         }
         self.settle_pending(&set);
+        self.tell_slow_ones_again();
         let counted = self.counted();
         let gone: Vec<Member> = before.difference(&counted).copied().collect();
         for link in self
@@ -241,6 +242,15 @@ impl Replica {
             .collect::<Vec<_>>()
         {
             self.refuse(link, Refusal::Removed);
+        }
+    }
+
+    /// A peer that was slow before is counted otherwise now: its owner must hear of it anew.
+    fn tell_slow_ones_again(&mut self) {
+        for link in self.links.values_mut() {
+            if let Side::Target(t) = &mut link.side {
+                t.slow_told = false;
+            }
         }
     }
 

@@ -246,7 +246,7 @@ impl Replica {
             let Some(since) = t.silent_since(version) else { continue };
             let age = now.saturating_sub(since);
             let in_sync = counted.contains(&member);
-            let drop = age >= slow * 4 && !in_sync && t.state == TargetState::Synced;
+            let drop = age >= slow * 4 && !in_sync && t.state >= TargetState::Finishing;
             if age >= slow && !t.slow_told || drop {
                 t.slow_told = true;
                 told.push((*id, member.node, in_sync, drop));
