@@ -488,12 +488,8 @@ impl World {
                 self.peer_lost(n, v, NodeId(peer.0), false);
                 self.remove_early(n, v);
             }
-            ReplicaEvent::PeerSlow { peer, .. } if self.counts(n, v, peer) => {
-                self.peer_lost(n, v, NodeId(peer.0), false);
-            }
-            ReplicaEvent::PeerRecovered { peer, device } if self.counts(n, v, peer) => {
-                self.peer_synced(n, v, peer, device);
-            }
+            ReplicaEvent::PeerSlow { peer, .. } => self.peer_lost(n, v, NodeId(peer.0), false),
+            ReplicaEvent::PeerRecovered { peer, device } => self.peer_synced(n, v, peer, device),
             ReplicaEvent::RefusedBy { peer, why } => {
                 self.peer_lost(n, v, NodeId(peer.0), matches!(why, Refusal::DiskFailed));
             }
@@ -522,10 +518,14 @@ impl World {
         }
     }
 
-    /// A leader whose disk hangs gives it up; a follower waits.
+    /// A disk that hangs is given up where the volume is to be led; a follower waits.
     pub(crate) fn look_at_disk(&mut self, n: usize, v: usize) {
         let now = self.local(n).since_boot();
-        let leads = self.keeper_mut(n, v).is_some_and(|k| k.leading.is_some());
+        let known = self.quorum.known(n).map(|(_, state)| state);
+        let wanted = known
+            .and_then(|s| s.volumes.get(&volume_id(v)).map(|v| v.leader == Some(node_id(n))))
+            .unwrap_or(false);
+        let leads = wanted || self.keeper_mut(n, v).is_some_and(|k| k.leading.is_some());
         let age = self.replica(n, v).and_then(|r| r.disk_age(now)).filter(|_| leads);
         if age.is_some_and(|age| age >= DISK_PATIENCE) {
             let reason = "it has not answered for long".into();
@@ -554,13 +554,6 @@ impl World {
             return;
         };
         self.report(n, VolumeReport::PeerLost { volume: volume_id(v), epoch, node, disk });
-    }
-
-    /// Whether the committed set counts this node's copy.
-    fn counts(&self, n: usize, v: usize, peer: repl::NodeId) -> bool {
-        let keeper = self.procs[n].as_ref().and_then(|p| p.keepers.get(v));
-        let leading = keeper.and_then(|k| k.leading.as_ref());
-        leading.is_some_and(|l| l.in_sync.iter().any(|(node, _)| node.0 == peer.0))
     }
 
     /// Events were missed: what the status says takes their place.
