@@ -122,7 +122,7 @@ fn extension(line: &str) -> Option<Extension> {
         ("DSN", "") => Extension::Dsn,
         ("REQUIRETLS", "") => Extension::RequireTls,
         ("SIZE", "") => Extension::Size(None),
-        ("SIZE", size) if crate::parse::number(size).is_some() => Extension::Size(crate::parse::number(size)),
+        ("SIZE", size) if crate::class::number(size).is_some() => Extension::Size(crate::class::number(size)),
         ("AUTH", mechanisms) => auth(mechanisms),
         _ => Extension::Other {
             keyword: Keyword::new(keyword.to_owned()).ok()?,

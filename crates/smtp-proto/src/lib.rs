@@ -45,6 +45,8 @@
 //! `serde`: [`Mailbox`] and the text types serialize as strings.
 
 mod address;
+mod attributes;
+mod class;
 mod client;
 mod command;
 mod data;
@@ -58,14 +60,18 @@ mod reply;
 mod text;
 mod xtext;
 
-pub use address::{Domain, DomainName, ForwardPath, InvalidAddress, LocalPart, Mailbox, ReversePath};
+pub use address::{
+    Domain, DomainName, ForwardPath, GeneralLiteral, InvalidAddress, LocalPart, Mailbox, ReversePath,
+};
+pub use attributes::{Attribute, ClientProtocol, Known, Source};
 pub use client::{ReplyConfig, ReplyError, ReplyReceiver};
 pub use command::Command;
 pub use data::{Piece, Stuffer, TextCheck, Unstuffer};
 pub use ehlo::{Ehlo, Extension};
 pub use error::{ProtocolError, SyntaxError, Violation};
 pub use params::{
-    AuthSender, Body, MailParams, Notify, OTHER_PARAMETERS_MAX, OriginalRecipient, Parameter, RcptParams, Ret,
+    AuthSender, Body, ByMode, DeliverBy, Hold, InvalidTime, MailParams, Notify, OTHER_PARAMETERS_MAX,
+    OriginalRecipient, Parameter, RcptParams, Ret, UtcTime,
 };
 pub use receiver::{BadText, Config, Event, Receiver, SaslResponse};
 pub use reply::{Enhanced, Reply};

@@ -50,7 +50,19 @@ fn mail() -> impl Strategy<Value = Command<'static>> {
     (from, fields).prop_map(|(from, (size, body, auth, ret, envid, requiretls, mt_priority, other))| {
         let smtputf8 = from.mailbox().is_some_and(|m| !m.is_ascii());
         let other = other.into_iter().collect();
-        let params = MailParams { size, body, smtputf8, auth, ret, envid, requiretls, mt_priority, other };
+        let params = MailParams {
+            size,
+            body,
+            smtputf8,
+            auth,
+            ret,
+            envid,
+            requiretls,
+            mt_priority,
+            by: None,
+            hold: None,
+            other,
+        };
         Command::Mail { from, params }
     })
 }

@@ -1,0 +1,183 @@
+//! SMTP beside its peers on crates.io and beside memcpy and memchr, on one corpus from a seed.
+//!
+//! `cargo bench -p posthaste-smtp-proto --bench smtp [-- --quick]`. What is timed is what `mail-server` calls:
+//! [`Receiver::next`], every value through `black_box`. The differential test has parsed the same corpus.
+
+use std::hint::black_box;
+
+use posthaste_smtp_proto::{BadText, Config, Event, Receiver, ReplyReceiver};
+
+mod corpus;
+mod timing;
+
+use timing::{Effort, at_least, contestant, race};
+
+const SEED: u64 = 5321;
+
+fn main() {
+    let effort = Effort::from_args();
+    println!("corpus of seed {SEED}");
+    commands(effort);
+    replies(effort);
+    unstuffing(effort, "unstuff-dotted", Some(40));
+    unstuffing(effort, "unstuff-plain", None);
+}
+
+fn commands(effort: Effort) {
+    let lines = corpus::commands(SEED, 2000);
+    let wire = lines.concat().into_bytes();
+    let outcome = race(
+        effort,
+        vec![
+            contestant("posthaste", || ours(&wire)),
+            contestant("posthaste 1460", || ours_in_reads(&wire, 1460)),
+            contestant("smtp-proto", || peer(&wire)),
+            contestant("smtp-codec", || codec(&wire)),
+            contestant("memchr lines", || {
+                memchr::memchr_iter(b'\n', &wire).for_each(sink);
+            }),
+            contestant("memcpy", || sink(black_box(&wire).clone())),
+        ],
+    );
+    outcome.print("commands", lines.len(), wire.len());
+    at_least("smtp-proto/commands", outcome.ratio("posthaste", "smtp-proto"), 2.0);
+    at_least("smtp-proto/commands-in-packets", outcome.ratio("posthaste 1460", "smtp-proto"), 1.0);
+    at_least("smtp-proto/commands-codec", outcome.ratio("posthaste", "smtp-codec"), 2.0);
+}
+
+fn ours(wire: &[u8]) {
+    let mut receiver = Receiver::new(Config::default());
+    let mut input = black_box(wire);
+    while let Some(event) = receiver.next(&mut input) {
+        black_box(&event);
+    }
+}
+
+fn ours_in_reads(wire: &[u8], size: usize) {
+    let mut receiver = Receiver::new(Config::default());
+    for piece in black_box(wire).chunks(size) {
+        let mut input = piece;
+        while let Some(event) = receiver.next(&mut input) {
+            black_box(&event);
+        }
+    }
+}
+
+/// `Request::parse` on the whole buffer: faster than its `RequestReceiver`.
+fn peer(wire: &[u8]) {
+    let mut bytes = black_box(wire).iter();
+    while let Ok(request) = smtp_proto::Request::parse(&mut bytes) {
+        black_box(&request);
+    }
+}
+
+fn codec(wire: &[u8]) {
+    let mut rest = black_box(wire);
+    while !rest.is_empty() {
+        match smtp_codec::parse::command::command(rest) {
+            Ok((after, command)) => {
+                black_box(&command);
+                rest = after;
+            }
+            Err(_) => rest = after_line(rest),
+        }
+    }
+}
+
+fn after_line(rest: &[u8]) -> &[u8] {
+    let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
+    &rest[end..]
+}
+
+fn replies(effort: Effort) {
+    let lines = corpus::replies(SEED, 2000);
+    let wire = lines.concat().into_bytes();
+    let outcome = race(
+        effort,
+        vec![
+            contestant("posthaste", || {
+                let mut receiver = ReplyReceiver::default();
+                let mut input = black_box(wire.as_slice());
+                while let Some(reply) = receiver.next(&mut input) {
+                    let _ = black_box(&reply);
+                }
+            }),
+            contestant("smtp-proto", || {
+                let mut bytes = black_box(&wire).iter();
+                while let Ok(reply) =
+                    smtp_proto::response::parser::ResponseReceiver::default().parse(&mut bytes)
+                {
+                    black_box(&reply);
+                }
+            }),
+        ],
+    );
+    outcome.print("replies", lines.len(), wire.len());
+    at_least("smtp-proto/replies", outcome.ratio("posthaste", "smtp-proto"), 1.0);
+}
+
+/// Un-stuffing in reads of 16 KiB, as a socket gives them.
+fn unstuffing(effort: Effort, name: &str, dotted: Option<u64>) {
+    let wire = corpus::message(SEED, 1 << 20, dotted);
+    let (mut copied, mut theirs) = (Vec::with_capacity(wire.len()), Vec::with_capacity(wire.len()));
+    let (mut flat, mut unchecked) = (vec![0; wire.len()], Vec::with_capacity(wire.len()));
+    let outcome = race(
+        effort,
+        vec![
+            contestant("slices, checked", || body(&wire, BadText::Report, |text| sink(text))),
+            contestant("slices", || body(&wire, BadText::Pass, |text| sink(text))),
+            contestant("copied, checked", || {
+                copied.clear();
+                body(&wire, BadText::Report, |text| copied.extend_from_slice(text));
+                black_box(&copied);
+            }),
+            contestant("copied", || {
+                unchecked.clear();
+                body(&wire, BadText::Pass, |text| unchecked.extend_from_slice(text));
+                black_box(&unchecked);
+            }),
+            contestant("smtp-proto", || {
+                theirs.clear();
+                let mut receiver = smtp_proto::request::receiver::DataReceiver::new();
+                for piece in black_box(&wire).chunks(READ) {
+                    receiver.ingest(&mut piece.iter(), &mut theirs);
+                }
+                black_box(&theirs);
+            }),
+            contestant("memcpy", || {
+                flat.copy_from_slice(black_box(&wire));
+                black_box(&flat);
+            }),
+            contestant("memchr scan", || sink(memchr::memchr(0, black_box(&wire)))),
+        ],
+    );
+    outcome.print(name, 1, wire.len());
+    at_least(&format!("smtp-proto/{name}-copied"), outcome.ratio("copied", "smtp-proto"), 1.0);
+    at_least(&format!("smtp-proto/{name}-slices"), outcome.ratio("slices", "memcpy"), 0.7);
+    at_least(
+        &format!("smtp-proto/{name}-copied-checked"),
+        outcome.ratio("copied, checked", "smtp-proto"),
+        0.5,
+    );
+}
+
+const READ: usize = 16 * 1024;
+
+fn body<'w>(wire: &'w [u8], bad_text: BadText, mut take: impl FnMut(&[u8])) {
+    let mut receiver = Receiver::new(Config { bad_text, ..Config::default() });
+    receiver.accept_data();
+    for piece in black_box(wire).chunks(READ) {
+        let mut input = piece;
+        while let Some(event) = receiver.next(&mut input) {
+            match event {
+                Event::Body(text) => take(text),
+                end => sink(end),
+            }
+        }
+    }
+}
+
+/// All of the value is used, as far as the compiler knows.
+fn sink<T>(value: T) {
+    let _ = black_box(value);
+}
