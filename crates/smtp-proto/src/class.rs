@@ -1,35 +1,21 @@
 //! Which octets may stand where: one table, and the hand loops over it.
 
-use nom::error::{ErrorKind, ParseError};
-use nom::{Err, IResult};
-
 /// The text does not fit the grammar here; the caller says what was wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Syntax;
 
-impl<I> ParseError<I> for Syntax {
-    fn from_error_kind(_: I, _: ErrorKind) -> Self {
-        Syntax
-    }
-
-    fn append(_: I, _: ErrorKind, other: Self) -> Self {
-        other
-    }
-}
-
-pub(crate) fn fail<'a, T>() -> IResult<&'a str, T, Syntax> {
-    Err(Err::Error(Syntax))
-}
-
-/// A set of octets: one bit of [`TABLE`].
+/// A set of octets: bits of [`TABLE`].
 #[derive(Clone, Copy)]
 pub(crate) struct Class(u8);
 
-/// `atext` of RFC 5322 §3.2.3, and non-ASCII characters (RFC 6531 §3.3).
+/// Octets of characters beyond ASCII, all of them alike, so that a split never falls inside a character.
+const WIDE: u8 = 128;
+
+/// `atext` of RFC 5322 §3.2.3.
 pub(crate) const ATEXT: Class = Class(1);
 /// What a domain's label may hold; `_` because names in use hold it.
 pub(crate) const LABEL: Class = Class(2);
-/// `esmtp-value` (RFC 5321 §4.1.2, RFC 6531 §3.3): no blank, no `=`, no control.
+/// `esmtp-value` (RFC 5321 §4.1.2): no blank, no `=`, no control.
 pub(crate) const VALUE: Class = Class(4);
 /// A keyword: letters, digits, `-`, `_`.
 pub(crate) const KEYWORD: Class = Class(8);
@@ -38,7 +24,6 @@ pub(crate) const PRINT: Class = Class(16);
 /// The alphabet of base64, padding included.
 pub(crate) const BASE64: Class = Class(32);
 
-/// Octets from 0x80 are in a class or out of it together, so that a split never falls inside a character.
 static TABLE: [u8; 256] = table();
 
 const fn table() -> [u8; 256] {
@@ -50,7 +35,7 @@ const fn table() -> [u8; 256] {
             table[b] = ATEXT.0 | LABEL.0 | KEYWORD.0 | BASE64.0;
         }
         if octet >= 0x80 {
-            table[b] = ATEXT.0 | LABEL.0 | VALUE.0 | PRINT.0;
+            table[b] = WIDE;
         }
         if octet.is_ascii_graphic() && octet != b'=' {
             table[b] |= VALUE.0;
@@ -76,24 +61,21 @@ const fn add(mut table: [u8; 256], octets: &[u8], class: Class) -> [u8; 256] {
 }
 
 impl Class {
+    /// The same with what RFC 6531 §3.3 adds: all characters beyond ASCII.
+    #[inline]
+    pub(crate) const fn wide(self) -> Self {
+        Self(self.0 | WIDE)
+    }
+
     #[inline]
     pub(crate) fn holds(self, b: u8) -> bool {
         TABLE[usize::from(b)] & self.0 != 0
     }
 
-    /// How many octets from `at` are in the class: the index of the first that is not.
-    #[inline]
-    pub(crate) fn run(self, bytes: &[u8], mut at: usize) -> usize {
-        while at < bytes.len() && self.holds(bytes[at]) {
-            at += 1;
-        }
-        at
-    }
-
     /// Whether all of `text` is.
     #[inline]
     pub(crate) fn is_all(self, text: &str) -> bool {
-        self.run(text.as_bytes(), 0) == text.len()
+        text.bytes().all(|b| self.holds(b))
     }
 }
 
@@ -126,9 +108,7 @@ mod tests {
         assert_eq!(count(VALUE), 93);
         assert_eq!(count(PRINT), 95);
         assert_eq!(count(BASE64), 62 + 3);
-        assert!(
-            (128..=255u8).all(|b| ATEXT.holds(b) && VALUE.holds(b) && !KEYWORD.holds(b) && !BASE64.holds(b))
-        );
+        assert!((128..=255u8).all(|b| !ATEXT.holds(b) && ATEXT.wide().holds(b)));
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod attributes;
 mod class;
 mod client;
 mod command;
+mod cursor;
 mod data;
 mod ehlo;
 mod error;
@@ -70,8 +71,8 @@ pub use data::{Piece, Stuffer, TextCheck, Unstuffer};
 pub use ehlo::{Ehlo, Extension};
 pub use error::{ProtocolError, SyntaxError, Violation};
 pub use params::{
-    AuthSender, Body, ByMode, DeliverBy, Hold, InvalidTime, MailParams, Notify, OTHER_PARAMETERS_MAX,
-    OriginalRecipient, Parameter, RcptParams, Ret, UtcTime,
+    AuthSender, Body, ByMode, DeliverBy, Hold, InvalidTime, MailParams, MoreMailParams, Notify,
+    OTHER_PARAMETERS_MAX, OriginalRecipient, Parameter, RcptParams, Ret, UtcTime,
 };
 pub use receiver::{BadText, Config, Event, Receiver, SaslResponse};
 pub use reply::{Enhanced, Reply};

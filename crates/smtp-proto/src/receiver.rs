@@ -5,7 +5,7 @@ use std::fmt;
 use crate::data::{Piece, TextCheck, Unstuffer};
 use crate::line::{Found, LineBuffer};
 use crate::text::Secret;
-use crate::{Command, ProtocolError, SyntaxError, Violation};
+use crate::{Command, ProtocolError, SyntaxError, Violation, parse};
 
 /// Limits and policies of a [`Receiver`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +119,7 @@ impl Receiver {
     }
 
     /// The next event, or `None` when all input is taken.
+    #[inline(never)]
     pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
         match self.state {
             State::Command => self.next_command(input),
@@ -172,23 +173,16 @@ impl Receiver {
         self.line.buffered() > 0 || matches!(self.state, State::Skip { .. })
     }
 
+    #[inline(always)]
     fn next_command<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
         let Self { config, state, line, .. } = self;
         let line = match line.take(input, config.command_line_max) {
-            Found::Incomplete => return None,
-            Found::Bad(error) => return Some(refuse(state, config, error)),
             Found::Whole(found) => found,
             Found::Spilled => line.spilled(),
+            Found::Incomplete => return None,
+            Found::Bad(error) => return Some(refuse(state, config, error)),
         };
-        match Command::parse(line) {
-            Ok(command) => {
-                if let Command::Bdat { size, last } = command {
-                    *state = State::Chunk { left: size, last };
-                }
-                Some(Event::Command(command))
-            }
-            Err(error) => Some(refuse_syntax(state, error)),
-        }
+        parse::command(line, Emit(state))
     }
 
     fn next_sasl<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
@@ -263,6 +257,25 @@ impl Receiver {
     fn look_at(&mut self, text: &[u8]) {
         if self.config.bad_text == BadText::Report {
             self.check.push(text);
+        }
+    }
+}
+
+/// Makes the event of a parsed command, and the state of what follows it.
+struct Emit<'r>(&'r mut State);
+
+impl<'a> parse::Then<'a> for Emit<'_> {
+    type Output = Option<Event<'a>>;
+
+    #[inline(always)]
+    fn then(self, parsed: parse::Parsed<'a>) -> Option<Event<'a>> {
+        match parsed {
+            Ok(Command::Bdat { size, last }) => {
+                *self.0 = State::Chunk { left: size, last };
+                Some(Event::Command(Command::Bdat { size, last }))
+            }
+            Ok(command) => Some(Event::Command(command)),
+            Err(error) => Some(refuse_syntax(self.0, error)),
         }
     }
 }

@@ -27,6 +27,12 @@ macro_rules! text_type {
                 if fits(&text) { Ok(Self(text)) } else { Err(InvalidText { what: stringify!($name) }) }
             }
 
+            /// `text` is known to fit.
+            #[allow(dead_code, reason = "not every type needs it")]
+            pub(crate) fn trusted(text: Cow<'a, str>) -> Self {
+                Self(text)
+            }
+
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -75,7 +81,7 @@ macro_rules! text_type {
 
 /// Printable, and no control character that only a full decoding shows (U+0080 to U+009F).
 fn is_printable(s: &str) -> bool {
-    PRINT.is_all(s) && (s.is_ascii() || !s.chars().any(char::is_control))
+    PRINT.wide().is_all(s) && (s.is_ascii() || !s.chars().any(char::is_control))
 }
 
 text_type! {
@@ -98,7 +104,7 @@ text_type! {
 
 text_type! {
     /// A parameter's value: printable, without blanks and `=` (RFC 5321 §4.1.2 `esmtp-value`).
-    Value, |s| !s.is_empty() && VALUE.is_all(s) && is_printable(s)
+    Value, |s| !s.is_empty() && VALUE.wide().is_all(s) && is_printable(s)
 }
 
 /// Bytes that never show in `Debug` output: passwords and SASL messages.

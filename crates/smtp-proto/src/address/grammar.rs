@@ -1,117 +1,104 @@
-//! Paths and mailboxes out of a line: hand loops over the class table, one pass, nothing copied.
+//! Paths and mailboxes out of a line: one pass, nothing copied.
 
 use std::borrow::Cow;
 
-use nom::{Err, IResult};
-
 use super::{Domain, DomainName, ForwardPath, GeneralLiteral, LocalPart, Mailbox, ReversePath};
-use crate::class::{ATEXT, KEYWORD, LABEL, PRINT, Syntax, fail};
+use crate::class::{ATEXT, KEYWORD, LABEL, PRINT, Syntax};
+use crate::cursor::Cursor;
 
 const LABEL_MAX: usize = 63;
 const DOMAIN_MAX: usize = 255;
 
-#[inline]
-pub(crate) fn reverse_path(i: &str) -> IResult<&str, ReversePath<'_>, Syntax> {
-    match i.strip_prefix("<>") {
-        Some(rest) => Ok((rest, ReversePath::Null)),
-        None => path(i).map(|(rest, mailbox)| (rest, ReversePath::Mailbox(mailbox))),
+/// `<local@domain>` of a dot-string and a domain name, which nearly all paths are. `None` and nothing taken for
+/// every other one, right or wrong.
+#[inline(always)]
+pub(crate) fn plain_path<'a>(i: &mut Cursor<'a>) -> Option<(&'a str, &'a str)> {
+    let mut ahead = i.clone();
+    if !ahead.eat(b'<') {
+        return None;
     }
+    let local = dot_string(&mut ahead).filter(|_| ahead.eat(b'@'))?;
+    let domain = domain_name(&mut ahead).filter(|_| ahead.eat(b'>'))?;
+    *i = ahead;
+    Some((local, domain))
 }
 
-#[inline]
-pub(crate) fn forward_path(i: &str) -> IResult<&str, ForwardPath<'_>, Syntax> {
-    match path(i) {
-        Ok((rest, mailbox)) => Ok((rest, ForwardPath::Mailbox(mailbox))),
-        Err(_) => postmaster(i),
-    }
+pub(crate) fn reverse_path<'a>(i: &mut Cursor<'a>) -> Result<ReversePath<'a>, Syntax> {
+    if i.eat_word("<>") { Ok(ReversePath::Null) } else { path(i).map(ReversePath::Mailbox) }
 }
 
-#[cold]
-fn postmaster(i: &str) -> IResult<&str, ForwardPath<'_>, Syntax> {
-    let name = "<postmaster>";
-    match i.get(..name.len()) {
-        Some(head) if head.eq_ignore_ascii_case(name) => Ok((&i[name.len()..], ForwardPath::Postmaster)),
-        _ => fail(),
-    }
+pub(crate) fn forward_path<'a>(i: &mut Cursor<'a>) -> Result<ForwardPath<'a>, Syntax> {
+    if i.eat_word("<postmaster>") { Ok(ForwardPath::Postmaster) } else { path(i).map(ForwardPath::Mailbox) }
 }
 
-#[inline]
-fn path(i: &str) -> IResult<&str, Mailbox<'_>, Syntax> {
-    let mut inner = after(i, b'<')?;
-    if inner.as_bytes().first() == Some(&b'@') {
-        inner = after_source_route(inner)?;
+fn path<'a>(i: &mut Cursor<'a>) -> Result<Mailbox<'a>, Syntax> {
+    must(i.eat(b'<'))?;
+    if i.peek() == Some(b'@') {
+        source_route(i)?;
     }
-    let (rest, mailbox) = mailbox(inner)?;
-    Ok((after(rest, b'>')?, mailbox))
+    let mailbox = mailbox(i)?;
+    must(i.eat(b'>'))?;
+    Ok(mailbox)
 }
 
-/// What follows the octet `b`, which is ASCII.
-#[inline]
-fn after(i: &str, b: u8) -> Result<&str, Err<Syntax>> {
-    match i.as_bytes().first() {
-        Some(first) if *first == b => Ok(&i[1..]),
-        _ => Err(Err::Error(Syntax)),
-    }
+fn must(holds: bool) -> Result<(), Syntax> {
+    if holds { Ok(()) } else { Err(Syntax) }
 }
 
 /// `@a,@b:` is obsolete: accepted and ignored (RFC 5321 §4.1.1.3, appendix C).
-#[cold]
-fn after_source_route(mut i: &str) -> Result<&str, Err<Syntax>> {
+fn source_route(i: &mut Cursor<'_>) -> Result<(), Syntax> {
     loop {
-        let (rest, _) = domain(after(i, b'@')?)?;
-        match rest.as_bytes().first() {
-            Some(b',') => i = &rest[1..],
-            Some(b':') => return Ok(&rest[1..]),
-            _ => return Err(Err::Error(Syntax)),
+        must(i.eat(b'@'))?;
+        domain(i)?;
+        if i.eat(b':') {
+            return Ok(());
         }
+        must(i.eat(b','))?;
     }
 }
 
-#[inline]
-pub(super) fn mailbox(i: &str) -> IResult<&str, Mailbox<'_>, Syntax> {
-    let (i, local) = if i.as_bytes().first() == Some(&b'"') { quoted(i)? } else { dot_string(i)? };
-    let (i, domain) = domain(after(i, b'@')?)?;
-    Ok((i, Mailbox { local, domain }))
+pub(super) fn mailbox<'a>(i: &mut Cursor<'a>) -> Result<Mailbox<'a>, Syntax> {
+    let local = match i.peek() {
+        Some(b'"') => quoted(i)?,
+        _ => dot_string(i).map(|local| LocalPart(Cow::Borrowed(local))).ok_or(Syntax)?,
+    };
+    must(i.eat(b'@'))?;
+    Ok(Mailbox { local, domain: domain(i)? })
 }
 
-#[inline]
-fn dot_string(i: &str) -> IResult<&str, LocalPart<'_>, Syntax> {
-    let bytes = i.as_bytes();
-    let mut end = 0;
+#[inline(always)]
+fn dot_string<'a>(i: &mut Cursor<'a>) -> Option<&'a str> {
+    let begin = i.at();
     loop {
-        let begin = end;
-        end = ATEXT.run(bytes, begin);
-        if end == begin {
-            return fail();
+        let atom = i.at();
+        i.run_wide(ATEXT);
+        if i.at() == atom {
+            return None;
         }
-        if bytes.get(end) != Some(&b'.') {
-            break;
+        if !i.eat(b'.') {
+            return Some(i.since(begin));
         }
-        end += 1;
     }
-    let (local, rest) = i.split_at(end);
-    Ok((rest, LocalPart(Cow::Borrowed(local))))
 }
 
 /// `"` (qtext / `\` printable)* `"`.
-fn quoted(i: &str) -> IResult<&str, LocalPart<'_>, Syntax> {
-    let inner = &i[1..];
+fn quoted<'a>(i: &mut Cursor<'a>) -> Result<LocalPart<'a>, Syntax> {
+    i.eat(b'"');
+    let inner = i.clone().rest();
     let mut unescaped: Option<String> = None;
     let mut chars = inner.char_indices();
     while let Some((at, c)) = chars.next() {
         match c {
             '"' => {
-                let text = unescaped.map_or(Cow::Borrowed(&inner[..at]), Cow::Owned);
-                return Ok((&inner[at + 1..], LocalPart(text)));
+                i.eat_word(&inner[..=at]);
+                return Ok(LocalPart(unescaped.map_or(Cow::Borrowed(&inner[..at]), Cow::Owned)));
             }
             '\\' => {
                 let text = unescaped.get_or_insert_with(|| inner[..at].to_owned());
-                match chars.next() {
-                    Some((_, c)) if (' '..='~').contains(&c) => text.push(c),
-                    _ => return fail(),
-                }
+                let escaped = chars.next().map(|(_, c)| c).filter(|c| (' '..='~').contains(c));
+                text.push(escaped.ok_or(Syntax)?);
             }
-            c if c.is_control() => return fail(),
+            c if c.is_control() => return Err(Syntax),
             c => {
                 if let Some(text) = &mut unescaped {
                     text.push(c);
@@ -119,56 +106,62 @@ fn quoted(i: &str) -> IResult<&str, LocalPart<'_>, Syntax> {
             }
         }
     }
-    fail()
+    Err(Syntax)
 }
 
-#[inline]
-fn domain(i: &str) -> IResult<&str, Domain<'_>, Syntax> {
-    match domain_name_end(i.as_bytes()) {
-        Some(end) => {
-            let (name, rest) = i.split_at(end);
-            Ok((rest, Domain::Name(DomainName(Cow::Borrowed(name)))))
-        }
-        None => literal(i),
+fn domain<'a>(i: &mut Cursor<'a>) -> Result<Domain<'a>, Syntax> {
+    if i.peek() == Some(b'[') {
+        return literal(i);
     }
+    domain_name(i).map(|name| Domain::Name(DomainName(Cow::Borrowed(name)))).ok_or(Syntax)
 }
 
 pub(super) fn is_domain_name(text: &str) -> bool {
-    domain_name_end(text.as_bytes()) == Some(text.len())
+    let mut i = Cursor::new(text, true);
+    domain_name(&mut i).is_some() && i.is_at_end()
 }
 
-/// Labels of 1 to 63 octets without `-` at either end, 255 in all: where they end.
-#[inline]
-fn domain_name_end(bytes: &[u8]) -> Option<usize> {
-    let mut end = 0;
+/// Labels of 1 to 63 octets without `-` at either end, 255 in all.
+#[inline(always)]
+fn domain_name<'a>(i: &mut Cursor<'a>) -> Option<&'a str> {
+    let begin = i.at();
     loop {
-        let begin = end;
-        end = LABEL.run(bytes, begin);
-        let label = &bytes[begin..end];
-        let fits = label.len() <= LABEL_MAX && *label.first()? != b'-' && *label.last()? != b'-';
-        if !fits {
+        let label = i.at();
+        i.run_wide(LABEL);
+        if !is_label(i.bytes_since(label)) {
             return None;
         }
-        if bytes.get(end) != Some(&b'.') {
-            return (end <= DOMAIN_MAX).then_some(end);
+        if !i.eat(b'.') {
+            return Some(i.since(begin)).filter(|name| name.len() <= DOMAIN_MAX);
         }
-        end += 1;
     }
 }
 
-#[cold]
-fn literal(i: &str) -> IResult<&str, Domain<'_>, Syntax> {
-    let Some((text, rest)) = i.strip_prefix('[').and_then(|inner| inner.split_once(']')) else {
-        return fail();
-    };
-    if let Ok(ip) = text.parse() {
-        return Ok((rest, Domain::V4(ip)));
+#[inline(always)]
+fn is_label(label: &[u8]) -> bool {
+    match (label.first(), label.last()) {
+        (Some(first), Some(last)) => label.len() <= LABEL_MAX && *first != b'-' && *last != b'-',
+        _ => false,
     }
-    let v6 = text.get(..5).filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
-    match v6 {
-        Some(_) => text[5..].parse().map(|ip| (rest, Domain::V6(ip))).map_err(|_| Err::Error(Syntax)),
-        None if is_general_literal(text) => Ok((rest, Domain::General(GeneralLiteral(Cow::Borrowed(text))))),
-        None => fail(),
+}
+
+fn literal<'a>(i: &mut Cursor<'a>) -> Result<Domain<'a>, Syntax> {
+    i.eat(b'[');
+    let (text, _) = i.clone().rest().split_once(']').ok_or(Syntax)?;
+    let domain = literal_text(text).ok_or(Syntax)?;
+    i.eat_word(text);
+    i.eat(b']');
+    Ok(domain)
+}
+
+fn literal_text(text: &str) -> Option<Domain<'_>> {
+    if let Ok(ip) = text.parse() {
+        return Some(Domain::V4(ip));
+    }
+    match text.split_at_checked(5) {
+        Some((tag, v6)) if tag.eq_ignore_ascii_case("IPv6:") => v6.parse().ok().map(Domain::V6),
+        _ if is_general_literal(text) => Some(Domain::General(Box::new(GeneralLiteral(Cow::Borrowed(text))))),
+        _ => None,
     }
 }
 
@@ -177,6 +170,6 @@ pub(super) fn is_general_literal(text: &str) -> bool {
     let Some((tag, content)) = text.split_once(':') else { return false };
     let tag_fits = !tag.is_empty() && KEYWORD.is_all(tag) && !tag.eq_ignore_ascii_case("IPv6");
     let content_fits =
-        !content.is_empty() && PRINT.is_all(content) && !content.contains([' ', '[', ']', '\\']);
+        !content.is_empty() && PRINT.wide().is_all(content) && !content.contains([' ', '[', ']', '\\']);
     tag_fits && content_fits && !content.chars().any(char::is_control)
 }

@@ -6,10 +6,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::class::ATEXT;
+use crate::cursor::Cursor;
 
 mod grammar;
 
-pub(crate) use grammar::{forward_path, reverse_path};
+pub(crate) use grammar::{forward_path, plain_path, reverse_path};
 
 /// Text that is no mailbox or path; nothing was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +39,7 @@ impl<'a> LocalPart<'a> {
     }
 
     fn is_dot_string(&self) -> bool {
-        self.0.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(|b| ATEXT.holds(b)))
+        self.0.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(|b| ATEXT.wide().holds(b)))
     }
 }
 
@@ -68,7 +69,7 @@ pub enum Domain<'a> {
     /// `[IPv6:2001:db8::1]`
     V6(Ipv6Addr),
     /// `[tag:content]` of a tag yet to be standardized.
-    General(GeneralLiteral<'a>),
+    General(Box<GeneralLiteral<'a>>),
 }
 
 /// `tag:content` of an address literal that is neither IPv4 nor IPv6 (RFC 5321 §4.1.3).
@@ -122,8 +123,8 @@ impl Domain<'_> {
             Domain::Name(DomainName(name)) => Domain::Name(DomainName(Cow::Owned(name.into_owned()))),
             Domain::V4(ip) => Domain::V4(ip),
             Domain::V6(ip) => Domain::V6(ip),
-            Domain::General(GeneralLiteral(text)) => {
-                Domain::General(GeneralLiteral(Cow::Owned(text.into_owned())))
+            Domain::General(literal) => {
+                Domain::General(Box::new(GeneralLiteral(Cow::Owned(literal.0.into_owned()))))
             }
         }
     }
@@ -152,10 +153,18 @@ pub struct Mailbox<'a> {
 impl<'a> Mailbox<'a> {
     /// Parses a bare address such as `alice@example.org` or `"a b"@[192.0.2.1]`.
     pub fn parse(text: &'a str) -> Result<Self, InvalidAddress> {
-        match grammar::mailbox(text) {
-            Ok(("", mailbox)) if !text.chars().any(char::is_control) => Ok(mailbox),
+        let mut i = Cursor::new(text, true);
+        match grammar::mailbox(&mut i) {
+            Ok(mailbox) if i.is_at_end() && !text.chars().any(char::is_control) => Ok(mailbox),
             _ => Err(InvalidAddress),
         }
+    }
+
+    /// Of a dot-string and a domain name, as [`plain_path`] found them.
+    #[inline(always)]
+    pub(crate) fn plain(local: &'a str, domain: &'a str) -> Self {
+        let domain = Domain::Name(DomainName(Cow::Borrowed(domain)));
+        Self { local: LocalPart(Cow::Borrowed(local)), domain }
     }
 
     /// Whether it can be sent without SMTPUTF8.

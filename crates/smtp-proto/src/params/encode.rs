@@ -35,17 +35,17 @@ impl MailParams<'_> {
             out.extend(b" REQUIRETLS");
         }
         self.encode_times(out);
-        put_other(out, &self.other);
+        put_other(out, self.other());
     }
 
     fn encode_times(&self, out: &mut Vec<u8>) {
         if let Some(priority) = self.mt_priority {
             put(out, format_args!(" MT-PRIORITY={}", priority.clamp(-9, 9)));
         }
-        if let Some(by) = self.by {
+        if let Some(by) = self.by() {
             put(out, format_args!(" BY={by}"));
         }
-        match self.hold {
+        match self.hold() {
             None => {}
             Some(Hold::For(seconds)) => {
                 put(out, format_args!(" HOLDFOR={}", seconds.clamp(1, release::SECONDS_MAX)));
@@ -61,8 +61,8 @@ impl RcptParams<'_> {
             put(out, format_args!(" NOTIFY={notify}"));
         }
         if let Some(orcpt) = &self.orcpt {
-            put(out, format_args!(" ORCPT={}", orcpt.address_type));
-            put_xtext(out, ";", &orcpt.address);
+            put(out, format_args!(" ORCPT={};", orcpt.address_type()));
+            xtext::encode(orcpt.address(), out);
         }
         put_other(out, &self.other);
     }

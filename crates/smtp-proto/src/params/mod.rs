@@ -79,14 +79,31 @@ pub enum Notify {
 /// The recipient that the sender originally named (RFC 3461 §4.2).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct OriginalRecipient<'a> {
+pub struct OriginalRecipient<'a>(Text<'a>);
+
+impl<'a> OriginalRecipient<'a> {
+    /// The address as it is, not in xtext.
+    pub fn new(address_type: &Keyword<'_>, address: &Text<'_>) -> Self {
+        Self(Text::trusted(format!("{address_type};{address}").into()))
+    }
+
     /// `rfc822` as a rule; `utf-8` for what RFC 6533 §3 encodes.
-    pub address_type: Keyword<'a>,
+    pub fn address_type(&self) -> &str {
+        self.0.as_str().split_once(';').map_or("", |(address_type, _)| address_type)
+    }
+
     /// The address, xtext decoded.
-    pub address: Text<'a>,
+    pub fn address(&self) -> &str {
+        self.0.as_str().split_once(';').map_or("", |(_, address)| address)
+    }
+
+    /// The same, owning its text.
+    pub fn into_owned(self) -> OriginalRecipient<'static> {
+        OriginalRecipient(self.0.into_owned())
+    }
 }
 
-/// Parameters of MAIL.
+/// Parameters of MAIL. What is rare stands in [`MoreMailParams`], so that commands are small.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
 pub struct MailParams<'a> {
@@ -106,6 +123,14 @@ pub struct MailParams<'a> {
     pub requiretls: bool,
     /// `MT-PRIORITY=`, -9 to 9 (RFC 6710).
     pub mt_priority: Option<i8>,
+    /// The rare ones, if any was given.
+    pub more: Option<Box<MoreMailParams<'a>>>,
+}
+
+/// The rarer parameters of MAIL, and unknown ones.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+pub struct MoreMailParams<'a> {
     /// `BY=` (RFC 2852).
     pub by: Option<DeliverBy>,
     /// `HOLDFOR=` or `HOLDUNTIL=` (RFC 4865); never both.
@@ -126,7 +151,22 @@ pub struct RcptParams<'a> {
     pub other: Vec<Parameter<'a>>,
 }
 
-impl MailParams<'_> {
+impl<'a> MailParams<'a> {
+    /// `BY=` (RFC 2852).
+    pub fn by(&self) -> Option<DeliverBy> {
+        self.more.as_ref().and_then(|more| more.by)
+    }
+
+    /// `HOLDFOR=` or `HOLDUNTIL=` (RFC 4865).
+    pub fn hold(&self) -> Option<Hold> {
+        self.more.as_ref().and_then(|more| more.hold)
+    }
+
+    /// The parameters that this crate does not know.
+    pub fn other(&self) -> &[Parameter<'a>] {
+        self.more.as_ref().map_or(&[], |more| &more.other)
+    }
+
     /// The same, owning its text.
     pub fn into_owned(self) -> MailParams<'static> {
         MailParams {
@@ -141,10 +181,15 @@ impl MailParams<'_> {
             envid: self.envid.map(Text::into_owned),
             requiretls: self.requiretls,
             mt_priority: self.mt_priority,
-            by: self.by,
-            hold: self.hold,
-            other: self.other.into_iter().map(Parameter::into_owned).collect(),
+            more: self.more.map(|more| Box::new(more.into_owned())),
         }
+    }
+}
+
+impl MoreMailParams<'_> {
+    fn into_owned(self) -> MoreMailParams<'static> {
+        let Self { by, hold, other } = self;
+        MoreMailParams { by, hold, other: other.into_iter().map(Parameter::into_owned).collect() }
     }
 }
 
@@ -153,10 +198,7 @@ impl RcptParams<'_> {
     pub fn into_owned(self) -> RcptParams<'static> {
         RcptParams {
             notify: self.notify,
-            orcpt: self.orcpt.map(|orcpt| OriginalRecipient {
-                address_type: orcpt.address_type.into_owned(),
-                address: orcpt.address.into_owned(),
-            }),
+            orcpt: self.orcpt.map(OriginalRecipient::into_owned),
             other: self.other.into_iter().map(Parameter::into_owned).collect(),
         }
     }

@@ -1,10 +1,13 @@
 //! Parameters out of a line. The field is found by the length of the name and one comparison.
 
+use std::borrow::Cow;
+
 use super::{
-    AuthSender, Body, DeliverBy, Hold, MailParams, Notify, OTHER_PARAMETERS_MAX, OriginalRecipient,
-    Parameter, RcptParams, Ret,
+    AuthSender, Body, DeliverBy, Hold, MailParams, MoreMailParams, Notify, OTHER_PARAMETERS_MAX,
+    OriginalRecipient, Parameter, RcptParams, Ret,
 };
 use crate::class::{KEYWORD, VALUE, number};
+use crate::cursor::Cursor;
 use crate::text::{Keyword, Text, Value};
 use crate::{SyntaxError, xtext};
 
@@ -16,77 +19,96 @@ struct Word<'a> {
 }
 
 /// The next word, after any blanks; `None` at the end of the line.
-#[inline]
-fn next_word<'a>(rest: &mut &'a str) -> Option<Result<Word<'a>, SyntaxError>> {
-    let text = rest.trim_start_matches([' ', '\t']);
-    if text.is_empty() {
-        return None;
+#[inline(always)]
+fn next_word<'a>(i: &mut Cursor<'a>) -> Result<Option<Word<'a>>, SyntaxError> {
+    i.eat_blanks();
+    if i.is_at_end() {
+        return Ok(None);
     }
-    let bytes = text.as_bytes();
-    let name_end = KEYWORD.run(bytes, 0);
-    let (value_begin, end) = match bytes.get(name_end) {
-        Some(b'=') => (name_end + 1, VALUE.run(bytes, name_end + 1)),
-        _ => (name_end, name_end),
-    };
-    let whole = matches!(bytes.get(end), None | Some(b' ' | b'\t'));
-    let empty_value = value_begin > name_end && value_begin == end;
-    if !whole || name_end == 0 || empty_value {
-        return Some(Err(SyntaxError::BadParameter));
+    let begin = i.at();
+    i.run(KEYWORD);
+    let name = i.since(begin);
+    let value = if i.eat(b'=') { Some(value(i)?) } else { None };
+    if name.is_empty() || !matches!(i.peek(), None | Some(b' ' | b'\t')) {
+        return Err(SyntaxError::BadParameter);
     }
-    *rest = &text[end..];
-    let value = (value_begin > name_end).then(|| &text[value_begin..end]);
-    Some(Ok(Word { name: &text[..name_end], value }))
+    Ok(Some(Word { name, value }))
+}
+
+#[inline(always)]
+fn value<'a>(i: &mut Cursor<'a>) -> Result<&'a str, SyntaxError> {
+    let begin = i.at();
+    i.run_wide(VALUE);
+    if i.at() == begin { Err(SyntaxError::BadParameter) } else { Ok(i.since(begin)) }
 }
 
 impl<'a> MailParams<'a> {
-    #[inline]
-    pub(crate) fn parse(&mut self, mut rest: &'a str) -> Result<(), SyntaxError> {
-        while let Some(word) = next_word(&mut rest) {
-            self.add(word?)?;
+    #[inline(always)]
+    pub(crate) fn parse(mut i: Cursor<'a>) -> Result<Self, SyntaxError> {
+        // Apart from the others, since its address is taken: the others stay in registers.
+        let mut more = None;
+        let mut params = Self::default();
+        while let Some(word) = next_word(&mut i)? {
+            let Word { name, value } = word;
+            let is = |known: &str| name.eq_ignore_ascii_case(known);
+            match name.len() {
+                4 if is("SIZE") => set(&mut params.size, value.and_then(number))?,
+                4 if is("BODY") => set(&mut params.body, value.and_then(body))?,
+                8 if is("SMTPUTF8") => set_flag(&mut params.smtputf8, value)?,
+                4 if is("AUTH") => set(&mut params.auth, value.and_then(auth_sender))?,
+                3 if is("RET") => set(&mut params.ret, value.and_then(ret))?,
+                5 if is("ENVID") => set(&mut params.envid, value.and_then(xtext_value))?,
+                10 if is("REQUIRETLS") => set_flag(&mut params.requiretls, value)?,
+                11 if is("MT-PRIORITY") => set(&mut params.mt_priority, value.and_then(priority))?,
+                _ => add_more(&mut more, word)?,
+            }
         }
-        Ok(())
+        params.more = more;
+        Ok(params)
     }
+}
 
+#[cold]
+#[inline(never)]
+fn add_more<'a>(more: &mut Option<Box<MoreMailParams<'a>>>, word: Word<'a>) -> Result<(), SyntaxError> {
+    more.get_or_insert_default().add(word)
+}
+
+impl<'a> MoreMailParams<'a> {
+    #[cold]
     fn add(&mut self, word: Word<'a>) -> Result<(), SyntaxError> {
-        let Word { name, value } = word;
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
-        match name.len() {
-            4 if is("SIZE") => set(&mut self.size, value.and_then(number)),
-            4 if is("BODY") => set(&mut self.body, value.and_then(body)),
-            8 if is("SMTPUTF8") => set_flag(&mut self.smtputf8, value),
-            4 if is("AUTH") => set(&mut self.auth, value.and_then(auth_sender)),
-            3 if is("RET") => set(&mut self.ret, value.and_then(ret)),
-            5 if is("ENVID") => set(&mut self.envid, value.and_then(xtext_value)),
-            10 if is("REQUIRETLS") => set_flag(&mut self.requiretls, value),
-            11 if is("MT-PRIORITY") => set(&mut self.mt_priority, value.and_then(priority)),
-            2 if is("BY") => set(&mut self.by, value.and_then(DeliverBy::parse)),
-            7 if is("HOLDFOR") => set(&mut self.hold, value.and_then(Hold::parse_for)),
-            9 if is("HOLDUNTIL") => set(&mut self.hold, value.and_then(Hold::parse_until)),
+        let is = |known: &str| word.name.eq_ignore_ascii_case(known);
+        match word.name.len() {
+            2 if is("BY") => set(&mut self.by, word.value.and_then(DeliverBy::parse)),
+            7 if is("HOLDFOR") => set(&mut self.hold, word.value.and_then(Hold::parse_for)),
+            9 if is("HOLDUNTIL") => set(&mut self.hold, word.value.and_then(Hold::parse_until)),
             _ => add_other(&mut self.other, word),
         }
     }
 }
 
 impl<'a> RcptParams<'a> {
-    #[inline]
-    pub(crate) fn parse(&mut self, mut rest: &'a str) -> Result<(), SyntaxError> {
-        while let Some(word) = next_word(&mut rest) {
-            let word = word?;
+    #[inline(always)]
+    pub(crate) fn parse(mut i: Cursor<'a>) -> Result<Self, SyntaxError> {
+        let mut other = Vec::new();
+        let mut params = Self::default();
+        while let Some(word) = next_word(&mut i)? {
             match word.name.len() {
                 6 if word.name.eq_ignore_ascii_case("NOTIFY") => {
-                    set(&mut self.notify, word.value.and_then(notify))?;
+                    set(&mut params.notify, word.value.and_then(notify))?;
                 }
                 5 if word.name.eq_ignore_ascii_case("ORCPT") => {
-                    set(&mut self.orcpt, word.value.and_then(original_recipient))?;
+                    set(&mut params.orcpt, word.value.and_then(original_recipient))?;
                 }
-                _ => add_other(&mut self.other, word)?,
+                _ => add_other(&mut other, word)?,
             }
         }
-        Ok(())
+        params.other = other;
+        Ok(params)
     }
 }
 
-#[inline]
+#[inline(always)]
 fn set<T>(field: &mut Option<T>, value: Option<T>) -> Result<(), SyntaxError> {
     if field.is_some() {
         return Err(SyntaxError::DuplicateParameter);
@@ -95,6 +117,7 @@ fn set<T>(field: &mut Option<T>, value: Option<T>) -> Result<(), SyntaxError> {
     Ok(())
 }
 
+#[inline(always)]
 fn set_flag(field: &mut bool, value: Option<&str>) -> Result<(), SyntaxError> {
     match (std::mem::replace(field, true), value) {
         (false, None) => Ok(()),
@@ -104,6 +127,7 @@ fn set_flag(field: &mut bool, value: Option<&str>) -> Result<(), SyntaxError> {
 }
 
 #[cold]
+#[inline(never)]
 fn add_other<'a>(other: &mut Vec<Parameter<'a>>, word: Word<'a>) -> Result<(), SyntaxError> {
     let name = Keyword::new(word.name).map_err(|_| SyntaxError::BadParameter)?;
     let value = word.value.map(Value::new).transpose().map_err(|_| SyntaxError::BadParameter)?;
@@ -134,10 +158,22 @@ fn ret(text: &str) -> Option<Ret> {
     }
 }
 
+/// A value without `+` stands for itself, and holds nothing that a [`Text`] may not.
+#[inline(always)]
 fn xtext_value(text: &str) -> Option<Text<'_>> {
+    if memchr::memchr(b'+', text.as_bytes()).is_none() {
+        Some(Text::trusted(Cow::Borrowed(text)))
+    } else {
+        decoded(text)
+    }
+}
+
+#[inline(never)]
+fn decoded(text: &str) -> Option<Text<'_>> {
     xtext::decode(text).and_then(|text| Text::new(text).ok())
 }
 
+#[inline(always)]
 fn auth_sender(text: &str) -> Option<AuthSender<'_>> {
     if text == "<>" { Some(AuthSender::Unknown) } else { xtext_value(text).map(AuthSender::Address) }
 }
@@ -165,7 +201,10 @@ fn notify(text: &str) -> Option<Notify> {
     Some(Notify::On { success, failure, delay })
 }
 
+#[inline(always)]
 fn original_recipient(text: &str) -> Option<OriginalRecipient<'_>> {
     let (address_type, address) = text.split_once(';')?;
-    Some(OriginalRecipient { address_type: Keyword::new(address_type).ok()?, address: xtext_value(address)? })
+    // `+20` at the head of the address would be a blank at the end of a [`Text`].
+    let fits = !address_type.is_empty() && KEYWORD.is_all(address_type) && !address.is_empty();
+    if fits && !address.starts_with("+20") { xtext_value(text).map(OriginalRecipient) } else { None }
 }

@@ -49,20 +49,8 @@ fn mail() -> impl Strategy<Value = Command<'static>> {
     );
     (from, fields).prop_map(|(from, (size, body, auth, ret, envid, requiretls, mt_priority, other))| {
         let smtputf8 = from.mailbox().is_some_and(|m| !m.is_ascii());
-        let other = other.into_iter().collect();
-        let params = MailParams {
-            size,
-            body,
-            smtputf8,
-            auth,
-            ret,
-            envid,
-            requiretls,
-            mt_priority,
-            by: None,
-            hold: None,
-            other,
-        };
+        let more = other.map(|other| Box::new(MoreMailParams { other: vec![other], ..Default::default() }));
+        let params = MailParams { size, body, smtputf8, auth, ret, envid, requiretls, mt_priority, more };
         Command::Mail { from, params }
     })
 }
@@ -74,8 +62,7 @@ fn rcpt() -> impl Strategy<Value = Command<'static>> {
             (false, false, false) => Notify::Never,
             _ => Notify::On { success, failure, delay },
         });
-    let orcpt = text()
-        .prop_map(|address| OriginalRecipient { address_type: Keyword::new("rfc822").unwrap(), address });
+    let orcpt = text().prop_map(|address| OriginalRecipient::new(&Keyword::new("rfc822").unwrap(), &address));
     (to, option::of(notify), option::of(orcpt)).prop_map(|(to, notify, orcpt)| Command::Rcpt {
         to,
         params: RcptParams { notify, orcpt, other: Vec::new() },
