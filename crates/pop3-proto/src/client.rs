@@ -143,7 +143,7 @@ impl ResponseReceiver {
             return Some(Err(ResponseError::Malformed));
         };
         expected.pop_front();
-        *unstuffer = Unstuffer::new();
+        unstuffer.restart();
         *state = match (reply.is_ok(), shape) {
             (true, Shape::Lines) => State::Lines,
             (true, Shape::Message) => State::Message,

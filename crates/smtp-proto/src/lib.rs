@@ -54,6 +54,7 @@ mod data;
 mod ehlo;
 mod error;
 mod line;
+mod offers;
 mod params;
 mod parse;
 mod receiver;
@@ -68,8 +69,9 @@ pub use attributes::{Attribute, ClientProtocol, Known, Source};
 pub use client::{ReplyConfig, ReplyError, ReplyReceiver};
 pub use command::Command;
 pub use data::{Piece, Stuffer, TextCheck, Unstuffer};
-pub use ehlo::{Ehlo, Extension};
+pub use ehlo::{Ehlo, Extension, Limits};
 pub use error::{ProtocolError, SyntaxError, Violation};
+pub use offers::NotOffered;
 pub use params::{
     AuthSender, Body, ByMode, DeliverBy, Hold, InvalidTime, MailParams, MoreMailParams, Notify,
     OTHER_PARAMETERS_MAX, OriginalRecipient, Parameter, RcptParams, Ret, UtcTime,

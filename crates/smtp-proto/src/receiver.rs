@@ -137,7 +137,7 @@ impl Receiver {
     /// DATA is accepted (354 is on its way): what follows is a message.
     pub fn accept_data(&mut self) {
         debug_assert_eq!(self.state, State::Command, "only after DATA");
-        self.unstuffer = Unstuffer::new();
+        self.unstuffer.restart();
         self.check = TextCheck::new();
         self.state = State::Data;
     }

@@ -3,6 +3,7 @@
 //! `cargo bench -p posthaste-smtp-proto --bench smtp [-- [--quick] [section]]`. What is timed is what `mail-server` calls:
 //! [`Receiver::next`], every value through `black_box`. The differential test has parsed the same corpus.
 
+use std::cell::RefCell;
 use std::hint::black_box;
 
 use posthaste_smtp_proto::{BadText, Config, Event, Receiver, ReplyReceiver};
@@ -133,34 +134,40 @@ fn replies(effort: Effort) {
 /// Un-stuffing in reads of 16 KiB, as a socket gives them.
 fn unstuffing(effort: Effort, name: &str, dotted: Option<u64>) {
     let wire = corpus::message(SEED, 1 << 20, dotted);
-    let (mut copied, mut theirs) = (Vec::with_capacity(wire.len()), Vec::with_capacity(wire.len()));
-    let (mut flat, mut unchecked) = (vec![0; wire.len()], Vec::with_capacity(wire.len()));
+    // One buffer for all: what pages it has makes a difference.
+    let out = RefCell::new(Vec::with_capacity(wire.len()));
+    let emptied = || {
+        let mut out = out.borrow_mut();
+        out.clear();
+        out
+    };
     let outcome = race(
         effort,
         vec![
             contestant("slices, checked", || body(&wire, BadText::Report, |text| sink(text))),
             contestant("slices", || body(&wire, BadText::Pass, |text| sink(text))),
             contestant("copied, checked", || {
-                copied.clear();
-                body(&wire, BadText::Report, |text| copied.extend_from_slice(text));
-                black_box(&copied);
+                let mut out = emptied();
+                body(&wire, BadText::Report, |text| out.extend_from_slice(text));
+                black_box(&out);
             }),
             contestant("copied", || {
-                unchecked.clear();
-                body(&wire, BadText::Pass, |text| unchecked.extend_from_slice(text));
-                black_box(&unchecked);
+                let mut out = emptied();
+                body(&wire, BadText::Pass, |text| out.extend_from_slice(text));
+                black_box(&out);
             }),
             contestant("smtp-proto", || {
-                theirs.clear();
+                let mut out = emptied();
                 let mut receiver = smtp_proto::request::receiver::DataReceiver::new();
                 for piece in black_box(&wire).chunks(READ) {
-                    receiver.ingest(&mut piece.iter(), &mut theirs);
+                    receiver.ingest(&mut piece.iter(), &mut out);
                 }
-                black_box(&theirs);
+                black_box(&out);
             }),
             contestant("memcpy", || {
-                flat.copy_from_slice(black_box(&wire));
-                black_box(&flat);
+                let mut out = emptied();
+                out.extend_from_slice(black_box(&wire));
+                black_box(&out);
             }),
             contestant("memchr scan", || sink(memchr::memchr(0, black_box(&wire)))),
         ],
