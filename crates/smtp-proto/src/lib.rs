@@ -57,6 +57,7 @@ mod line;
 mod offers;
 mod params;
 mod parse;
+mod proxy;
 mod receiver;
 mod reply;
 mod text;
@@ -76,6 +77,7 @@ pub use params::{
     AuthSender, Body, ByMode, DeliverBy, Hold, InvalidTime, MailParams, MoreMailParams, Notify,
     OTHER_PARAMETERS_MAX, OriginalRecipient, Parameter, RcptParams, Ret, UtcTime,
 };
+pub use proxy::{ProxyAddresses, ProxyError, ProxyHeader, ProxyValue};
 pub use receiver::{BadText, Config, Event, Receiver, SaslResponse};
 pub use reply::{Enhanced, Reply};
 pub use text::{ClientName, InvalidText, Keyword, Secret, Text, Value};

@@ -104,6 +104,8 @@ pub struct Receiver {
     line: LineBuffer,
     unstuffer: Unstuffer,
     check: TextCheck,
+    /// The message is declared to be no text.
+    binary: bool,
 }
 
 impl Receiver {
@@ -115,6 +117,7 @@ impl Receiver {
             line: LineBuffer::default(),
             unstuffer: Unstuffer::new(),
             check: TextCheck::new(),
+            binary: false,
         }
     }
 
@@ -138,7 +141,7 @@ impl Receiver {
     pub fn accept_data(&mut self) {
         debug_assert_eq!(self.state, State::Command, "only after DATA");
         self.unstuffer.restart();
-        self.check = TextCheck::new();
+        self.reset_message();
         self.state = State::Data;
     }
 
@@ -161,6 +164,13 @@ impl Receiver {
     /// Forgets what it knows of a message that came in chunks: after RSET, MAIL or EHLO.
     pub fn reset_message(&mut self) {
         self.check = TextCheck::new();
+        self.binary = false;
+    }
+
+    /// MAIL with `BODY=BINARYMIME` is accepted: the chunks of this message may hold any octets (RFC 3030 §3). Until
+    /// [`Receiver::reset_message`], or the message's end.
+    pub fn expect_binary(&mut self) {
+        self.binary = true;
     }
 
     /// Whether the octets that come next are part of a message and not a command.
@@ -241,6 +251,7 @@ impl Receiver {
         if left == 0 {
             self.state = State::Command;
             let violation = if last { self.check.finish() } else { None };
+            self.binary &= !last;
             return Some(Event::EndOfChunk { last, violation });
         }
         if input.is_empty() {
@@ -255,7 +266,7 @@ impl Receiver {
     }
 
     fn look_at(&mut self, text: &[u8]) {
-        if self.config.bad_text == BadText::Report {
+        if self.config.bad_text == BadText::Report && !self.binary {
             self.check.push(text);
         }
     }
