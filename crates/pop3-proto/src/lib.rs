@@ -41,16 +41,19 @@
 //!
 //! `serde`: the text types serialize as strings.
 
+mod capability;
 mod client;
 mod command;
 mod data;
 mod error;
 mod line;
+mod parse;
 mod receiver;
 mod reply;
 mod text;
 mod top;
 
+pub use capability::{Capability, Expire, LangEntry};
 pub use client::{ClientConfig, ClientEvent, ResponseError, ResponseReceiver, Shape};
 pub use command::{Command, MessageNumber};
 pub use data::{Piece, Stuffer, Unstuffer};

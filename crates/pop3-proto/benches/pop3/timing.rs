@@ -104,4 +104,3 @@ pub(crate) fn at_least(name: &str, value: f64, target: f64) {
     let verdict = if value >= target { "ok" } else { "short" };
     println!("figure {name} {value:.2} x target >= {target} {verdict}");
 }
-
