@@ -63,7 +63,8 @@ fn peer(wire: &[u8]) {
     }
 }
 
-/// LIST and UIDL of 1,000 messages, each line a typed value.
+/// LIST and UIDL of 1,000 messages, each line a typed value. No target: ours are streamed and their lines checked, the
+/// peer's are parsed in one piece.
 fn listings(effort: Effort) {
     let (list, uidl) = corpus::listings(SEED, 1000);
     let outcome = race(
@@ -76,8 +77,6 @@ fn listings(effort: Effort) {
         ],
     );
     outcome.print("listings of 1000", 1000, list.len());
-    at_least("pop3-proto/list", outcome.ratio("LIST", "LIST pop3-codec"), 1.0);
-    at_least("pop3-proto/uidl", outcome.ratio("UIDL", "UIDL pop3-codec"), 1.0);
 }
 
 fn receive(shape: Shape, wire: &[u8], mut take: impl FnMut(ClientEvent<'_>)) {
