@@ -165,3 +165,20 @@ pub(crate) fn message(seed: u64, size: usize, dotted: Option<u64>) -> Vec<u8> {
     wire.extend(b".\r\n");
     wire
 }
+
+/// Input of about so many octets that means no good.
+pub(crate) type Hostile = (&'static str, fn(usize) -> Vec<u8>);
+
+/// What could make a careless parser look at the same octets again and again.
+pub(crate) const HOSTILE: [Hostile; 10] = [
+    ("a line without end", |n| vec![b'x'; n]),
+    ("dots", |n| [b"DATA\r\n".as_slice(), &b"\r\n.".repeat(n / 3)].concat()),
+    ("dots and returns", |n| [b"DATA\r\n".as_slice(), &b".\r".repeat(n / 2)].concat()),
+    ("bare returns", |n| b"\r".repeat(n)),
+    ("quoted pairs", |n| [b"MAIL FROM:<\"".as_slice(), &b"\\a".repeat(n / 2), b"\r\n"].concat()),
+    ("labels", |n| [b"RCPT TO:<a@".as_slice(), &b"b.".repeat(n / 2), b">\r\n"].concat()),
+    ("source routes", |n| [b"RCPT TO:<".as_slice(), &b"@a,".repeat(n / 3), b">\r\n"].concat()),
+    ("parameters", |n| [b"MAIL FROM:<a@b>".as_slice(), &b" X=y".repeat(n / 4), b"\r\n"].concat()),
+    ("xtext", |n| [b"MAIL FROM:<a@b> ENVID=".as_slice(), &b"+41".repeat(n / 3), b"\r\n"].concat()),
+    ("empty lines", |n| b"\r\n".repeat(n / 2)),
+];

@@ -104,3 +104,9 @@ pub(crate) fn at_least(name: &str, value: f64, target: f64) {
     let verdict = if value >= target { "ok" } else { "short" };
     println!("figure {name} {value:.2} x target >= {target} {verdict}");
 }
+
+/// Prints one figure that is to be at most `target`.
+pub(crate) fn at_most(name: &str, value: f64, target: f64) {
+    let verdict = if value <= target { "ok" } else { "short" };
+    println!("figure {name} {value:.2} x target <= {target} {verdict}");
+}
