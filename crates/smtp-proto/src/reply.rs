@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::command::put;
+use crate::text::Secret;
 
 /// Subject and detail of an enhanced status code. The class is always the reply code's first digit
 /// (RFC 2034 §4), so the two cannot disagree.
@@ -70,6 +71,11 @@ impl Reply {
     /// The lines' texts, without codes.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.text.split('\n')
+    }
+
+    /// The base64 of a 334: the server's SASL challenge, maybe empty (RFC 4954 §4).
+    pub fn challenge(&self) -> Option<Secret<'_>> {
+        if self.code == 334 { Secret::new(self.text.trim()) } else { None }
     }
 
     /// 2xx

@@ -154,3 +154,21 @@ fn auth_exchanges_of_rfc_4954() {
     assert_eq!(seen[3], Seen::Sasl(Some("dGVzdAB0ZXN0ADEyMzQ=".into())));
     assert_eq!(seen[5..], [Seen::Sasl(None), Seen::Command(Command::Quit)]);
 }
+
+/// The client's side of the same.
+#[test]
+fn a_client_answers_a_challenge() {
+    let mut receiver = ReplyReceiver::default();
+    let mut input = b"334 VXNlcm5hbWU6\r\n334 \r\n235 2.7.0 welcome\r\n".as_slice();
+    let mut challenges = Vec::new();
+    while let Some(reply) = receiver.next(&mut input) {
+        challenges.push(reply.unwrap().challenge().map(|challenge| challenge.expose().to_owned()));
+    }
+    assert_eq!(challenges, [Some("VXNlcm5hbWU6".to_owned()), Some(String::new()), None]);
+    let mut wire = b"AUTH LOGIN\r\n".to_vec();
+    SaslResponse::Response(Secret::new("dGlt").unwrap()).encode(&mut wire);
+    wire.extend(b"AUTH LOGIN\r\n");
+    SaslResponse::Cancel.encode(&mut wire);
+    let seen = run(&wire);
+    assert_eq!((&seen[1], &seen[3]), (&Seen::Sasl(Some("dGlt".into())), &Seen::Sasl(None)));
+}
