@@ -194,6 +194,9 @@ fn first_word(line: &str) -> (&str, &str) {
 }
 
 fn extension(line: &str) -> Option<Extension> {
+    if line.chars().any(|c| c.is_control() && c != '\t') {
+        return None;
+    }
     let (keyword, params) = first_word(line);
     let known = match (keyword.to_ascii_uppercase().as_str(), params) {
         ("PIPELINING", "") => Extension::Pipelining,
@@ -220,7 +223,7 @@ fn extension(line: &str) -> Option<Extension> {
         ("XFORWARD", names) => Extension::XForward(keywords(names)),
         _ => Extension::Other {
             keyword: Keyword::new(keyword.to_owned()).ok()?,
-            params: Text::new(params.to_owned()).ok(),
+            params: if params.is_empty() { None } else { Some(Text::new(params.to_owned()).ok()?) },
         },
     };
     Some(known)
@@ -302,6 +305,12 @@ mod tests {
         assert_eq!(ehlo.limits().rcpt_max, NonZeroU32::new(100));
         assert!(matches!(ehlo.extensions[8], Extension::Other { .. }));
         assert_eq!(Limits::parse("RCPTMAX=0 MAILMAX=-1 junk RCPTMAX"), Limits::default());
+    }
+
+    #[test]
+    fn a_line_with_control_characters_is_no_extension_and_not_the_bare_keyword_of_one() {
+        let ehlo = Ehlo::parse(&Reply::plain(250, "mx\nSIZE 1\u{1}8\nX-A b\u{7f}\nDSN")).unwrap();
+        assert_eq!(ehlo.extensions, [Extension::Dsn]);
     }
 
     #[test]

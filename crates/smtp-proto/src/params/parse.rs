@@ -175,7 +175,8 @@ fn decoded(text: &str) -> Option<Text<'_>> {
 
 #[inline(always)]
 fn auth_sender(text: &str) -> Option<AuthSender<'_>> {
-    if text == "<>" { Some(AuthSender::Unknown) } else { xtext_value(text).map(AuthSender::Address) }
+    let address = xtext_value(text)?;
+    Some(if address.as_str() == "<>" { AuthSender::Unknown } else { AuthSender::Address(address) })
 }
 
 fn priority(text: &str) -> Option<i8> {

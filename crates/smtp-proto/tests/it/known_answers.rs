@@ -85,6 +85,11 @@ fn fields_hold_what_the_parameters_say() {
 }
 
 #[test]
+fn an_unknown_auth_sender_is_one_however_it_is_written() {
+    assert_eq!(parse("MAIL FROM:<a@b> AUTH=+3C+3E"), parse("MAIL FROM:<a@b> AUTH=<>"));
+}
+
+#[test]
 fn bad_commands_are_refused_with_the_right_reply() {
     for (line, code) in [
         ("FOO", "500 5.5.1"),
