@@ -1,9 +1,10 @@
-//! PLAIN (RFC 4616) and LOGIN as the protocols share them: base64 in, credentials out.
+//! The mechanisms that passwords are checked by, PLAIN and LOGIN, as the protocols share them: base64 in, credentials out.
+//!
+//! `posthaste-sasl` has more; what a [`crate::Directory`] can check is a login and its password.
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use posthaste_sasl::{Credentials as Said, Mechanism, Server, decode};
 
 /// What a client proved itself by.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,23 +21,13 @@ impl fmt::Debug for Credentials {
 
 /// An exchange in progress.
 #[derive(Debug)]
-pub(crate) enum Exchange {
-    /// Waits for PLAIN's one message.
-    Plain,
-    /// Waits for LOGIN's user name.
-    LoginName,
-    /// Waits for LOGIN's password.
-    LoginPassword {
-        /// The user name.
-        login: String,
-    },
-}
+pub(crate) struct Exchange(Server);
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Send this challenge (base64) and give the response to [`Exchange::respond`].
-    Challenge(&'static str),
+    Challenge(String),
     /// The client has said all.
     Done(Credentials),
 }
@@ -49,58 +40,38 @@ pub(crate) struct Malformed;
 pub(crate) const MECHANISMS: [&str; 2] = ["PLAIN", "LOGIN"];
 
 impl Exchange {
-    /// Begins; `None` if the mechanism is unknown.
+    /// Begins; `None` if the mechanism is not one of [`MECHANISMS`].
     pub(crate) fn new(mechanism: &str) -> Option<Self> {
-        match mechanism {
-            m if m.eq_ignore_ascii_case("PLAIN") => Some(Self::Plain),
-            m if m.eq_ignore_ascii_case("LOGIN") => Some(Self::LoginName),
-            _ => None,
-        }
+        let mechanism = Mechanism::parse(mechanism)?;
+        matches!(mechanism, Mechanism::Plain | Mechanism::Login).then(|| Self(Server::new(mechanism)))
     }
 
-    /// The challenge that asks for what is waited for. The texts of LOGIN are what clients look for.
+    /// The challenge that asks for the first message.
     pub(crate) fn challenge(&self) -> Step {
-        Step::Challenge(match self {
-            Self::Plain => "",
-            Self::LoginName => "VXNlcm5hbWU6",
-            Self::LoginPassword { .. } => "UGFzc3dvcmQ6",
-        })
+        Step::Challenge(posthaste_sasl::encode(self.0.first_challenge()))
     }
 
     /// Takes a response in base64.
     pub(crate) fn respond(&mut self, base64: &[u8]) -> Result<Step, Malformed> {
-        let response = STANDARD.decode(base64).map_err(|_| Malformed)?;
-        match self {
-            Self::Plain => plain(&response).map(Step::Done),
-            Self::LoginName => {
-                let login = String::from_utf8(response).map_err(|_| Malformed)?;
-                *self = Self::LoginPassword { login };
-                Ok(self.challenge())
+        let response = decode(base64).map_err(|_| Malformed)?;
+        match self.0.respond(&response).map_err(|_| Malformed)? {
+            posthaste_sasl::Step::Challenge(challenge) => {
+                Ok(Step::Challenge(posthaste_sasl::encode(&challenge)))
             }
-            Self::LoginPassword { login } => {
-                Ok(Step::Done(Credentials { login: std::mem::take(login), password: response }))
+            // Nobody may act for somebody else.
+            posthaste_sasl::Step::Check(Said::Password { login, authzid: None, password }) => {
+                Ok(Step::Done(Credentials { login, password: password.expose().to_vec() }))
             }
+            _ => Err(Malformed),
         }
     }
-}
-
-/// `[authzid] NUL authcid NUL password`; nobody may act for somebody else.
-fn plain(message: &[u8]) -> Result<Credentials, Malformed> {
-    let mut parts = message.splitn(3, |b| *b == 0);
-    let (Some(authorize), Some(login), Some(password)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(Malformed);
-    };
-    let other_identity = !authorize.is_empty() && authorize != login;
-    if other_identity || login.is_empty() || password.contains(&0) {
-        return Err(Malformed);
-    }
-    let login = String::from_utf8(login.to_vec()).map_err(|_| Malformed)?;
-    Ok(Credentials { login, password: password.to_vec() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     fn encode(text: &str) -> Vec<u8> {
         STANDARD.encode(text).into_bytes()
@@ -118,14 +89,14 @@ mod tests {
         for bad in ["", "tim", "\0tim", "kurt\0tim\0x", "\0\0x", "\0tim\0x\0"] {
             assert_eq!(respond(bad), Err(Malformed), "{bad:?}");
         }
-        assert_eq!(Exchange::Plain.respond(b"AGE"), Err(Malformed));
+        assert_eq!(Exchange::new("PLAIN").unwrap().respond(b"AGE"), Err(Malformed));
     }
 
     #[test]
     fn sasl_login_asks_twice() {
         let mut exchange = Exchange::new("LOGIN").unwrap();
-        assert_eq!(exchange.challenge(), Step::Challenge("VXNlcm5hbWU6"));
-        assert_eq!(exchange.respond(&encode("tim")), Ok(Step::Challenge("UGFzc3dvcmQ6")));
+        assert_eq!(exchange.challenge(), Step::Challenge("VXNlcm5hbWU6".into()));
+        assert_eq!(exchange.respond(&encode("tim")), Ok(Step::Challenge("UGFzc3dvcmQ6".into())));
         assert_eq!(exchange.respond(&encode("x y")), done("tim", "x y"));
         assert!(Exchange::new("CRAM-MD5").is_none());
     }

@@ -72,7 +72,7 @@ enum State {
 ///
 /// Driving contract: [`ResponseReceiver::expect`] once for each command sent, in order (the greeting is expected
 /// from the start); for each piece of input call [`ResponseReceiver::next`] until it returns `None`. After an
-/// error close the connection. After STLS make a new one by [`ResponseReceiver::after_tls`] and drop what input was left.
+/// error close the connection. After STLS's `+OK` call [`ResponseReceiver::start_tls`].
 #[derive(Debug)]
 pub struct ResponseReceiver {
     config: ClientConfig,
@@ -99,6 +99,16 @@ impl ResponseReceiver {
             line: LineBuffer::default(),
             unstuffer: Unstuffer::new(),
         }
+    }
+
+    /// STLS was answered by `+OK`: everything that came in the clear behind it is thrown away, what the receiver holds as well
+    /// as the rest of `input`. Returns how many octets that were; any at all means an attacker. What CAPA said before is
+    /// void as well.
+    pub fn start_tls(&mut self, input: &mut &[u8]) -> usize {
+        let dropped = self.line.buffered() + input.len();
+        *input = &[];
+        *self = Self::after_tls(self.config.clone());
+        dropped
     }
 
     /// A command whose response has this shape was sent.
@@ -143,7 +153,7 @@ impl ResponseReceiver {
             return Some(Err(ResponseError::Malformed));
         };
         expected.pop_front();
-        *unstuffer = Unstuffer::new();
+        unstuffer.restart();
         *state = match (reply.is_ok(), shape) {
             (true, Shape::Lines) => State::Lines,
             (true, Shape::Message) => State::Message,

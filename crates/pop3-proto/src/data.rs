@@ -8,9 +8,26 @@ use memchr::memmem;
 ///
 /// A dot at the start of a line is dropped; if CRLF follows it, the message has ended. The octets handed out
 /// are the message, final CRLF included.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Unstuffer {
     at: At,
+    dots: Dots,
+}
+
+/// Finds CRLF dot. Made once a connection: to make it costs as much as to search some kilobytes.
+#[derive(Debug, Clone)]
+struct Dots(memmem::Finder<'static>);
+
+impl Default for Dots {
+    fn default() -> Self {
+        Self(memmem::Finder::new(b"\r\n."))
+    }
+}
+
+impl Default for Unstuffer {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// Where in the text the last octet left us.
@@ -40,7 +57,12 @@ pub enum Piece<'a> {
 impl Unstuffer {
     /// At the start of a message.
     pub fn new() -> Self {
-        Self::default()
+        Self { at: At::default(), dots: Dots::default() }
+    }
+
+    /// At the start of the next message.
+    pub fn restart(&mut self) {
+        self.at = At::default();
     }
 
     /// The next piece, or `None` when all input is taken and more is needed.
@@ -57,7 +79,7 @@ impl Unstuffer {
                     *input = &input[1..];
                 }
                 (At::DotCr, b'\n') => {
-                    *self = Self::default();
+                    self.restart();
                     *input = &input[1..];
                     return Some(Piece::End);
                 }
@@ -65,34 +87,38 @@ impl Unstuffer {
                     self.at = At::Cr;
                     return Some(Piece::Text(b"\r"));
                 }
-                _ => return Some(Piece::Text(self.text(input))),
+                _ => {
+                    let text = text(&mut self.at, &self.dots, input);
+                    return Some(Piece::Text(text));
+                }
             }
         }
     }
+}
 
-    /// Through the next CRLF that a dot follows, or all there is.
-    fn text<'i>(&mut self, input: &mut &'i [u8]) -> &'i [u8] {
-        if self.at == At::Cr && input.starts_with(b"\n.") {
-            return self.split(input, 1, At::LineStart);
-        }
-        if let Some(at) = memmem::find(input, b"\r\n.") {
-            return self.split(input, at + 2, At::LineStart);
-        }
-        let at = match *input {
-            [.., b'\r', b'\n'] => At::LineStart,
-            [b'\n'] if self.at == At::Cr => At::LineStart,
-            [.., b'\r'] => At::Cr,
-            _ => At::InLine,
-        };
-        self.split(input, input.len(), at)
+/// Through the next CRLF that a dot follows, or all there is.
+fn text<'i>(at: &mut At, dots: &Dots, input: &mut &'i [u8]) -> &'i [u8] {
+    if *at == At::Cr && input.starts_with(b"\n.") {
+        *at = At::LineStart;
+        return split(input, 1);
     }
+    if let Some(found) = dots.0.find(input) {
+        *at = At::LineStart;
+        return split(input, found + 2);
+    }
+    *at = match *input {
+        [.., b'\r', b'\n'] => At::LineStart,
+        [b'\n'] if *at == At::Cr => At::LineStart,
+        [.., b'\r'] => At::Cr,
+        _ => At::InLine,
+    };
+    split(input, input.len())
+}
 
-    fn split<'i>(&mut self, input: &mut &'i [u8], len: usize, at: At) -> &'i [u8] {
-        let (text, rest) = input.split_at(len);
-        self.at = at;
-        *input = rest;
-        text
-    }
+fn split<'i>(input: &mut &'i [u8], len: usize) -> &'i [u8] {
+    let (text, rest) = input.split_at(len);
+    *input = rest;
+    text
 }
 
 /// Adds dot-stuffing to a message that is given in pieces.
@@ -110,6 +136,7 @@ impl Unstuffer {
 #[derive(Debug, Clone, Default)]
 pub struct Stuffer {
     at: At,
+    dots: Dots,
 }
 
 impl Stuffer {
@@ -127,16 +154,16 @@ impl Stuffer {
                 self.at = At::Dot;
                 return Some(b".".as_slice());
             }
-            let mut scan = Unstuffer { at: if self.at == At::Dot { At::InLine } else { self.at } };
-            let text = scan.text(&mut rest);
-            self.at = scan.at;
-            Some(text)
+            if self.at == At::Dot {
+                self.at = At::InLine;
+            }
+            Some(text(&mut self.at, &self.dots, &mut rest))
         })
     }
 
     /// What ends the message: dot CRLF, after a CRLF if the message had none at its end. Starts a new one.
     pub fn finish(&mut self) -> &'static [u8] {
-        match std::mem::take(self).at {
+        match std::mem::take(&mut self.at) {
             At::LineStart => b".\r\n",
             _ => b"\r\n.\r\n",
         }

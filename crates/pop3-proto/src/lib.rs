@@ -29,28 +29,31 @@
 //!
 //! A server feeds a [`Receiver`] and gets [`Event`]s: a [`Command`], a SASL line, or a [`ProtocolError`] that knows
 //! its [`Reply`]; it sends messages through a [`Stuffer`]. A client encodes [`Command`]s, says what [`Shape`] of
-//! response it expects, and feeds a [`ResponseReceiver`]; [`Stat`], [`ListEntry`] and [`UidlEntry`] are what stands in
-//! listings. All of them encode as well as parse. Types borrow; `into_owned` ends that.
+//! response it expects, and feeds a [`ResponseReceiver`]; [`Stat`], [`ListEntry`], [`UidlEntry`], [`Capability`] and [`LangEntry`]
+//! are what stands in listings. All of them encode as well as parse. Types borrow; `into_owned` ends that.
 //!
 //! # Limits, and what it does not do
 //!
 //! Line lengths are in [`Config`] and [`ClientConfig`]; at most one line is held in memory. It keeps no session
-//! state (who is logged in, what is marked deleted), and knows no timeouts. SASL mechanisms are not in it.
+//! state (who is logged in, what is marked deleted), and knows no timeouts. SASL mechanisms are in `posthaste-sasl`.
 //!
 //! # Features
 //!
-//! `serde`: the text types serialize as strings.
+//! `serde`: commands, replies and listings; the text types as strings. A [`Secret`] is written as it is.
 
+mod capability;
 mod client;
 mod command;
 mod data;
 mod error;
 mod line;
+mod parse;
 mod receiver;
 mod reply;
 mod text;
 mod top;
 
+pub use capability::{Capability, Expire, LangEntry};
 pub use client::{ClientConfig, ClientEvent, ResponseError, ResponseReceiver, Shape};
 pub use command::{Command, MessageNumber};
 pub use data::{Piece, Stuffer, Unstuffer};

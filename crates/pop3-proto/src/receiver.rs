@@ -44,6 +44,17 @@ pub enum SaslResponse<'a> {
     Response(Secret<'a>),
 }
 
+impl SaslResponse<'_> {
+    /// Appends the line with its CRLF: what a client sends after a `+` challenge.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match self {
+            SaslResponse::Cancel => b"*",
+            SaslResponse::Response(secret) => secret.expose(),
+        });
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 impl fmt::Debug for SaslResponse<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

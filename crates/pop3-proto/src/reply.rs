@@ -8,11 +8,13 @@ use nom::character::complete::char;
 use nom::combinator::all_consuming;
 use nom::sequence::separated_pair;
 
-use crate::command::{MessageNumber, message_number, octets, put, unique_id};
+use crate::command::{MessageNumber, put};
+use crate::parse::{message_number, octets, unique_id};
 use crate::text::{UniqueId, Word};
 
 /// A machine-readable code at the head of a status line's text (RFC 2449 §8, RFC 3206, RFC 6856).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum ResponseCode {
     /// `[IN-USE]`: the mailbox is locked.
@@ -61,6 +63,7 @@ impl fmt::Display for ResponseCode {
 
 /// A status line: `+OK` or `-ERR`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Reply {
     ok: bool,
     code: Option<ResponseCode>,
@@ -144,6 +147,7 @@ fn split_code(text: &str) -> (Option<ResponseCode>, &str) {
 
 /// What `+OK` to STAT says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stat {
     /// Messages that are not marked deleted.
     pub messages: u64,
@@ -167,6 +171,7 @@ impl fmt::Display for Stat {
 
 /// A scan listing: a line of LIST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ListEntry {
     /// Which message.
     pub message: MessageNumber,
@@ -190,6 +195,7 @@ impl fmt::Display for ListEntry {
 
 /// A unique-id listing: a line of UIDL.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct UidlEntry<'a> {
     /// Which message.
     pub message: MessageNumber,

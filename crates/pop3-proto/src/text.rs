@@ -56,7 +56,7 @@ macro_rules! text_type {
         }
 
         #[cfg(feature = "serde")]
-        impl<'de> serde::Deserialize<'de> for $name<'static> {
+        impl<'de> serde::Deserialize<'de> for $name<'_> {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
                 let text = <String as serde::Deserialize>::deserialize(d)?;
                 Self::new(text).map_err(serde::de::Error::custom)
@@ -108,6 +108,22 @@ impl<'a> Secret<'a> {
 impl fmt::Debug for Secret<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<redacted>")
+    }
+}
+
+/// Serialized as it is: serde is for queues and configuration, `Debug` for logs.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Secret<'_> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_bytes(&self.0)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Secret<'_> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let octets = <Vec<u8> as serde::Deserialize>::deserialize(d)?;
+        Self::new(octets).map_err(serde::de::Error::custom)
     }
 }
 

@@ -46,8 +46,7 @@ pub enum ReplyError {
 /// Reads replies as a state machine without I/O.
 ///
 /// Driving contract: for each piece of input call [`ReplyReceiver::next`] until it returns `None`; the input is
-/// then empty. After an error close the connection. After STARTTLS make a new one and drop any input left over:
-/// it came in the clear.
+/// then empty. After an error close the connection. After STARTTLS's 220 call [`ReplyReceiver::start_tls`].
 #[derive(Debug, Default)]
 pub struct ReplyReceiver {
     config: ReplyConfig,
@@ -88,6 +87,17 @@ impl ReplyReceiver {
                 return Some(reply);
             }
         }
+    }
+
+    /// STARTTLS was answered by 220: everything that came in the clear behind it is thrown away, what the receiver holds
+    /// as well as the rest of `input`. Returns how many octets that were; any at all means an attacker. What EHLO said
+    /// before is void as well.
+    pub fn start_tls(&mut self, input: &mut &[u8]) -> usize {
+        let held = self.line.len() + self.partial.as_ref().map_or(0, |partial| partial.text.len());
+        let dropped = held + input.len();
+        *input = &[];
+        *self = Self::new(self.config.clone());
+        dropped
     }
 
     fn line(&mut self, line: &[u8]) -> Result<Option<Reply>, ReplyError> {

@@ -4,12 +4,14 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
 use crate::address::{ForwardPath, ReversePath};
+use crate::attributes::Attribute;
 use crate::params::{MailParams, RcptParams};
 use crate::text::{ClientName, Keyword, Secret, Text};
 use crate::{SyntaxError, parse};
 
 /// A command of SMTP, submission or LMTP. Borrows from the line it was parsed from; [`Command::into_owned`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Command<'a> {
     /// RFC 5321 §4.1.1.1
@@ -62,12 +64,17 @@ pub enum Command<'a> {
         /// The initial response in base64; empty for `=`.
         initial: Option<Secret<'a>>,
     },
+    /// XCLIENT: a trusted proxy says who the client is. Only before MAIL; answer 220 and begin anew.
+    XClient(Vec<Attribute<'a>>),
+    /// XFORWARD: a trusted proxy says, for the log, where the next message came from.
+    XForward(Vec<Attribute<'a>>),
 }
 
 impl<'a> Command<'a> {
     /// Parses one line without its CRLF.
+    #[inline]
     pub fn parse(line: &'a [u8]) -> Result<Self, SyntaxError> {
-        parse::command(line)
+        parse::command(line, parse::Return)
     }
 
     /// The same, owning its text.
@@ -94,6 +101,8 @@ impl<'a> Command<'a> {
             Command::Auth { mechanism, initial } => {
                 Command::Auth { mechanism: mechanism.into_owned(), initial: initial.map(Secret::into_owned) }
             }
+            Command::XClient(attributes) => Command::XClient(own(attributes)),
+            Command::XForward(attributes) => Command::XForward(own(attributes)),
         }
     }
 
@@ -123,6 +132,8 @@ impl<'a> Command<'a> {
             Command::Quit => out.extend(b"QUIT"),
             Command::StartTls => out.extend(b"STARTTLS"),
             Command::Auth { mechanism, initial } => put_auth(out, mechanism, initial.as_ref()),
+            Command::XClient(attributes) => put_attributes(out, "XCLIENT", attributes),
+            Command::XForward(attributes) => put_attributes(out, "XFORWARD", attributes),
         }
         out.extend(b"\r\n");
     }
@@ -145,6 +156,19 @@ impl<'a> Command<'a> {
             Command::Quit => "QUIT",
             Command::StartTls => "STARTTLS",
             Command::Auth { .. } => "AUTH",
+            Command::XClient(_) => "XCLIENT",
+            Command::XForward(_) => "XFORWARD",
+        }
+    }
+
+    /// Whether a client that pipelines must wait for the reply before it sends more (RFC 2920 §3.1); the others may
+    /// stand in the middle of a group.
+    pub fn ends_group(&self) -> bool {
+        match self {
+            Command::Rset | Command::Mail { .. } | Command::Rcpt { .. } | Command::XForward(_) => false,
+            // RFC 3030 §4.2: chunks may be pipelined; the last one's reply decides.
+            Command::Bdat { last, .. } => *last,
+            _ => true,
         }
     }
 }
@@ -152,6 +176,15 @@ impl<'a> Command<'a> {
 /// Writing to a `Vec` cannot fail.
 pub(crate) fn put(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
+}
+
+fn own(attributes: Vec<Attribute<'_>>) -> Vec<Attribute<'static>> {
+    attributes.into_iter().map(Attribute::into_owned).collect()
+}
+
+fn put_attributes(out: &mut Vec<u8>, verb: &str, attributes: &[Attribute<'_>]) {
+    out.extend(verb.as_bytes());
+    attributes.iter().for_each(|attribute| attribute.encode(out));
 }
 
 fn put_optional(out: &mut Vec<u8>, verb: &str, text: Option<&Text<'_>>) {

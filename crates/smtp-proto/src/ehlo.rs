@@ -1,12 +1,69 @@
 //! The reply to EHLO and LHLO: what the server can do (RFC 5321 §4.1.1.1).
 
 use std::fmt;
+use std::num::NonZeroU32;
 
 use crate::Reply;
-use crate::text::{ClientName, Keyword, Text};
+use crate::class::number;
+use crate::params::{Parameter, UtcTime};
+use crate::text::{ClientName, Keyword, Text, Value};
+
+/// How much a client may ask of one session (RFC 9422 §4).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default))]
+pub struct Limits {
+    /// `MAILMAX`: transactions in a session.
+    pub mail_max: Option<NonZeroU32>,
+    /// `RCPTMAX`: recipients of a message.
+    pub rcpt_max: Option<NonZeroU32>,
+    /// `RCPTDOMAINMAX`: different domains among them.
+    pub rcpt_domain_max: Option<NonZeroU32>,
+    /// Limits that this crate does not know.
+    pub other: Vec<Parameter<'static>>,
+}
+
+impl Limits {
+    /// Words that are no limit are left out, as RFC 9422 §3.1 wants.
+    fn parse(text: &str) -> Self {
+        let mut limits = Self::default();
+        for (name, value) in text.split(' ').filter_map(|word| word.split_once('=')) {
+            let number = value.parse().ok();
+            match name.to_ascii_uppercase().as_str() {
+                "MAILMAX" => limits.mail_max = number,
+                "RCPTMAX" => limits.rcpt_max = number,
+                "RCPTDOMAINMAX" => limits.rcpt_domain_max = number,
+                _ => limits.other.extend(other_limit(name, value)),
+            }
+        }
+        limits
+    }
+}
+
+fn other_limit(name: &str, value: &str) -> Option<Parameter<'static>> {
+    let name = Keyword::new(name.to_owned()).ok()?;
+    Some(Parameter { name, value: Some(Value::new(value.to_owned()).ok()?) })
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LIMITS")?;
+        let known =
+            [("MAILMAX", self.mail_max), ("RCPTMAX", self.rcpt_max), ("RCPTDOMAINMAX", self.rcpt_domain_max)];
+        for (name, value) in known {
+            if let Some(value) = value {
+                write!(f, " {name}={value}")?;
+            }
+        }
+        self.other.iter().try_for_each(|Parameter { name, value }| match value {
+            Some(value) => write!(f, " {name}={value}"),
+            None => write!(f, " {name}"),
+        })
+    }
+}
 
 /// One line of the reply to EHLO.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Extension {
     /// RFC 2920
@@ -31,6 +88,23 @@ pub enum Extension {
     Dsn,
     /// RFC 8689
     RequireTls,
+    /// RFC 6710, with the name of the priority profile.
+    MtPriority(Option<Keyword<'static>>),
+    /// RFC 2852, with the fewest seconds that `BY=` may ask for.
+    DeliverBy(Option<u32>),
+    /// RFC 4865: the longest hold in seconds, and the last moment.
+    FutureRelease {
+        /// For `HOLDFOR=`.
+        max_interval: u32,
+        /// For `HOLDUNTIL=`.
+        max_time: UtcTime,
+    },
+    /// RFC 9422
+    Limits(Limits),
+    /// Names of the attributes that XCLIENT may set.
+    XClient(Vec<Keyword<'static>>),
+    /// Names of the attributes that XFORWARD may set.
+    XForward(Vec<Keyword<'static>>),
     /// Any other, with its parameters as written.
     Other {
         /// The keyword, as written.
@@ -42,6 +116,7 @@ pub enum Extension {
 
 /// The whole reply to EHLO.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ehlo {
     /// The server's name.
     pub domain: ClientName<'static>,
@@ -93,6 +168,15 @@ impl Ehlo {
         })
     }
 
+    /// What RFC 9422 limits were announced; none where the extension was not.
+    pub fn limits(&self) -> Limits {
+        let limits = self.extensions.iter().find_map(|extension| match extension {
+            Extension::Limits(limits) => Some(limits.clone()),
+            _ => None,
+        });
+        limits.unwrap_or_default()
+    }
+
     /// Whether AUTH was announced with `mechanism`.
     pub fn has_auth(&self, mechanism: &str) -> bool {
         self.extensions.iter().any(|extension| match extension {
@@ -110,6 +194,9 @@ fn first_word(line: &str) -> (&str, &str) {
 }
 
 fn extension(line: &str) -> Option<Extension> {
+    if line.chars().any(|c| c.is_control() && c != '\t') {
+        return None;
+    }
     let (keyword, params) = first_word(line);
     let known = match (keyword.to_ascii_uppercase().as_str(), params) {
         ("PIPELINING", "") => Extension::Pipelining,
@@ -122,8 +209,18 @@ fn extension(line: &str) -> Option<Extension> {
         ("DSN", "") => Extension::Dsn,
         ("REQUIRETLS", "") => Extension::RequireTls,
         ("SIZE", "") => Extension::Size(None),
-        ("SIZE", size) if crate::parse::number(size).is_some() => Extension::Size(crate::parse::number(size)),
-        ("AUTH", mechanisms) => auth(mechanisms),
+        ("SIZE", size) if number(size).is_some() => Extension::Size(number(size)),
+        ("AUTH", mechanisms) => Extension::Auth(keywords(mechanisms)),
+        ("MT-PRIORITY", "") => Extension::MtPriority(None),
+        ("MT-PRIORITY", profile) if Keyword::new(profile).is_ok() => {
+            Extension::MtPriority(Keyword::new(profile.to_owned()).ok())
+        }
+        ("DELIVERBY", "") => Extension::DeliverBy(None),
+        ("DELIVERBY", least) if short_number(least).is_some() => Extension::DeliverBy(short_number(least)),
+        ("FUTURERELEASE", limits) if future_release(limits).is_some() => future_release(limits)?,
+        ("LIMITS", limits) => Extension::Limits(Limits::parse(limits)),
+        ("XCLIENT", names) => Extension::XClient(keywords(names)),
+        ("XFORWARD", names) => Extension::XForward(keywords(names)),
         _ => Extension::Other {
             keyword: Keyword::new(keyword.to_owned()).ok()?,
             params: if params.is_empty() { None } else { Some(Text::new(params.to_owned()).ok()?) },
@@ -132,9 +229,20 @@ fn extension(line: &str) -> Option<Extension> {
     Some(known)
 }
 
-fn auth(mechanisms: &str) -> Extension {
-    let words = mechanisms.split(' ').filter_map(|word| Keyword::new(word.to_owned()).ok());
-    Extension::Auth(words.collect())
+fn keywords(text: &str) -> Vec<Keyword<'static>> {
+    text.split(' ').filter_map(|word| Keyword::new(word.to_owned()).ok()).collect()
+}
+
+fn short_number(text: &str) -> Option<u32> {
+    number(text)?.try_into().ok()
+}
+
+fn future_release(limits: &str) -> Option<Extension> {
+    let (interval, time) = limits.split_once(' ')?;
+    Some(Extension::FutureRelease {
+        max_interval: short_number(interval)?,
+        max_time: time.trim().parse().ok()?,
+    })
 }
 
 impl fmt::Display for Extension {
@@ -151,19 +259,53 @@ impl fmt::Display for Extension {
             Extension::StartTls => "STARTTLS",
             Extension::Dsn => "DSN",
             Extension::RequireTls => "REQUIRETLS",
-            Extension::Auth(mechanisms) => {
-                f.write_str("AUTH")?;
-                return mechanisms.iter().try_for_each(|mechanism| write!(f, " {mechanism}"));
+            Extension::Auth(mechanisms) => return write_words(f, "AUTH", mechanisms),
+            Extension::MtPriority(profile) => return write_words(f, "MT-PRIORITY", profile),
+            Extension::DeliverBy(least) => return write_words(f, "DELIVERBY", least),
+            Extension::FutureRelease { max_interval, max_time } => {
+                return write!(f, "FUTURERELEASE {max_interval} {max_time}");
             }
+            Extension::Limits(limits) => return write!(f, "{limits}"),
+            Extension::XClient(names) => return write_words(f, "XCLIENT", names),
+            Extension::XForward(names) => return write_words(f, "XFORWARD", names),
             Extension::Other { keyword, params: None } => keyword.as_str(),
             Extension::Other { keyword, params: Some(params) } => return write!(f, "{keyword} {params}"),
         })
     }
 }
 
+fn write_words<T: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    keyword: &str,
+    words: impl IntoIterator<Item = T>,
+) -> fmt::Result {
+    f.write_str(keyword)?;
+    words.into_iter().try_for_each(|word| write!(f, " {word}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn extensions_with_parameters_known_answers() {
+        let lines = [
+            "MT-PRIORITY MIXER",
+            "DELIVERBY 240",
+            "DELIVERBY",
+            "FUTURERELEASE 604800 2026-12-31T23:59:59Z",
+            "LIMITS MAILMAX=5 RCPTMAX=100 RCPTDOMAINMAX=1 NEW=x",
+            "XCLIENT NAME ADDR PROTO HELO",
+            "XFORWARD NAME ADDR IDENT",
+            "BINARYMIME",
+            "FUTURERELEASE soon",
+        ];
+        let ehlo = Ehlo::parse(&Reply::plain(250, format!("mx\n{}", lines.join("\n")))).unwrap();
+        assert_eq!(ehlo.extensions.iter().map(ToString::to_string).collect::<Vec<_>>(), lines);
+        assert_eq!(ehlo.limits().rcpt_max, NonZeroU32::new(100));
+        assert!(matches!(ehlo.extensions[8], Extension::Other { .. }));
+        assert_eq!(Limits::parse("RCPTMAX=0 MAILMAX=-1 junk RCPTMAX"), Limits::default());
+    }
 
     #[test]
     fn a_line_with_control_characters_is_no_extension_and_not_the_bare_keyword_of_one() {

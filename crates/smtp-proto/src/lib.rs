@@ -31,42 +31,57 @@
 //! A server feeds a [`Receiver`] and gets [`Event`]s: a [`Command`] (with [`ReversePath`], [`ForwardPath`],
 //! [`MailParams`], [`RcptParams`]), pieces of a message, or a [`ProtocolError`] that knows its [`Reply`]. A client
 //! encodes [`Command`]s, sends messages through a [`Stuffer`], and feeds a [`ReplyReceiver`]; [`Ehlo`] is what
-//! the server can do. All of them encode as well as parse. Types borrow; `into_owned` ends that.
+//! the server can do, and [`Ehlo::permits`] what may be sent to it. All of them encode as well as parse. Types borrow;
+//! `into_owned` ends that. Before all of this a proxy may say whom it speaks for: [`ProxyHeader`], and XCLIENT's
+//! [`Attribute`]s.
 //!
 //! # Limits, and what it does not do
 //!
 //! Line lengths are in [`Config`] and [`ReplyConfig`]. How many recipients, commands, errors and octets of message a
 //! session may have is the session's business: this crate holds at most one line in memory. It keeps no
-//! session state (whether MAIL came before RCPT), and knows no timeouts. SASL mechanisms are not in it.
-//! DELIVERBY, FUTURERELEASE and other extensions come through as opaque parameters.
+//! session state (whether MAIL came before RCPT), and knows no timeouts. SASL mechanisms are in `posthaste-sasl`.
+//! ETRN, ATRN, TURN and BURL are unknown commands; RRVS, NO-SOLICITING and other extensions come through as opaque
+//! parameters.
 //!
 //! # Features
 //!
-//! `serde`: [`Mailbox`] and the text types serialize as strings.
+//! `serde`: commands, replies, EHLO's extensions and all they are made of; [`Mailbox`] and the text types as strings. A [`Secret`] is
+//! written as it is.
 
 mod address;
+mod attributes;
+mod class;
 mod client;
 mod command;
+mod cursor;
 mod data;
 mod ehlo;
 mod error;
 mod line;
+mod offers;
 mod params;
 mod parse;
+mod proxy;
 mod receiver;
 mod reply;
 mod text;
 mod xtext;
 
-pub use address::{Domain, DomainName, ForwardPath, InvalidAddress, LocalPart, Mailbox, ReversePath};
+pub use address::{
+    Domain, DomainName, ForwardPath, GeneralLiteral, InvalidAddress, LocalPart, Mailbox, ReversePath,
+};
+pub use attributes::{Attribute, ClientProtocol, Known, Source};
 pub use client::{ReplyConfig, ReplyError, ReplyReceiver};
 pub use command::Command;
 pub use data::{Piece, Stuffer, TextCheck, Unstuffer};
-pub use ehlo::{Ehlo, Extension};
+pub use ehlo::{Ehlo, Extension, Limits};
 pub use error::{ProtocolError, SyntaxError, Violation};
+pub use offers::NotOffered;
 pub use params::{
-    AuthSender, Body, MailParams, Notify, OTHER_PARAMETERS_MAX, OriginalRecipient, Parameter, RcptParams, Ret,
+    AuthSender, Body, ByMode, DeliverBy, Hold, InvalidTime, MailParams, MoreMailParams, Notify,
+    OTHER_PARAMETERS_MAX, OriginalRecipient, Parameter, RcptParams, Ret, UtcTime,
 };
+pub use proxy::{ProxyAddresses, ProxyError, ProxyHeader, ProxyValue};
 pub use receiver::{BadText, Config, Event, Receiver, SaslResponse};
 pub use reply::{Enhanced, Reply};
 pub use text::{ClientName, InvalidText, Keyword, Secret, Text, Value};

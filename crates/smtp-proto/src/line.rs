@@ -27,7 +27,24 @@ pub(crate) enum Found<'i> {
 
 impl LineBuffer {
     /// The next line of at most `limit` octets with CRLF.
+    #[inline]
     pub(crate) fn take<'i>(&mut self, input: &mut &'i [u8], limit: usize) -> Found<'i> {
+        if self.spill.is_empty() {
+            let window = &input[..limit.min(input.len())];
+            if let Some(at) = memchr3(b'\r', b'\n', 0, window) {
+                if let [b'\r', b'\n', ..] = window[at..] {
+                    let line = &window[..at];
+                    *input = &input[at + 2..];
+                    return Found::Whole(line);
+                }
+            }
+        }
+        self.take_split(input, limit)
+    }
+
+    /// A line that is not whole in the input, or not good.
+    #[cold]
+    fn take_split<'i>(&mut self, input: &mut &'i [u8], limit: usize) -> Found<'i> {
         if std::mem::take(&mut self.complete) {
             self.clear();
         }

@@ -1,97 +1,144 @@
-//! One complete line → one [`Command`]: leaf parsers over a class table, dispatch on the verb.
+//! One complete line → one [`Command`]: dispatch on the verb's four octets, then hand loops.
 
-use nom::error::{ErrorKind, ParseError};
-use nom::{Err, IResult};
-
-use crate::address::{forward_path, reverse_path};
+use crate::address::{ForwardPath, Mailbox, ReversePath, forward_path, plain_path, reverse_path};
+use crate::attributes::attributes;
+use crate::class::number;
+use crate::cursor::Cursor;
 use crate::params::{MailParams, RcptParams};
 use crate::text::{ClientName, Keyword, Secret, Text};
 use crate::{Command, SyntaxError};
 
-/// The text does not fit the grammar here; the caller says what was wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Syntax;
+/// What becomes of a parsed line.
+pub(crate) type Parsed<'a> = Result<Command<'a>, SyntaxError>;
 
-impl<I> ParseError<I> for Syntax {
-    fn from_error_kind(_: I, _: ErrorKind) -> Self {
-        Syntax
-    }
+/// What is done with the outcome. A trait and no closure, since a closure can't be made to be inlined.
+pub(crate) trait Then<'a> {
+    type Output;
 
-    fn append(_: I, _: ErrorKind, other: Self) -> Self {
-        other
+    fn then(self, parsed: Parsed<'a>) -> Self::Output;
+}
+
+/// Hands the outcome up as it is.
+pub(crate) struct Return;
+
+impl<'a> Then<'a> for Return {
+    type Output = Parsed<'a>;
+
+    #[inline(always)]
+    fn then(self, parsed: Parsed<'a>) -> Parsed<'a> {
+        parsed
     }
 }
 
-pub(crate) fn fail<'a, T>() -> IResult<&'a str, T, Syntax> {
-    Err(Err::Error(Syntax))
+/// The line, for a second look at it, and what is done at the end.
+struct Done<'a, N> {
+    text: &'a str,
+    wide: bool,
+    next: N,
 }
 
-/// A set of bytes. Bytes from 0x80 are in or out together, so that a split never falls inside a character.
-pub(crate) struct Class([bool; 128]);
-
-impl Class {
-    const fn new(extra: &[u8]) -> Self {
-        let mut set = [false; 128];
-        let mut b = 0;
-        while b < 128 {
-            set[b] = (b as u8).is_ascii_alphanumeric();
-            b += 1;
+impl<'a, N: Then<'a>> Done<'a, N> {
+    #[inline(always)]
+    fn with(self, parsed: Parsed<'a>) -> N::Output {
+        match parsed {
+            Ok(command) => self.ok(command),
+            Err(error) => self.failed(error),
         }
-        let mut i = 0;
-        while i < extra.len() {
-            set[extra[i] as usize] = true;
-            i += 1;
-        }
-        Self(set)
     }
 
-    pub(crate) fn holds(&self, b: u8) -> bool {
-        self.0.get(usize::from(b)).copied().unwrap_or(true)
+    #[inline(always)]
+    fn ok(self, command: Command<'a>) -> N::Output {
+        self.next.then(Ok(command))
     }
-}
 
-/// `atext` of RFC 5322 §3.2.3, and non-ASCII characters (RFC 6531 §3.3).
-pub(crate) static ATEXT: Class = Class::new(b"!#$%&'*+-/=?^_`{|}~");
-/// What a domain's label may hold; `_` because names in use hold it.
-pub(crate) static LABEL: Class = Class::new(b"-_");
-
-/// One or more bytes of `class`.
-pub(crate) fn take_class<'a>(i: &'a str, class: &Class) -> IResult<&'a str, &'a str, Syntax> {
-    match i.bytes().position(|b| !class.holds(b)).unwrap_or(i.len()) {
-        0 => fail(),
-        end => Ok((&i[end..], &i[..end])),
+    #[inline(always)]
+    fn failed(self, error: SyntaxError) -> N::Output {
+        self.next.then(if self.wide { Err(error) } else { again(self.text, error) })
     }
 }
 
-/// A decimal number that fits; leading zeros are taken.
-pub(crate) fn number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if digits { text.parse().ok() } else { None }
+/// Parses one line without its CRLF, and hands the outcome to `next`.
+///
+/// What is common is parsed by functions that end in `next`, are all inlined, and so build the command in the place where it
+/// stays: to hand commands up as return values copied each one several times over, which took longer than to parse it.
+///
+/// The line is read as ASCII first, which it nearly always is. Where that fails, the reason may be characters of other
+/// scripts, which stand in addresses, parameters and free text only (RFC 6531 §3.3).
+#[inline(always)]
+pub(crate) fn command<'a, N: Then<'a>>(line: &'a [u8], next: N) -> N::Output {
+    match std::str::from_utf8(line) {
+        Ok(text) => parse(text, Done { text, wide: false, next }),
+        Err(_) => next.then(Err(SyntaxError::NotUtf8)),
+    }
 }
 
-/// Parses one line without its CRLF.
-pub(crate) fn command(line: &[u8]) -> Result<Command<'_>, SyntaxError> {
-    let line = std::str::from_utf8(line).map_err(|_| SyntaxError::NotUtf8)?;
-    let line = line.trim_end_matches([' ', '\t']);
-    if line.bytes().any(|b| b < b' ' && b != b'\t' || b == 127) {
+#[cold]
+#[inline(never)]
+fn again(text: &str, error: SyntaxError) -> Parsed<'_> {
+    // A control character is the better reason, whatever it made of the grammar.
+    if text.chars().any(|c| c.is_control() && c != '\t') {
         return Err(SyntaxError::ControlCharacter);
     }
-    let (verb, rest) = split_verb(line);
-    let mut upper = [0u8; 8];
-    let verb = uppercase(verb, &mut upper).ok_or(SyntaxError::UnknownCommand)?;
-    match verb {
-        b"MAIL" => mail(rest),
-        b"RCPT" => rcpt(rest),
-        b"DATA" => bare(rest, Command::Data),
-        b"RSET" => bare(rest, Command::Rset),
-        b"QUIT" => bare(rest, Command::Quit),
-        b"STARTTLS" => bare(rest, Command::StartTls),
-        b"EHLO" => client_name(rest).map(Command::Ehlo),
+    if text.is_ascii() {
+        return Err(error);
+    }
+    let command = parse(text, Done { text, wide: true, next: Return })?;
+    match &command {
+        Command::Mail { from: ReversePath::Mailbox(from), params }
+            if !from.is_ascii() && !params.smtputf8 =>
+        {
+            Err(SyntaxError::NeedsSmtpUtf8)
+        }
+        _ => Ok(command),
+    }
+}
+
+const fn verb(letters: &[u8; 4]) -> u32 {
+    u32::from_le_bytes(*letters)
+}
+
+const RCPT: u32 = verb(b"RCPT");
+const MAIL: u32 = verb(b"MAIL");
+const DATA: u32 = verb(b"DATA");
+const QUIT: u32 = verb(b"QUIT");
+const RSET: u32 = verb(b"RSET");
+const EHLO: u32 = verb(b"EHLO");
+
+#[inline(always)]
+fn parse<'a, N: Then<'a>>(line: &'a str, done: Done<'a, N>) -> N::Output {
+    let line = trim_end(line);
+    let Some(letters) = line.as_bytes().first_chunk::<4>() else {
+        return done.failed(SyntaxError::UnknownCommand);
+    };
+    let rest = match line.as_bytes().get(4) {
+        None => "",
+        Some(b' ' | b'\t') => &line[5..],
+        Some(_) => return done.with(long_verb(line)),
+    };
+    match verb(letters) & verb(&[!0x20; 4]) {
+        RCPT => rcpt(Cursor::new(rest, done.wide), done),
+        MAIL => mail(Cursor::new(rest, done.wide), done),
+        DATA if rest.is_empty() => done.ok(Command::Data),
+        QUIT if rest.is_empty() => done.ok(Command::Quit),
+        RSET if rest.is_empty() => done.ok(Command::Rset),
+        EHLO => match client_name(rest) {
+            Ok(name) => done.ok(Command::Ehlo(name)),
+            Err(error) => done.failed(error),
+        },
+        _ => done.with(other_verb(*letters, rest)),
+    }
+}
+
+#[inline(never)]
+fn other_verb(mut verb: [u8; 4], rest: &str) -> Parsed<'_> {
+    verb.make_ascii_uppercase();
+    match &verb {
+        b"DATA" | b"QUIT" | b"RSET" => Err(SyntaxError::UnexpectedArgument),
+        b"AUTH" => auth(rest),
+        b"BDAT" => bdat(rest),
+        b"NOOP" => optional(rest).map(Command::Noop),
         b"HELO" => client_name(rest).map(Command::Helo),
         b"LHLO" => client_name(rest).map(Command::Lhlo),
-        b"BDAT" => bdat(rest),
-        b"AUTH" => auth(rest),
-        b"NOOP" => optional(rest).map(Command::Noop),
         b"HELP" => optional(rest).map(Command::Help),
         b"VRFY" => required(rest).map(Command::Vrfy),
         b"EXPN" => required(rest).map(Command::Expn),
@@ -99,22 +146,28 @@ pub(crate) fn command(line: &[u8]) -> Result<Command<'_>, SyntaxError> {
     }
 }
 
-/// The verb, and what follows its one blank.
-fn split_verb(line: &str) -> (&str, &str) {
-    line.split_once([' ', '\t']).unwrap_or((line, ""))
+#[inline]
+fn trim_end(line: &str) -> &str {
+    match line.as_bytes().last() {
+        Some(b' ' | b'\t') => line.trim_end_matches([' ', '\t']),
+        _ => line,
+    }
 }
 
-fn uppercase<'b>(verb: &str, buffer: &'b mut [u8; 8]) -> Option<&'b [u8]> {
-    let upper = buffer.get_mut(..verb.len())?;
-    upper.copy_from_slice(verb.as_bytes());
-    upper.make_ascii_uppercase();
-    Some(upper)
+/// The verbs of more than four letters.
+#[inline(never)]
+fn long_verb(line: &str) -> Parsed<'_> {
+    let (verb, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+    match verb {
+        v if v.eq_ignore_ascii_case("STARTTLS") && rest.is_empty() => Ok(Command::StartTls),
+        v if v.eq_ignore_ascii_case("STARTTLS") => Err(SyntaxError::UnexpectedArgument),
+        v if v.eq_ignore_ascii_case("XCLIENT") => attributes(rest).map(Command::XClient),
+        v if v.eq_ignore_ascii_case("XFORWARD") => attributes(rest).map(Command::XForward),
+        _ => Err(SyntaxError::UnknownCommand),
+    }
 }
 
-fn bare<'a>(rest: &str, command: Command<'a>) -> Result<Command<'a>, SyntaxError> {
-    if rest.is_empty() { Ok(command) } else { Err(SyntaxError::UnexpectedArgument) }
-}
-
+#[inline]
 fn client_name(rest: &str) -> Result<ClientName<'_>, SyntaxError> {
     match rest.trim_start_matches(' ') {
         "" => Err(SyntaxError::MissingArgument),
@@ -133,34 +186,71 @@ fn required(rest: &str) -> Result<Text<'_>, SyntaxError> {
     optional(rest)?.ok_or(SyntaxError::MissingArgument)
 }
 
-/// `FROM:` or `TO:` in any case; blanks after the colon are wrong but common.
-fn after_keyword<'a>(rest: &'a str, keyword: &str) -> Result<&'a str, SyntaxError> {
-    let rest = rest.trim_start_matches(' ');
-    match rest.get(..keyword.len()) {
-        Some(head) if head.eq_ignore_ascii_case(keyword) => Ok(rest[keyword.len()..].trim_start_matches(' ')),
-        _ => Err(SyntaxError::MissingArgument),
+/// `FROM:` or `TO:` in any case; blanks around it are wrong but common.
+#[inline(always)]
+fn keyword(i: &mut Cursor<'_>, keyword: &str) -> bool {
+    i.eat_blanks();
+    let here = i.eat_word(keyword);
+    i.eat_blanks();
+    here
+}
+
+#[inline(always)]
+fn mail<'a, N: Then<'a>>(mut i: Cursor<'a>, done: Done<'a, N>) -> N::Output {
+    if !keyword(&mut i, "FROM:") {
+        return done.failed(SyntaxError::MissingArgument);
+    }
+    let Some((local, domain)) = plain_path(&mut i) else { return done.with(other_mail(i)) };
+    let from = ReversePath::Mailbox(Mailbox::plain(local, domain));
+    if i.is_at_end() {
+        return done.ok(Command::Mail { from, params: MailParams::default() });
+    }
+    if i.peek() != Some(b' ') {
+        return done.failed(SyntaxError::BadSender);
+    }
+    match MailParams::parse(i) {
+        Ok(params) => done.ok(Command::Mail { from, params }),
+        Err(error) => done.failed(error),
     }
 }
 
-fn mail(rest: &str) -> Result<Command<'_>, SyntaxError> {
-    let (rest, from) = reverse_path(after_keyword(rest, "FROM:")?).map_err(|_| SyntaxError::BadSender)?;
-    let params = MailParams::parse(parameters(rest).ok_or(SyntaxError::BadSender)?)?;
-    let needs_utf8 = from.mailbox().is_some_and(|m| !m.is_ascii());
-    if needs_utf8 && !params.smtputf8 {
-        return Err(SyntaxError::NeedsSmtpUtf8);
+/// MAIL with a path that is not plain.
+#[inline(never)]
+fn other_mail(mut i: Cursor<'_>) -> Parsed<'_> {
+    let from = reverse_path(&mut i).map_err(|_| SyntaxError::BadSender)?;
+    match i.peek() {
+        None | Some(b' ') => Ok(Command::Mail { from, params: MailParams::parse(i)? }),
+        _ => Err(SyntaxError::BadSender),
     }
-    Ok(Command::Mail { from, params })
 }
 
-fn rcpt(rest: &str) -> Result<Command<'_>, SyntaxError> {
-    let (rest, to) = forward_path(after_keyword(rest, "TO:")?).map_err(|_| SyntaxError::BadRecipient)?;
-    let params = RcptParams::parse(parameters(rest).ok_or(SyntaxError::BadRecipient)?)?;
-    Ok(Command::Rcpt { to, params })
+#[inline(always)]
+fn rcpt<'a, N: Then<'a>>(mut i: Cursor<'a>, done: Done<'a, N>) -> N::Output {
+    if !keyword(&mut i, "TO:") {
+        return done.failed(SyntaxError::MissingArgument);
+    }
+    let Some((local, domain)) = plain_path(&mut i) else { return done.with(other_rcpt(i)) };
+    let to = ForwardPath::Mailbox(Mailbox::plain(local, domain));
+    if i.is_at_end() {
+        return done.ok(Command::Rcpt { to, params: RcptParams::default() });
+    }
+    if i.peek() != Some(b' ') {
+        return done.failed(SyntaxError::BadRecipient);
+    }
+    match RcptParams::parse(i) {
+        Ok(params) => done.ok(Command::Rcpt { to, params }),
+        Err(error) => done.failed(error),
+    }
 }
 
-/// What follows a path: nothing, or a blank and parameters.
-fn parameters(rest: &str) -> Option<&str> {
-    if rest.is_empty() { Some("") } else { rest.strip_prefix(' ') }
+/// RCPT with a path that is not plain.
+#[inline(never)]
+fn other_rcpt(mut i: Cursor<'_>) -> Parsed<'_> {
+    let to = forward_path(&mut i).map_err(|_| SyntaxError::BadRecipient)?;
+    match i.peek() {
+        None | Some(b' ') => Ok(Command::Rcpt { to, params: RcptParams::parse(i)? }),
+        _ => Err(SyntaxError::BadRecipient),
+    }
 }
 
 fn bdat(rest: &str) -> Result<Command<'_>, SyntaxError> {

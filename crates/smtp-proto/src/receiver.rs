@@ -5,7 +5,7 @@ use std::fmt;
 use crate::data::{Piece, TextCheck, Unstuffer};
 use crate::line::{Found, LineBuffer};
 use crate::text::Secret;
-use crate::{Command, ProtocolError, SyntaxError, Violation};
+use crate::{Command, ProtocolError, SyntaxError, Violation, parse};
 
 /// Limits and policies of a [`Receiver`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,17 @@ pub enum SaslResponse<'a> {
     Response(Secret<'a>),
 }
 
+impl SaslResponse<'_> {
+    /// Appends the line with its CRLF: what a client sends after a 334.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(match self {
+            SaslResponse::Cancel => b"*",
+            SaslResponse::Response(secret) => secret.expose().as_bytes(),
+        });
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 impl fmt::Debug for SaslResponse<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -104,6 +115,8 @@ pub struct Receiver {
     line: LineBuffer,
     unstuffer: Unstuffer,
     check: TextCheck,
+    /// The message is declared to be no text.
+    binary: bool,
 }
 
 impl Receiver {
@@ -115,10 +128,12 @@ impl Receiver {
             line: LineBuffer::default(),
             unstuffer: Unstuffer::new(),
             check: TextCheck::new(),
+            binary: false,
         }
     }
 
     /// The next event, or `None` when all input is taken.
+    #[inline(never)]
     pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
         match self.state {
             State::Command => self.next_command(input),
@@ -136,8 +151,8 @@ impl Receiver {
     /// DATA is accepted (354 is on its way): what follows is a message.
     pub fn accept_data(&mut self) {
         debug_assert_eq!(self.state, State::Command, "only after DATA");
-        self.unstuffer = Unstuffer::new();
-        self.check = TextCheck::new();
+        self.unstuffer.restart();
+        self.reset_message();
         self.state = State::Data;
     }
 
@@ -160,6 +175,13 @@ impl Receiver {
     /// Forgets what it knows of a message that came in chunks: after RSET, MAIL or EHLO.
     pub fn reset_message(&mut self) {
         self.check = TextCheck::new();
+        self.binary = false;
+    }
+
+    /// MAIL with `BODY=BINARYMIME` is accepted: the chunks of this message may hold any octets (RFC 3030 §3). Until
+    /// [`Receiver::reset_message`], or the message's end.
+    pub fn expect_binary(&mut self) {
+        self.binary = true;
     }
 
     /// Whether the octets that come next are part of a message and not a command.
@@ -172,23 +194,16 @@ impl Receiver {
         self.line.buffered() > 0 || matches!(self.state, State::Skip { .. })
     }
 
+    #[inline(always)]
     fn next_command<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
         let Self { config, state, line, .. } = self;
         let line = match line.take(input, config.command_line_max) {
-            Found::Incomplete => return None,
-            Found::Bad(error) => return Some(refuse(state, config, error)),
             Found::Whole(found) => found,
             Found::Spilled => line.spilled(),
+            Found::Incomplete => return None,
+            Found::Bad(error) => return Some(refuse(state, config, error)),
         };
-        match Command::parse(line) {
-            Ok(command) => {
-                if let Command::Bdat { size, last } = command {
-                    *state = State::Chunk { left: size, last };
-                }
-                Some(Event::Command(command))
-            }
-            Err(error) => Some(refuse_syntax(state, error)),
-        }
+        parse::command(line, Emit(state))
     }
 
     fn next_sasl<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
@@ -247,6 +262,7 @@ impl Receiver {
         if left == 0 {
             self.state = State::Command;
             let violation = if last { self.check.finish() } else { None };
+            self.binary &= !last;
             return Some(Event::EndOfChunk { last, violation });
         }
         if input.is_empty() {
@@ -261,8 +277,27 @@ impl Receiver {
     }
 
     fn look_at(&mut self, text: &[u8]) {
-        if self.config.bad_text == BadText::Report {
+        if self.config.bad_text == BadText::Report && !self.binary {
             self.check.push(text);
+        }
+    }
+}
+
+/// Makes the event of a parsed command, and the state of what follows it.
+struct Emit<'r>(&'r mut State);
+
+impl<'a> parse::Then<'a> for Emit<'_> {
+    type Output = Option<Event<'a>>;
+
+    #[inline(always)]
+    fn then(self, parsed: parse::Parsed<'a>) -> Option<Event<'a>> {
+        match parsed {
+            Ok(Command::Bdat { size, last }) => {
+                *self.0 = State::Chunk { left: size, last };
+                Some(Event::Command(Command::Bdat { size, last }))
+            }
+            Ok(command) => Some(Event::Command(command)),
+            Err(error) => Some(refuse_syntax(self.0, error)),
         }
     }
 }

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::command::put;
+use crate::text::Secret;
 
 /// Subject and detail of an enhanced status code. The class is always the reply code's first digit
 /// (RFC 2034 §4), so the two cannot disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Enhanced {
     /// 0 to 999: 1 addresses, 2 mailbox, 3 system, 4 network, 5 protocol, 6 content, 7 policy.
     pub subject: u16,
@@ -23,10 +25,20 @@ impl From<(u16, u16)> for Enhanced {
 
 /// A reply of one or more lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Reply {
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "code"))]
     code: u16,
     enhanced: Option<Enhanced>,
     text: Cow<'static, str>,
+}
+
+/// A code that [`Reply::plain`] would leave as it is.
+#[cfg(feature = "serde")]
+fn code<'de, D: serde::Deserializer<'de>>(d: D) -> Result<u16, D::Error> {
+    let code = <u16 as serde::Deserialize>::deserialize(d)?;
+    let fits = (200..600).contains(&code);
+    if fits { Ok(code) } else { Err(serde::de::Error::custom("not a reply code")) }
 }
 
 impl Reply {
@@ -59,6 +71,11 @@ impl Reply {
     /// The lines' texts, without codes.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
         self.text.split('\n')
+    }
+
+    /// The base64 of a 334: the server's SASL challenge, maybe empty (RFC 4954 §4).
+    pub fn challenge(&self) -> Option<Secret<'_>> {
+        if self.code == 334 { Secret::new(self.text.trim()) } else { None }
     }
 
     /// 2xx

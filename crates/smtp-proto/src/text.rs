@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::class::{BASE64, KEYWORD, PRINT, VALUE};
+
 /// Text that may not stand where it was put; nothing was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{what} may not hold this text")]
@@ -23,6 +25,12 @@ macro_rules! text_type {
                 let text = text.into();
                 let fits: fn(&str) -> bool = $check;
                 if fits(&text) { Ok(Self(text)) } else { Err(InvalidText { what: stringify!($name) }) }
+            }
+
+            /// `text` is known to fit.
+            #[allow(dead_code, reason = "not every type needs it")]
+            pub(crate) fn trusted(text: Cow<'a, str>) -> Self {
+                Self(text)
             }
 
             /// The text.
@@ -62,7 +70,7 @@ macro_rules! text_type {
         }
 
         #[cfg(feature = "serde")]
-        impl<'de> serde::Deserialize<'de> for $name<'static> {
+        impl<'de> serde::Deserialize<'de> for $name<'_> {
             fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
                 let text = <String as serde::Deserialize>::deserialize(d)?;
                 Self::new(text).map_err(serde::de::Error::custom)
@@ -71,27 +79,32 @@ macro_rules! text_type {
     };
 }
 
-text_type! {
-    /// One or more printable characters and spaces, with no blank at either end (RFC 5321 §4.1.2 `String`).
-    Text, |s| !s.is_empty() && s.trim_matches([' ', '\t']) == s && !s.chars().any(|c| c.is_control())
+/// Printable, and no control character that only a full decoding shows (U+0080 to U+009F).
+fn is_printable(s: &str) -> bool {
+    PRINT.wide().is_all(s) && (s.is_ascii() || !s.chars().any(char::is_control))
 }
 
 text_type! {
-    /// The name a client gives in EHLO, HELO or LHLO: printable, without blanks.
+    /// One or more printable characters and spaces, with no blank at either end (RFC 5321 §4.1.2 `String`).
+    Text, |s| !s.is_empty() && !s.starts_with(' ') && !s.ends_with(' ') && is_printable(s)
+}
+
+text_type! {
+    /// The name a client gives in EHLO, HELO or LHLO: printable ASCII, without blanks.
     ///
     /// RFC 5321 §4.1.1.1 wants a domain or an address literal, and §4.1.4 forbids refusing mail over a wrong
-    /// one; so whatever is printable is taken.
-    ClientName, |s| !s.is_empty() && !s.chars().any(|c| c.is_control() || c == ' ')
+    /// one; so whatever is printable is taken. Names in other scripts come as A-labels (RFC 6531 §3.7.1).
+    ClientName, |s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic())
 }
 
 text_type! {
     /// A keyword: letters, digits, `-` and `_` (extension names, parameter names, SASL mechanisms).
-    Keyword, |s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    Keyword, |s| !s.is_empty() && KEYWORD.is_all(s)
 }
 
 text_type! {
     /// A parameter's value: printable, without blanks and `=` (RFC 5321 §4.1.2 `esmtp-value`).
-    Value, |s| !s.is_empty() && !s.chars().any(|c| c.is_control() || c == ' ' || c == '=')
+    Value, |s| !s.is_empty() && VALUE.wide().is_all(s) && is_printable(s)
 }
 
 /// Bytes that never show in `Debug` output: passwords and SASL messages.
@@ -102,8 +115,7 @@ impl<'a> Secret<'a> {
     /// Wraps base64 text as it stands on the wire; `None` where it holds other than base64's characters.
     pub fn new(base64: impl Into<Cow<'a, str>>) -> Option<Self> {
         let base64 = base64.into();
-        let fits = base64.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
-        fits.then_some(Self(base64))
+        BASE64.is_all(&base64).then_some(Self(base64))
     }
 
     /// The base64 text, on purpose under a name that shows in review.
@@ -120,6 +132,22 @@ impl<'a> Secret<'a> {
 impl fmt::Debug for Secret<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<redacted>")
+    }
+}
+
+/// Serialized as it is: serde is for queues and configuration, `Debug` for logs.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Secret<'_> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Secret<'_> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(d)?;
+        Self::new(text).ok_or_else(|| serde::de::Error::custom("not base64"))
     }
 }
 

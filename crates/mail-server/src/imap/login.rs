@@ -82,7 +82,7 @@ impl Driver<'_> {
             };
             match step {
                 Ok(Step::Challenge(challenge)) => {
-                    response = Some(self.ask(wire, challenge).await?);
+                    response = Some(self.ask(wire, &challenge).await?);
                 }
                 Ok(Step::Done(credentials)) => {
                     return self.session.check(&credentials.login, &credentials.password).await;

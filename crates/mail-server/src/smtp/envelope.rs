@@ -44,7 +44,7 @@ fn unknown_parameter(name: &str) -> Reply {
 
 /// Why MAIL's parameters can't be taken: those of extensions that EHLO did not announce, and a size too large.
 pub(super) fn mail_refusal(session: &Session<'_>, params: &MailParams<'_>) -> Result<(), Reply> {
-    if let Some(other) = params.other.first() {
+    if let Some(other) = params.other().first() {
         return Err(unknown_parameter(other.name.as_str()));
     }
     let submission = session.service == Service::Submission;
@@ -54,6 +54,8 @@ pub(super) fn mail_refusal(session: &Session<'_>, params: &MailParams<'_>) -> Re
         (params.ret.is_some(), "RET"),
         (params.envid.is_some(), "ENVID"),
         (params.mt_priority.is_some(), "MT-PRIORITY"),
+        (params.by().is_some(), "BY"),
+        (params.hold().is_some(), "HOLDFOR or HOLDUNTIL"),
         (params.body == Some(Body::BinaryMime), "BODY=BINARYMIME"),
         (named_sender && !submission, "AUTH"),
     ] {

@@ -51,3 +51,52 @@ fn a_sasl_exchange_can_be_given_up() {
     assert_eq!(seen[1], Seen::Sasl(None));
     assert_eq!(seen[3..], [Seen::Refused(ProtocolError::BadSasl), Seen::Command(Command::Quit)]);
 }
+
+#[test]
+fn huge_and_odd_numbers_are_refused_not_wrapped() {
+    for line in [
+        "RETR 4294967296",
+        "DELE 99999999999999999999",
+        "TOP 1 4294967296",
+        "LIST -1",
+        "UIDL +1",
+        "RETR 1\u{b2}",
+    ] {
+        assert_eq!(Command::parse(line.as_bytes()), Err(SyntaxError::BadNumber), "{line}");
+    }
+}
+
+#[test]
+fn nul_and_eight_bit_in_commands_are_refused() {
+    let seen = run_all_splits(Config::default(), b"USER a\0b\r\nUSER \xff\r\nRETR \xff\r\nQUIT\r\n");
+    assert_eq!(seen[0], Seen::Refused(ProtocolError::Nul));
+    assert_eq!(seen[1], Seen::Refused(SyntaxError::BadArgument.into()));
+    assert_eq!(seen[2], Seen::Refused(SyntaxError::BadNumber.into()));
+    assert_eq!(seen[3], Seen::Command(Command::Quit));
+}
+
+/// The client's side: what came in the clear behind STLS's `+OK` is thrown away.
+#[test]
+fn a_response_injected_before_tls_is_not_read_after_it() {
+    let mut receiver = ResponseReceiver::new(ClientConfig::default());
+    receiver.expect(Shape::Single);
+    let mut input = b"+OK hi\r\n+OK begin TLS\r\n+OK evil\r\n".as_slice();
+    for _ in 0..2 {
+        assert!(matches!(receiver.next(&mut input), Some(Ok(ClientEvent::Status(_)))));
+    }
+    assert_eq!(receiver.start_tls(&mut input), 10);
+    assert!(input.is_empty());
+    receiver.expect(Shape::Single);
+    let mut inside = b"-ERR no\r\n".as_slice();
+    assert_eq!(receiver.next(&mut inside), Some(Ok(ClientEvent::Status(Reply::err("no")))));
+}
+
+/// TOP's and RETR's text is stuffed: a line of one dot in a mail ends nothing.
+#[test]
+fn a_dot_in_a_mail_does_not_end_it() {
+    let mut stuffer = Stuffer::new();
+    let mut wire = b"+OK\r\n".to_vec();
+    stuffer.stuff(b".\r\n+OK evil\r\n").for_each(|slice| wire.extend_from_slice(slice));
+    wire.extend_from_slice(stuffer.finish());
+    assert_eq!(wire, b"+OK\r\n..\r\n+OK evil\r\n.\r\n");
+}

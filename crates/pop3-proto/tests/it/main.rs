@@ -1,9 +1,14 @@
 //! Behaviour of the whole crate: laws by proptest, known answers, attacks by name.
 
+mod allocations;
 mod attacks;
 mod client;
 mod commands;
+#[path = "../../benches/pop3/corpus.rs"]
+#[allow(dead_code, reason = "the benchmark uses more of it")]
+mod corpus;
 mod laws;
+mod peers;
 
 use posthaste_pop3_proto::{Command, Config, Event, ProtocolError, Receiver, SaslResponse};
 

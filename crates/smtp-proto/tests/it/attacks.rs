@@ -167,3 +167,62 @@ fn a_sasl_exchange_can_be_given_up() {
     let seen = run(b"AUTH LOGIN\r\nno base64!\r\nQUIT\r\n");
     assert_eq!(seen[1..], [Seen::Refused(ProtocolError::BadSasl), Seen::Command(Command::Quit)]);
 }
+
+#[test]
+fn a_flood_of_unknown_parameters_is_refused() {
+    let line = (0..100).fold("MAIL FROM:<a@b.c>".to_owned(), |line, n| format!("{line} X{n}=y"));
+    let limit = OTHER_PARAMETERS_MAX;
+    assert_eq!(Command::parse(line.as_bytes()), Err(SyntaxError::TooManyParameters { limit }));
+}
+
+#[test]
+fn huge_numbers_are_refused_not_wrapped() {
+    for line in [
+        "MAIL FROM:<a@b.c> SIZE=18446744073709551616",
+        "MAIL FROM:<a@b.c> SIZE=99999999999999999999999999",
+        "MAIL FROM:<a@b.c> HOLDFOR=4294967297",
+        "MAIL FROM:<a@b.c> BY=99999999999;N",
+        "BDAT 18446744073709551616 LAST",
+        "XCLIENT PORT=65536",
+    ] {
+        assert!(Command::parse(line.as_bytes()).is_err(), "{line}");
+    }
+    let Ok(Command::Bdat { size, .. }) = Command::parse(b"BDAT 18446744073709551615") else { panic!() };
+    assert_eq!(size, u64::MAX, "counted off as it comes, never reserved");
+}
+
+/// Nothing that a client builds from what others told it can become a second command.
+#[test]
+fn no_command_can_be_built_that_injects_another() {
+    for evil in ["a\r\nQUIT", "a\nQUIT", "a\rQUIT", "a\0"] {
+        assert!(LocalPart::new(evil).is_err());
+        assert!(DomainName::new(evil).is_err());
+        assert!(GeneralLiteral::new(format!("x:{evil}")).is_err());
+        assert!(Mailbox::parse(&format!("{evil}@b")).is_err());
+        assert!(Text::new(evil).is_err() && Value::new(evil).is_err() && Keyword::new(evil).is_err());
+        assert!(ClientName::new(evil).is_err() && Secret::new(evil).is_none());
+    }
+    let mut out = Vec::new();
+    Reply::new(550, (1, 1), "no\rsuch\0user\x1b").encode(&mut out);
+    assert_eq!(out, b"550 5.1.1 no such user \r\n");
+}
+
+#[test]
+fn nul_and_eight_bit_in_commands_are_refused() {
+    let seen = run_all_splits(Config::default(), b"MAIL FROM:<a\0@b>\r\nNOOP \xff\r\nQUIT\r\n");
+    let refused = [ProtocolError::Nul, ProtocolError::Syntax(SyntaxError::NotUtf8)].map(Seen::Refused);
+    assert_eq!(seen[..2], refused);
+    assert_eq!(seen[2], Seen::Command(Command::Quit));
+}
+
+/// The client's side of STARTTLS injection: what came in the clear behind the 220 is thrown away with the receiver.
+#[test]
+fn a_reply_injected_before_tls_is_not_read_after_it() {
+    let mut receiver = ReplyReceiver::default();
+    let mut input = b"220 go ahead\r\n250-evil\r\n".as_slice();
+    assert_eq!(receiver.next(&mut input).unwrap().unwrap().code(), 220);
+    assert_eq!(receiver.start_tls(&mut input), 10);
+    assert!(input.is_empty());
+    let mut inside = b"250 mx\r\n".as_slice();
+    assert_eq!(receiver.next(&mut inside).unwrap().unwrap(), Reply::plain(250, "mx"));
+}

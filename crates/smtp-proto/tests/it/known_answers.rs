@@ -79,9 +79,14 @@ fn fields_hold_what_the_parameters_say() {
     assert_eq!(from.mailbox().unwrap().local.as_str(), "a");
     assert!(from.mailbox().unwrap().domain.same_name("B.C"));
     assert_eq!(params.size, Some(77));
-    assert_eq!(params.envid.unwrap().as_str(), "a b");
-    assert_eq!(params.other[0].name.as_str(), "X");
-    assert_eq!(params.other[0].value.as_ref().unwrap().as_str(), "y");
+    assert_eq!(params.envid.as_ref().unwrap().as_str(), "a b");
+    assert_eq!(params.other()[0].name.as_str(), "X");
+    assert_eq!(params.other()[0].value.as_ref().unwrap().as_str(), "y");
+}
+
+#[test]
+fn an_unknown_auth_sender_is_one_however_it_is_written() {
+    assert_eq!(parse("MAIL FROM:<a@b> AUTH=+3C+3E"), parse("MAIL FROM:<a@b> AUTH=<>"));
 }
 
 #[test]

@@ -18,6 +18,9 @@ fn domain() -> impl Strategy<Value = Domain<'static>> {
             .prop_map(|s| Domain::Name(DomainName::new(s).unwrap())),
         any::<[u8; 4]>().prop_map(|ip| Domain::V4(ip.into())),
         any::<[u8; 16]>().prop_map(|ip| Domain::V6(ip.into())),
+        "[a-z][a-z0-9-]{0,5}:[!-Z^-~]{1,10}".prop_filter_map("ipv6 is another", |s| GeneralLiteral::new(s)
+            .ok()
+            .map(|l| Domain::General(Box::new(l)))),
     ]
 }
 
@@ -27,6 +30,38 @@ fn mailbox() -> impl Strategy<Value = Mailbox<'static>> {
 
 fn text() -> impl Strategy<Value = Text<'static>> {
     "[!-~é]([ -~é]{0,20}[!-~é])?".prop_map(|s| Text::new(s).unwrap())
+}
+
+fn by() -> impl Strategy<Value = DeliverBy> {
+    (-999_999_999i32..=999_999_999, any::<bool>()).prop_map(|(seconds, trace)| {
+        let mode = if seconds > 0 && seconds % 2 == 0 { ByMode::Return } else { ByMode::Notify };
+        DeliverBy { seconds, mode, trace }
+    })
+}
+
+fn hold() -> impl Strategy<Value = Hold> {
+    let time = (0u16..=9999, 1u8..=12, 1u8..=28, 0u8..24, 0u8..60, 0u8..=60)
+        .prop_map(|(y, m, d, h, min, s)| Hold::Until(UtcTime::new((y, m, d), (h, min, s)).unwrap()));
+    prop_oneof![(1u32..=999_999_999).prop_map(Hold::For), time]
+}
+
+fn attributes() -> impl Strategy<Value = Vec<Attribute<'static>>> {
+    let text =
+        || prop_oneof![text().prop_map(Known::Value), Just(Known::Unavailable), Just(Known::TempUnavailable)];
+    let ip = prop_oneof![
+        any::<[u8; 4]>().prop_map(std::net::IpAddr::from),
+        any::<[u8; 16]>().prop_map(std::net::IpAddr::from),
+    ];
+    (text(), ip, any::<u16>(), text(), any::<bool>()).prop_map(|(name, ip, port, login, local)| {
+        vec![
+            Attribute::Name(name),
+            Attribute::Addr(Known::Value(ip)),
+            Attribute::DestPort(Known::Value(port)),
+            Attribute::Login(login),
+            Attribute::Proto(Known::Value(ClientProtocol::Esmtp)),
+            Attribute::Source(Known::Value(if local { Source::Local } else { Source::Remote })),
+        ]
+    })
 }
 
 fn mail() -> impl Strategy<Value = Command<'static>> {
@@ -46,13 +81,19 @@ fn mail() -> impl Strategy<Value = Command<'static>> {
         any::<bool>(),
         option::of(-9i8..=9),
         other,
+        (option::of(by()), option::of(hold())),
     );
-    (from, fields).prop_map(|(from, (size, body, auth, ret, envid, requiretls, mt_priority, other))| {
-        let smtputf8 = from.mailbox().is_some_and(|m| !m.is_ascii());
-        let other = other.into_iter().collect();
-        let params = MailParams { size, body, smtputf8, auth, ret, envid, requiretls, mt_priority, other };
-        Command::Mail { from, params }
-    })
+    (from, fields).prop_map(
+        |(from, (size, body, auth, ret, envid, requiretls, mt_priority, other, times))| {
+            let smtputf8 = from.mailbox().is_some_and(|m| !m.is_ascii());
+            let (by, hold) = times;
+            let some = by.is_some() || hold.is_some() || other.is_some();
+            let more = MoreMailParams { by, hold, other: other.into_iter().collect() };
+            let more = some.then(|| Box::new(more));
+            let params = MailParams { size, body, smtputf8, auth, ret, envid, requiretls, mt_priority, more };
+            Command::Mail { from, params }
+        },
+    )
 }
 
 fn rcpt() -> impl Strategy<Value = Command<'static>> {
@@ -62,8 +103,7 @@ fn rcpt() -> impl Strategy<Value = Command<'static>> {
             (false, false, false) => Notify::Never,
             _ => Notify::On { success, failure, delay },
         });
-    let orcpt = text()
-        .prop_map(|address| OriginalRecipient { address_type: Keyword::new("rfc822").unwrap(), address });
+    let orcpt = text().prop_map(|address| OriginalRecipient::new(&Keyword::new("rfc822").unwrap(), &address));
     (to, option::of(notify), option::of(orcpt)).prop_map(|(to, notify, orcpt)| Command::Rcpt {
         to,
         params: RcptParams { notify, orcpt, other: Vec::new() },
@@ -90,7 +130,9 @@ fn command() -> impl Strategy<Value = Command<'static>> {
     let auth = ("[A-Z0-9-]{1,20}", option::of(secret))
         .prop_map(|(name, initial)| Command::Auth { mechanism: Keyword::new(name).unwrap(), initial });
     let bdat = (0u64..50, any::<bool>()).prop_map(|(size, last)| Command::Bdat { size, last });
-    prop_oneof![2 => plain, 2 => mail(), 2 => rcpt(), 1 => auth, 1 => bdat]
+    let proxied = (attributes(), any::<bool>())
+        .prop_map(|(list, client)| if client { Command::XClient(list) } else { Command::XForward(list) });
+    prop_oneof![2 => plain, 2 => mail(), 2 => rcpt(), 1 => auth, 1 => bdat, 1 => proxied]
 }
 
 fn encoded(command: &Command<'_>) -> Vec<u8> {

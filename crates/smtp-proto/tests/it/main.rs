@@ -1,8 +1,16 @@
 //! Behaviour of the whole crate: laws by proptest, known answers, attacks by name.
 
+mod allocations;
 mod attacks;
+#[path = "../../benches/smtp/corpus.rs"]
+#[allow(dead_code, reason = "the benchmark uses more of it")]
+mod corpus;
+mod extensions;
 mod known_answers;
 mod laws;
+mod peers;
+#[cfg(feature = "serde")]
+mod serde;
 
 use posthaste_smtp_proto::{Command, Config, Event, ProtocolError, Receiver, SaslResponse, Violation};
 

@@ -1,0 +1,127 @@
+//! POP3 beside pop3-codec, on one corpus from a seed.
+//!
+//! `cargo bench -p posthaste-pop3-proto --bench pop3 [-- --quick]`. What is timed is what `mail-server` calls:
+//! [`Receiver::next`], every value through `black_box`. The differential test has parsed the same corpus.
+
+use std::hint::black_box;
+
+use posthaste_pop3_proto::{
+    ClientConfig, ClientEvent, Config, ListEntry, Receiver, ResponseReceiver, Shape, Stuffer, UidlEntry,
+};
+
+mod corpus;
+mod timing;
+
+use timing::{Effort, at_least, contestant, race};
+
+const SEED: u64 = 1939;
+
+fn main() {
+    let effort = Effort::from_args();
+    println!("corpus of seed {SEED}");
+    commands(effort);
+    listings(effort);
+    message(effort);
+}
+
+fn commands(effort: Effort) {
+    let lines = corpus::commands(SEED, 69);
+    let wire = lines.concat().into_bytes();
+    let outcome = race(
+        effort,
+        vec![
+            contestant("posthaste", || ours(&wire)),
+            contestant("pop3-codec", || peer(&wire)),
+            contestant("memchr lines", || {
+                memchr::memchr_iter(b'\n', &wire).for_each(sink);
+            }),
+        ],
+    );
+    outcome.print("commands", lines.len(), wire.len());
+    at_least("pop3-proto/commands", outcome.ratio("posthaste", "pop3-codec"), 2.0);
+}
+
+fn ours(wire: &[u8]) {
+    let mut receiver = Receiver::new(Config::default());
+    let mut input = black_box(wire);
+    loop {
+        let event = receiver.next(&mut input);
+        if black_box(&event).is_none() {
+            return;
+        }
+    }
+}
+
+fn peer(wire: &[u8]) {
+    let mut rest = black_box(wire);
+    while !rest.is_empty() {
+        let parsed = pop3_codec::parse::command(rest);
+        match black_box(&parsed) {
+            Ok((after, _)) => rest = after,
+            Err(_) => return,
+        }
+    }
+}
+
+/// LIST and UIDL of 1,000 messages, each line a typed value. No target: ours are streamed and their lines checked, the
+/// peer's are parsed in one piece.
+fn listings(effort: Effort) {
+    let (list, uidl) = corpus::listings(SEED, 1000);
+    let outcome = race(
+        effort,
+        vec![
+            contestant("LIST", || lines(&list, |line| sink(ListEntry::parse(line)))),
+            contestant("UIDL", || lines(&uidl, |line| sink(UidlEntry::parse(line)))),
+            contestant("LIST pop3-codec", || sink(pop3_codec::parse::response_list_all(black_box(&list)))),
+            contestant("UIDL pop3-codec", || sink(pop3_codec::parse::response_uidl_all(black_box(&uidl)))),
+        ],
+    );
+    outcome.print("listings of 1000", 1000, list.len());
+}
+
+fn receive(shape: Shape, wire: &[u8], mut take: impl FnMut(ClientEvent<'_>)) {
+    let mut receiver = ResponseReceiver::after_tls(ClientConfig::default());
+    receiver.expect(shape);
+    let mut input = black_box(wire);
+    while let Some(event) = receiver.next(&mut input) {
+        take(event.expect("a good response"));
+    }
+}
+
+fn lines(wire: &[u8], take: impl Fn(&str)) {
+    receive(Shape::Lines, wire, |event| {
+        if let ClientEvent::Line(line) = event {
+            take(std::str::from_utf8(line).expect("ASCII"));
+        }
+    });
+}
+
+/// RETR of 1 MiB.
+fn message(effort: Effort) {
+    let text = corpus::message(SEED, 1 << 20);
+    let mut wire = b"+OK here it is\r\n".to_vec();
+    let mut stuffer = Stuffer::new();
+    stuffer.stuff(&text).for_each(|slice| wire.extend_from_slice(slice));
+    wire.extend_from_slice(stuffer.finish());
+    let mut flat = Vec::with_capacity(wire.len());
+    let outcome = race(
+        effort,
+        vec![
+            contestant("slices", || receive(Shape::Message, &wire, |event| sink(event))),
+            contestant("pop3-codec", || sink(pop3_codec::parse::response_retr(black_box(&wire)))),
+            contestant("memcpy", || {
+                flat.clear();
+                flat.extend_from_slice(black_box(&wire));
+                black_box(&flat);
+            }),
+        ],
+    );
+    outcome.print("RETR", 1, wire.len());
+    at_least("pop3-proto/retr", outcome.ratio("slices", "pop3-codec"), 2.0);
+    at_least("pop3-proto/retr-slices", outcome.ratio("slices", "memcpy"), 0.7);
+}
+
+/// All of the value is used, as far as the compiler knows.
+fn sink<T>(value: T) {
+    let _ = black_box(value);
+}
