@@ -5,6 +5,8 @@
 mod chaos;
 mod driver;
 mod harness;
+#[cfg(feature = "nbd")]
+mod nbd;
 mod replication;
 mod resync;
 mod wire;
