@@ -83,7 +83,7 @@ pub(crate) struct Pair {
     pub(crate) on_peer_loss: OnPeerLoss,
     pub(crate) me: Node,
     pub(crate) peer: Node,
-    /// Whether this machine is the first in the file: it uses odd epochs and dials.
+    /// Whether this machine is the first in the file: it dials.
     pub(crate) first: bool,
 }
 
@@ -154,11 +154,16 @@ impl Pair {
         Volume::open(&self.paths(), &self.identity(), Options::default()).map_err(|e| e.to_string())
     }
 
-    /// The next epoch that this machine may use. The other one's have the other parity, so no epoch
-    /// ever has two leaders, whatever the operators do.
+    /// The epoch of the next leadership here. Epochs are `4 * term + kind`; the kind is 1 or 2 for a leadership of the
+    /// first or the second machine, so no epoch ever has two leaders, whatever the operators do.
     pub(crate) fn next_epoch(&self, known: u64) -> u64 {
-        let next = known + 1;
-        next + u64::from((next % 2 == 1) != self.first)
+        (known / 4 + 1) * 4 + if self.first { 1 } else { 2 }
+    }
+
+    /// The epoch that ends the leadership of `epoch`: kind 3 of its term, so that the other machine's next one is higher
+    /// though it may not have heard of it.
+    pub(crate) fn last_epoch(epoch: u64) -> u64 {
+        epoch | 3
     }
 }
 
@@ -232,12 +237,14 @@ mod tests {
     }
 
     #[test]
-    fn no_epoch_belongs_to_both_machines() {
+    fn no_epoch_belongs_to_both_machines_and_a_successor_is_above_a_resignation() {
         let text = fresh(8, ["192.0.2.1", "192.0.2.2"]).unwrap();
         let (a, b) = (Pair::parse(&text, 1).unwrap(), Pair::parse(&text, 2).unwrap());
-        for known in 0..10 {
-            assert!(a.next_epoch(known) > known && b.next_epoch(known) > known);
-            assert_eq!((a.next_epoch(known) % 2, b.next_epoch(known) % 2), (1, 0));
+        for known in 0..20 {
+            let (first, second) = (a.next_epoch(known), b.next_epoch(known));
+            assert!(first > known && second > known);
+            assert_eq!((first % 4, second % 4), (1, 2));
+            assert!(Pair::last_epoch(first) > first && b.next_epoch(first) > Pair::last_epoch(first));
         }
     }
 }

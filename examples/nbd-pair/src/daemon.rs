@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use posthaste_blockrepl::core::{Event, LinkStatus, PeerStatus, RoleStatus, Status};
@@ -11,7 +11,7 @@ use posthaste_blockrepl::wire::Refusal;
 use posthaste_blockrepl::{BlockDevice, Grant, Hello, Link, Member, Volume};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{OnPeerLoss, Pair};
@@ -33,6 +33,10 @@ pub(crate) struct Daemon {
     pair: Pair,
     volume: Volume,
     leading: Mutex<Option<Leading>>,
+    /// The link that the other machine dialled.
+    accepted: Arc<StdMutex<Option<Link>>>,
+    /// The dialled link is to be replaced by a new one.
+    relink: Notify,
 }
 
 struct Leading {
@@ -59,7 +63,13 @@ async fn serve(pair: Pair) -> Result<(), String> {
     // Opening the volume locked it: whoever listened here before has gone.
     drop(std::fs::remove_file(&control));
     let commands = UnixListener::bind(&control).map_err(|e| format!("{}: {e}", control.display()))?;
-    let daemon = Arc::new(Daemon { pair, volume, leading: Mutex::new(None) });
+    let daemon = Arc::new(Daemon {
+        pair,
+        volume,
+        leading: Mutex::new(None),
+        accepted: Arc::default(),
+        relink: Notify::new(),
+    });
     let links = TcpListener::bind(daemon.pair.me.replication)
         .await
         .map_err(|e| format!("{}: {e}", daemon.pair.me.replication))?;
@@ -87,7 +97,7 @@ impl Daemon {
                 sleep(DIAL_EVERY).await;
                 continue;
             };
-            let (volume, peer) = (self.volume.clone(), self.pair.peer.id);
+            let (volume, peer, place) = (self.volume.clone(), self.pair.peer.id, self.accepted.clone());
             tokio::spawn(async move {
                 drop(io.set_nodelay(true));
                 let link = match Hello::read(&mut io).await {
@@ -95,8 +105,9 @@ impl Daemon {
                     Ok(_) => return drop(Hello::refuse(&mut io, Refusal::UnknownVolume).await),
                     Err(why) => Err(why),
                 };
-                if let Err(why) = link {
-                    eprintln!("nbd-pair: a link from {from}: {why}");
+                match link {
+                    Ok(link) => drop(place.lock().unwrap_or_else(PoisonError::into_inner).insert(link)),
+                    Err(why) => eprintln!("nbd-pair: a link from {from}: {why}"),
                 }
             });
         }
@@ -107,7 +118,11 @@ impl Daemon {
         let mut said = String::new();
         loop {
             let why = match timeout(DIAL_WAIT, self.connect()).await {
-                Ok(Ok(link)) => link.ended().await.to_string(),
+                Ok(Ok(link)) => tokio::select! {
+                    why = link.ended() => why.to_string(),
+                    // A newer link replaces the older one on both sides.
+                    () = self.relink.notified() => continue,
+                },
                 Ok(Err(why)) => why,
                 Err(_) => "no answer".into(),
             };
@@ -222,7 +237,7 @@ impl Daemon {
         let serving = match self.export(&device).await {
             Ok(serving) => serving,
             Err(why) => {
-                drop(self.volume.raise_epoch(self.pair.next_epoch(epoch)).await);
+                drop(self.volume.raise_epoch(Pair::last_epoch(epoch)).await);
                 return Err(why);
             }
         };
@@ -295,11 +310,22 @@ impl Daemon {
             Ok(Ok(Err(why))) => return Err(format!("the last flush failed: {why}")),
             _ => return Err("the last flush is not done after 30 s; it still leads".into()),
         }
-        let epoch = self.pair.next_epoch(status.epoch);
+        let epoch = Pair::last_epoch(leading.grant.epoch);
         // It fences the handle first: what comes in now is refused, not lost.
         self.volume.raise_epoch(epoch).await.map_err(|e| e.to_string())?;
         end(place.take());
+        self.introduce_anew();
         Ok("it follows\n".into())
+    }
+
+    /// The other machine learns by a new link's hello that this one leads no more.
+    fn introduce_anew(&self) {
+        if let Some(link) = self.accepted.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            link.cut();
+        }
+        if self.pair.first {
+            self.relink.notify_one();
+        }
     }
 
     async fn alone(&self) -> Result<String, String> {
