@@ -4,6 +4,7 @@
 
 mod chaos;
 mod driver;
+mod format;
 mod harness;
 #[cfg(feature = "nbd")]
 mod nbd;

@@ -60,8 +60,11 @@ fn negotiation(tls: TlsPolicy) -> Negotiation {
 
 const FLAGS: [u8; 4] = [0, 0, 0, 3];
 
-/// What the options are answered, as `(option, kind, data)`, and the last step.
-fn answers(mut n: Negotiation, options: &[Vec<u8>]) -> (Vec<(u32, u32, Vec<u8>)>, Result<Step, NbdError>) {
+/// An answer: option, kind, data.
+type Answer = (u32, u32, Vec<u8>);
+
+/// What the options are answered, and the last step.
+fn answers(mut n: Negotiation, options: &[Vec<u8>]) -> (Vec<Answer>, Result<Step, NbdError>) {
     let mut input = BytesMut::from(&FLAGS[..]);
     options.iter().for_each(|o| input.extend_from_slice(o));
     let mut out = BytesMut::new();
@@ -75,7 +78,7 @@ fn answers(mut n: Negotiation, options: &[Vec<u8>]) -> (Vec<(u32, u32, Vec<u8>)>
     (answers, step)
 }
 
-fn kinds(answers: &[(u32, u32, Vec<u8>)]) -> Vec<u32> {
+fn kinds(answers: &[Answer]) -> Vec<u32> {
     answers.iter().map(|a| a.1).collect()
 }
 
