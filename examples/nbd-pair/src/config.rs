@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use posthaste_blockrepl::{ClusterId, DeviceId, Identity, Member, NodeId, Options, Paths, Volume, VolumeId};
 use serde::Deserialize;
 
+use crate::tls;
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +22,7 @@ struct File {
     write_through: bool,
     #[serde(default)]
     on_peer_loss: OnPeerLoss,
+    tls: Option<tls::Files>,
     node: Vec<NodeEntry>,
 }
 
@@ -81,6 +84,8 @@ pub(crate) struct Pair {
     pub(crate) export: String,
     pub(crate) write_through: bool,
     pub(crate) on_peer_loss: OnPeerLoss,
+    /// With it, TCP clients must begin TLS.
+    pub(crate) tls: Option<tls::Files>,
     pub(crate) me: Node,
     pub(crate) peer: Node,
     /// Whether this machine is the first in the file: it dials.
@@ -124,6 +129,7 @@ impl Pair {
             export: file.export,
             write_through: file.write_through,
             on_peer_loss: file.on_peer_loss,
+            tls: file.tls,
             me,
             peer,
             first,

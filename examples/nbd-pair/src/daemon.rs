@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::config::{OnPeerLoss, Pair};
 use crate::control::{self, Command};
 use crate::export::Serving;
+use crate::tls;
 
 /// How often the picture is looked at, besides at each event.
 const TICK: Duration = Duration::from_millis(200);
@@ -288,7 +289,8 @@ impl Daemon {
         export.description = format!("led by node {}", self.pair.me.id);
         let limits = Limits { connections: 16, ..Limits::default() };
         let server = Server::with_limits(vec![export], limits).map_err(|e| e.to_string())?;
-        Serving::start(&server, &self.pair.me.nbd).await
+        let tls = self.pair.tls.as_ref().map(tls::acceptor).transpose()?;
+        Serving::start(&server, &self.pair.me.nbd, tls).await
     }
 
     async fn demote(&self, not_in_sync: bool) -> Result<String, String> {

@@ -9,8 +9,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::config::Listen;
+
+/// The server, and whether TLS must come first.
+#[derive(Clone)]
+struct Service {
+    server: Server,
+    tls: Option<TlsAcceptor>,
+}
 
 /// Listeners and connections of one leadership. Dropping it ends them all.
 pub(crate) struct Serving {
@@ -20,13 +28,18 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Listens wherever it should, or nowhere.
-    pub(crate) async fn start(server: &Server, places: &[Listen]) -> Result<Self, String> {
+    /// Listens wherever it should, or nowhere. With `tls`, clients by TCP must begin it.
+    pub(crate) async fn start(
+        server: &Server,
+        places: &[Listen],
+        tls: Option<TlsAcceptor>,
+    ) -> Result<Self, String> {
         let (open, opened) = watch::channel(());
         let mut serving = Serving { tasks: JoinSet::new(), sockets: Vec::new(), open: Some(open) };
         for place in places {
+            let tls = tls.clone().filter(|_| matches!(place, Listen::Tcp(_)));
             serving
-                .listen(server.clone(), opened.clone(), place)
+                .listen(Service { server: server.clone(), tls }, opened.clone(), place)
                 .await
                 .map_err(|e| format!("listening at {place:?}: {e}"))?;
         }
@@ -39,11 +52,16 @@ impl Serving {
         self.sockets.drain(..).for_each(|path| drop(std::fs::remove_file(path)));
     }
 
-    async fn listen(&mut self, server: Server, open: watch::Receiver<()>, place: &Listen) -> io::Result<()> {
+    async fn listen(
+        &mut self,
+        service: Service,
+        open: watch::Receiver<()>,
+        place: &Listen,
+    ) -> io::Result<()> {
         match place {
             Listen::Tcp(address) => {
                 let listener = TcpListener::bind(address).await?;
-                self.tasks.spawn(accept(server, open, async move || {
+                self.tasks.spawn(accept(service, open, async move || {
                     let (io, from) = listener.accept().await?;
                     io.set_nodelay(true)?;
                     Ok((io, from.to_string()))
@@ -54,7 +72,7 @@ impl Serving {
                 drop(std::fs::remove_file(path));
                 let listener = UnixListener::bind(path)?;
                 self.sockets.push(path.clone());
-                self.tasks.spawn(accept(server, open, async move || {
+                self.tasks.spawn(accept(service, open, async move || {
                     Ok((listener.accept().await?.0, "a local client".to_owned()))
                 }));
             }
@@ -70,7 +88,7 @@ impl Drop for Serving {
 }
 
 async fn accept<IO>(
-    server: Server,
+    service: Service,
     mut open: watch::Receiver<()>,
     mut next: impl AsyncFnMut() -> io::Result<(IO, String)>,
 ) where
@@ -84,7 +102,7 @@ async fn accept<IO>(
             _ = open.changed() => break,
         };
         match next {
-            Ok((io, from)) => drop(clients.spawn(serve(server.clone(), io, from))),
+            Ok((io, from)) => drop(clients.spawn(serve(service.clone(), io, from))),
             // No descriptors left, or a client that went away at once.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
@@ -94,11 +112,16 @@ async fn accept<IO>(
     while clients.join_next().await.is_some() {}
 }
 
-async fn serve<IO>(server: Server, io: IO, from: String)
+async fn serve<IO>(service: Service, io: IO, from: String)
 where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    match server.serve(io).await {
+    let Service { server, tls } = service;
+    let ended = match tls {
+        Some(tls) => server.serve_tls(io, true, |io| tls.accept(io)).await,
+        None => server.serve(io).await,
+    };
+    match ended {
         Ok(()) => {}
         Err(Ended::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof => {}
         Err(why) => eprintln!("nbd-pair: {from}: {why}"),

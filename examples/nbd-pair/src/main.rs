@@ -14,6 +14,7 @@ mod config;
 mod control;
 mod daemon;
 mod export;
+mod tls;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
