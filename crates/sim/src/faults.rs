@@ -221,6 +221,13 @@ impl Plan {
         self.add(Fault::LinkCut { v, on: false });
         self.wait(10, 300);
         self.add(Fault::Kill { n: v, power: true });
+        if self.rng.chance(500) {
+            // As soon as it is to lead, it is started anew.
+            self.wait(450, 800);
+            self.add(Fault::Kill { n: 1 - v, power: true });
+            self.wait(1, 100);
+            self.add(Fault::Start(1 - v));
+        }
         self.wait(300, 3000);
         self.add(Fault::Start(v));
         self.wait(500, 3000);
@@ -530,6 +537,14 @@ impl World {
         }
     }
 
+    /// The operator starts a node anew whose disk has failed, once that is well again.
+    pub(crate) fn restart_if_failed(&mut self, n: usize) {
+        if (0..2).any(|v| self.replica(n, v).is_some_and(|r| r.status().failed.is_some())) {
+            self.kill(n, false);
+            self.start(n);
+        }
+    }
+
     /// All faults end; the operator starts what does not run, and what has lost its disk.
     pub(crate) fn heal(&mut self) {
         self.say(|| "HEAL".to_owned());
@@ -541,11 +556,11 @@ impl World {
             self.machines[n].slow = 1;
             self.machines[n].disks.iter_mut().flatten().for_each(|d| d.fail_flush = false);
             self.machines[n].fail_open = [0; 2];
-            let lacks = self.machines[n].no_copy != [false; 2];
-            self.machines[n].no_copy = [false; 2];
-            if lacks || (0..2).any(|v| self.replica(n, v).is_some_and(|r| r.status().failed.is_some())) {
+            if self.machines[n].no_copy != [false; 2] {
+                self.machines[n].no_copy = [false; 2];
                 self.kill(n, false);
             }
+            self.restart_if_failed(n);
             self.start(n);
             self.push(100 * MS, Event::Replace(n));
         }

@@ -5,6 +5,7 @@
 //! beside it (the opening, the closing, the flush to a union) says through a queue that it has ended.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste_blockrepl as repl;
@@ -23,6 +24,9 @@ use crate::world::{Event, World, device};
 use crate::{node_id, volume_id};
 
 type Members = BTreeSet<(NodeId, DeviceId)>;
+
+/// How long the disk of a volume that is led may owe an answer.
+const DISK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The task of one volume.
 #[derive(Debug)]
@@ -484,12 +488,8 @@ impl World {
                 self.peer_lost(n, v, NodeId(peer.0), false);
                 self.remove_early(n, v);
             }
-            ReplicaEvent::PeerSlow { peer, .. } if self.counts(n, v, peer) => {
-                self.peer_lost(n, v, NodeId(peer.0), false);
-            }
-            ReplicaEvent::PeerRecovered { peer, device } if self.counts(n, v, peer) => {
-                self.peer_synced(n, v, peer, device);
-            }
+            ReplicaEvent::PeerSlow { peer, .. } => self.peer_lost(n, v, NodeId(peer.0), false),
+            ReplicaEvent::PeerRecovered { peer, device } => self.peer_synced(n, v, peer, device),
             ReplicaEvent::RefusedBy { peer, why } => {
                 self.peer_lost(n, v, NodeId(peer.0), matches!(why, Refusal::DiskFailed));
             }
@@ -499,10 +499,37 @@ impl World {
                     self.abandon(n, v);
                 }
             }
-            ReplicaEvent::DiskFailed { .. } => {
-                self.report(n, VolumeReport::DiskFailed { volume: volume_id(v) });
-            }
+            ReplicaEvent::DiskFailed { reason } => self.disk_failed(n, v, &reason),
             _ => {}
+        }
+    }
+
+    /// The handle is dead (R11). What still runs on it may hang in the disk: nobody waits for that.
+    fn disk_failed(&mut self, n: usize, v: usize, reason: &str) {
+        self.report(n, VolumeReport::DiskFailed { volume: volume_id(v) });
+        let leading = self.keeper_mut(n, v).and_then(|k| k.leading.as_ref()).map(|l| (l.epoch, l.stage));
+        match leading {
+            None | Some((_, Stage::Serving | Stage::Failed)) => {}
+            Some((epoch, Stage::Opening(false))) => {
+                self.abandon(n, v);
+                self.open_failed(n, epoch, v, format!("the disk has failed: {reason}"));
+            }
+            Some((epoch, _)) => self.give_up(n, v, epoch),
+        }
+    }
+
+    /// A disk that hangs is given up where the volume is to be led; a follower waits.
+    pub(crate) fn look_at_disk(&mut self, n: usize, v: usize) {
+        let now = self.local(n).since_boot();
+        let known = self.quorum.known(n).map(|(_, state)| state);
+        let wanted = known
+            .and_then(|s| s.volumes.get(&volume_id(v)).map(|v| v.leader == Some(node_id(n))))
+            .unwrap_or(false);
+        let leads = wanted || self.keeper_mut(n, v).is_some_and(|k| k.leading.is_some());
+        let age = self.replica(n, v).and_then(|r| r.disk_age(now)).filter(|_| leads);
+        if age.is_some_and(|age| age >= DISK_PATIENCE) {
+            let reason = "it has not answered for long".into();
+            self.replica_input(n, v, repl::core::Input::Detach { reason });
         }
     }
 
@@ -529,13 +556,6 @@ impl World {
         self.report(n, VolumeReport::PeerLost { volume: volume_id(v), epoch, node, disk });
     }
 
-    /// Whether the committed set counts this node's copy.
-    fn counts(&self, n: usize, v: usize, peer: repl::NodeId) -> bool {
-        let keeper = self.procs[n].as_ref().and_then(|p| p.keepers.get(v));
-        let leading = keeper.and_then(|k| k.leading.as_ref());
-        leading.is_some_and(|l| l.in_sync.iter().any(|(node, _)| node.0 == peer.0))
-    }
-
     /// Events were missed: what the status says takes their place.
     fn look_around(&mut self, n: usize, v: usize) {
         let Some(status) = self.replica(n, v).map(Replica::status) else { return };
@@ -560,9 +580,13 @@ impl World {
 impl World {
     /// Ends the leadership in order: what runs ends, all is flushed. Until then it hears of the set.
     fn retire(&mut self, n: usize, v: usize, epoch: Epoch) {
+        let status_failed = self.replica(n, v).is_some_and(|r| r.status().failed.is_some());
         let Some(leading) = self.keeper_mut(n, v).and_then(|k| k.led(epoch)) else {
             return self.report(n, VolumeReport::Closed { volume: volume_id(v), epoch, clean: false });
         };
+        if status_failed {
+            return self.give_up(n, v, epoch);
+        }
         match leading.stage {
             Stage::Opening(_) => leading.stage = Stage::Opening(true),
             Stage::Failed => self.closed(n, v, epoch, true),
@@ -581,6 +605,11 @@ impl World {
             let asked = Asked::Close(leading.epoch);
             self.ask(n, v, asked, |request| repl::core::Input::Flush { request });
         }
+    }
+
+    fn give_up(&mut self, n: usize, v: usize, epoch: Epoch) {
+        self.abandon(n, v);
+        self.report(n, VolumeReport::Closed { volume: volume_id(v), epoch, clean: false });
     }
 
     fn closed(&mut self, n: usize, v: usize, epoch: Epoch, clean: bool) {

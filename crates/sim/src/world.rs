@@ -396,6 +396,7 @@ impl World {
             Event::ReplicaTick { n, life, v } => {
                 self.push(100 * MS, Event::ReplicaTick { n, life, v });
                 self.replica_input(n, v, repl::Input::Tick);
+                self.look_at_disk(n, v);
             }
             Event::DiskEnds { n, life, v, meta, op, flush, data } => {
                 if self.machines[n].life == life {

@@ -108,6 +108,8 @@ struct Leading {
     pending: Option<MemberSet>,
     /// Counts the grants of this epoch.
     version: u64,
+    /// The version of the set that the synced peers were told: only one that is durable here.
+    told: u64,
     /// The metadata commit that holds the newest grant.
     recorded: u64,
     /// Who waits for that before it may use the handle.
@@ -385,6 +387,7 @@ impl Replica {
         self.pump_rollback();
         self.pump_close();
         self.pump_lead();
+        self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
         self.pump_local_flush();

@@ -3,6 +3,7 @@
 mod handle;
 mod lane;
 mod link;
+mod reads;
 mod shared;
 
 use std::path::PathBuf;
@@ -204,7 +205,7 @@ impl Volume {
     /// How long the disk has owed an answer to its oldest operation; `None` when it owes none. A disk that
     /// hangs shows here and nowhere else.
     pub fn disk_age(&self) -> Option<Duration> {
-        self.shared().with(true, |state, now| state.core.disk_age(now))
+        self.shared().disk_age()
     }
 
     /// Gives the disk up, as if it had reported an error (R11): handles fail, peers are told, and only

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Written;
 use super::lane::{Job, Lane};
+use super::reads::Reads;
 use crate::core::{Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId};
 use crate::device::DeviceError;
 use crate::disk::Disk;
@@ -84,6 +85,7 @@ pub(super) struct Shared {
     pub(super) events: broadcast::Sender<Event>,
     pub(super) data: Arc<dyn Disk>,
     meta: Arc<dyn Disk>,
+    reads: Reads,
     data_written: AtomicU64,
     meta_written: AtomicU64,
     pub(super) data_lane: Lane,
@@ -108,6 +110,7 @@ impl Shared {
             events: broadcast::channel(EVENTS_MAX).0,
             data,
             meta,
+            reads: Reads::default(),
             data_written: AtomicU64::new(0),
             meta_written: AtomicU64::new(0),
             data_lane: Lane::default(),
@@ -116,6 +119,17 @@ impl Shared {
             frame_limit,
             start: Instant::now(),
         }
+    }
+
+    /// Reads data for a handle.
+    pub(super) fn read_data(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        let _reading = self.reads.begin();
+        self.data.read_at(offset, buf)
+    }
+
+    /// The age of the oldest thing that the disks owe an answer to.
+    pub(super) fn disk_age(&self) -> Option<Duration> {
+        self.with(true, |state, now| state.core.disk_age(now)).max(self.reads.age())
     }
 
     /// Never held across I/O: whoever asks for the status gets it at once.
@@ -129,7 +143,7 @@ impl Shared {
 
     /// Runs `f` on the core and passes on what comes out of it. Without `wake`, the caller does the
     /// disk work itself.
-    pub(super) fn with<R>(&self, wake: bool, f: impl FnOnce(&mut State, std::time::Duration) -> R) -> R {
+    pub(super) fn with<R>(&self, wake: bool, f: impl FnOnce(&mut State, Duration) -> R) -> R {
         let mut state = self.state();
         let result = f(&mut state, self.start.elapsed());
         self.dispatch(&mut state, wake);

@@ -851,6 +851,23 @@ fn a_leader_with_a_failed_disk_throws_no_copy_out() {
 }
 
 #[test]
+fn a_failed_disk_never_costs_the_copy_of_a_node_that_is_silent_just_now() {
+    let mut met = 0;
+    for silent in (360..460).step_by(4) {
+        let mut world = World::started();
+        world.pause(B, 3000);
+        world.run(silent);
+        if world.state().volumes[&vol(1)].in_sync.len() < 2 {
+            continue;
+        }
+        met += 1;
+        world.report(A, 0, VolumeReport::DiskFailed { volume: vol(1) });
+        world.run_until("home", 10_000, |w| w.leader_serving(&vol(1)) == [B]);
+    }
+    assert!(met > 10, "{met}");
+}
+
+#[test]
 fn a_lost_replica_with_a_failed_disk_leaves_at_once() {
     let mut world = World::started();
     let epoch = world.state().volumes[&vol(1)].epoch;

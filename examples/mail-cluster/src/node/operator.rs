@@ -380,7 +380,7 @@ impl Operator {
         let local = self.replicas.iter().find(|r| r.name == v.id);
         let picture = local.map(|r| r.volume.status());
         let replicas = v.replicas.keys().map(|node| self.replica(*node, v, picture.as_ref())).collect();
-        let space = self.open.find(&v.id).and_then(|fs| fs.status().ok()).map(|s| s.data);
+        let space = self.open.find(&v.id).map(|fs| fs.space());
         let mut state = match self.refused.get(&v.id) {
             Some(_) => "copy not usable".to_owned(),
             None => v.here.clone(),

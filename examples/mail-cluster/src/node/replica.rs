@@ -26,7 +26,7 @@ const UNKNOWN: Duration = Duration::from_secs(5);
 
 /// A copy whose disk does not answer for this long is reported, and soon left out. Virtual disks do stall for
 /// a second; to go on without the copy costs a resync, and safety until it is over.
-const SLOW_AFTER: Duration = Duration::from_secs(3);
+pub(super) const SLOW_AFTER: Duration = Duration::from_secs(3);
 
 /// One local copy of one volume.
 #[derive(Clone)]

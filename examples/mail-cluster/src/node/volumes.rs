@@ -5,10 +5,11 @@
 //! so opening and closing run beside the task, which goes on taking orders.
 
 use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_blockrepl::core::{Event, LinkStatus, RoleStatus};
+use posthaste_blockrepl::core::{Denied, Event, LinkStatus, RoleStatus};
 use posthaste_blockrepl::wire::Refusal;
 use posthaste_blockrepl::{self as repl, BlockDevice};
 use posthaste_clusterfs::{FormatOptions, Fs, OpenError, OpenOptions};
@@ -24,7 +25,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::led::{Led, LedVolumes};
 use super::quorum::AgentHandle;
-use super::replica::Replica;
+use super::replica::{Replica, SLOW_AFTER};
 use super::route::RoutedStore;
 use super::spool;
 
@@ -205,14 +206,14 @@ impl Keeper {
         if self.leading.as_ref().is_some_and(|leading| leading.epoch < epoch) {
             self.abandon();
         }
-        match self.replica.volume.raise_epoch(epoch.0).await {
+        match self.patiently(self.replica.volume.raise_epoch(epoch.0)).await {
             Ok(raised) => {
                 let rolled_back = !raised.consistent
                     && raised.can_roll_back
-                    && self.is_to_lead(epoch)
+                    && self.may_lead(epoch)
                     && {
                         tracing::warn!(volume = %self.replica.name, %epoch, "the leader is gone in the midst of a resync: going back to the state before it");
-                        self.replica.volume.rollback().await.is_ok()
+                        self.patiently(self.replica.volume.rollback()).await.is_ok()
                     };
                 self.report(VolumeReport::Raised {
                     volume: self.replica.name.clone(),
@@ -229,14 +230,15 @@ impl Keeper {
         }
     }
 
-    /// Whether the quorum counts this copy as in sync and wants it to lead in this epoch. If it was being
+    /// Whether the quorum counts this copy as in sync and wants, or may want, it to lead in this epoch. If it was being
     /// resynced all the same, after a break of its link, the state before that holds all that was
     /// acknowledged (R9): its leader acknowledged nothing without it.
-    fn is_to_lead(&self, epoch: Epoch) -> bool {
+    fn may_lead(&self, epoch: Epoch) -> bool {
         let (state, me) = (self.shared.store.state(), self.shared.me);
         let volume = state.volumes.get(&self.replica.name);
         volume.is_some_and(|v| {
-            v.epoch == epoch && v.leader == Some(me) && v.in_sync.contains(&(me, self.replica.device))
+            let here = v.leader.is_none_or(|leader| leader == me);
+            v.epoch == epoch && here && v.in_sync.contains(&(me, self.replica.device))
         })
     }
 
@@ -265,7 +267,7 @@ impl Keeper {
         self.abandon();
         let generation = self.first_generation(epoch, &in_sync);
         let grant = self.grant(epoch, &in_sync, generation);
-        let device = self.replica.volume.lead(grant).await.map_err(|e| e.to_string())?;
+        let device = self.patiently(self.replica.volume.lead(grant)).await.map_err(|e| e.to_string())?;
         let stage = Stage::Failed;
         self.leading = Some(Leading { epoch, in_sync, generation, device, union: 0, stage });
         Ok(())
@@ -278,9 +280,11 @@ impl Keeper {
         let (name, may_format) =
             (self.replica.name.clone(), !self.shared.knows_formatted(&self.replica.name));
         let log_size = self.shared.log_sizes.get(&name).copied();
-        tokio::task::spawn_blocking(move || {
-            let opened = open_fs(&device, name.as_str(), log_size, may_format);
-            // Whoever would hear it has ended.
+        let opening =
+            tokio::task::spawn_blocking(move || open_fs(&device, name.as_str(), log_size, may_format));
+        tokio::spawn(async move {
+            let opened = opening.await.unwrap_or_else(|panic| Err(panic.to_string()));
+            // Whoever would hear it may have ended.
             drop(ended.send(Ended::Open { epoch, opened }));
         });
     }
@@ -424,7 +428,9 @@ impl Keeper {
     fn abandon(&mut self) {
         let Some(leading) = self.leading.take() else { return };
         tracing::info!(volume = %self.replica.name, epoch = %leading.epoch, "leadership is over");
-        self.shared.led.end(&self.replica.name);
+        if let Some(led) = self.shared.led.end(&self.replica.name) {
+            led.abandon();
+        }
         if let Stage::Serving(spool) = &leading.stage {
             spool.abort();
         }
@@ -438,11 +444,11 @@ impl Keeper {
             Event::PeerSynced { peer, device } => self.peer_synced(peer, device),
             // Also of one that is not in the set: it must not be taken for synced when its node returns.
             Event::PeerLost { peer, .. } => self.peer_lost(peer, false),
-            Event::PeerSlow { peer, .. } if self.counts(peer) => {
+            Event::PeerSlow { peer, .. } => {
                 tracing::warn!(volume = %self.replica.name, peer = peer.0, "a copy does not answer");
                 self.peer_lost(peer, false);
             }
-            Event::PeerRecovered { peer, device } if self.counts(peer) => self.peer_synced(peer, device),
+            Event::PeerRecovered { peer, device } => self.peer_synced(peer, device),
             Event::RefusedBy { peer, why } => {
                 tracing::warn!(volume = %self.replica.name, peer = peer.0, %why, "a copy refuses this leader");
                 self.peer_lost(peer, matches!(why, Refusal::DiskFailed));
@@ -475,13 +481,30 @@ impl Keeper {
     }
 
     /// A disk that hangs reports nothing by itself. A follower waits for it: its leader goes on without it, and
-    /// takes it back when it answers. A leader cannot.
-    fn look_at_disk(&mut self) {
+    /// takes it back when it answers. Where the volume is to be led that cannot be waited for.
+    fn look_at_disk(&self) {
         let patience = self.shared.disk_patience;
-        if self.leading.is_none() || self.replica.volume.disk_age().is_none_or(|age| age < patience) {
-            return;
+        let hangs = || self.replica.volume.disk_age().is_some_and(|age| age >= patience);
+        if (self.leading.is_some() || self.is_wanted()) && hangs() {
+            self.replica.volume.detach(&format!("it has not answered for {} s", patience.as_secs()));
         }
-        self.replica.volume.detach(&format!("it has not answered for {} s", patience.as_secs()));
+    }
+
+    /// Whether the quorum wants the volume to be led here.
+    fn is_wanted(&self) -> bool {
+        let state = self.shared.store.state();
+        state.volumes.get(&self.replica.name).is_some_and(|v| v.leader == Some(self.shared.me))
+    }
+
+    /// Waits for what needs the disk, with an eye on it.
+    async fn patiently<T>(&self, call: impl Future<Output = Result<T, Denied>>) -> Result<T, Denied> {
+        let mut call = std::pin::pin!(call);
+        loop {
+            tokio::select! {
+                result = &mut call => return result,
+                () = tokio::time::sleep(LOOK_AT_DISK) => self.look_at_disk(),
+            }
+        }
     }
 
     /// The handle is dead (R11). What still runs on it may hang in the disk: nobody waits for that.
@@ -505,12 +528,6 @@ impl Keeper {
         self.report(VolumeReport::Closed { volume, epoch, clean: false });
     }
 
-    /// Whether the committed set counts this node's copy. One that is only about to join holds up nothing
-    /// that an operation waits for: its join just takes longer.
-    fn counts(&self, peer: repl::NodeId) -> bool {
-        self.leading.as_ref().is_some_and(|l| l.in_sync.iter().any(|(node, _)| node.0 == peer.0))
-    }
-
     /// Events were missed: what the status says takes their place.
     fn look_around(&mut self) {
         let status = self.replica.volume.status();
@@ -521,7 +538,9 @@ impl Keeper {
             return self.abandon();
         }
         for peer in status.peers {
+            let slow = peer.flush_age.is_some_and(|age| age >= SLOW_AFTER);
             match peer.link {
+                LinkStatus::Synced if slow => self.peer_lost(peer.node, false),
                 LinkStatus::Synced => self.peer_synced(peer.node, peer.device),
                 LinkStatus::Down => self.peer_lost(peer.node, false),
                 _ => {}
@@ -531,8 +550,12 @@ impl Keeper {
 }
 
 /// Dropping a file store joins its thread, which may wait for the disk.
-fn drop_aside<T: Send + 'static>(what: T) {
-    drop(tokio::task::spawn_blocking(move || drop(what)));
+pub(super) fn drop_aside<T: Send + 'static>(what: T) {
+    // Without a runtime the process is ending, and this thread is nobody's.
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(what))),
+        Err(_) => drop(what),
+    }
 }
 
 fn members(set: &Members) -> repl::MemberSet {
