@@ -41,7 +41,8 @@
 //! [`Volume`] is one replica on its disks; [`Volume::lead`] gives the only handle that writes, a
 //! [`BlockDevice`]. Its owner tells it who leads ([`Grant`]), and hears from it by [`core::Event`] what
 //! to propose next. [`core::Replica`] is the same replica without disks, links, threads and clock,
-//! for embedders and simulators; its driving contract stands in [`core`].
+//! for embedders and simulators; its driving contract stands in [`core`]. [`nbd`] exports a handle to programs
+//! that speak NBD (feature `nbd`, on by default).
 //!
 //! # What the owner must do
 //!
@@ -56,7 +57,7 @@
 //!
 //! # What it does not do yet
 //!
-//! One writer at a time (no dual-primary), protocol C only, no NBD export, no resize, no block
+//! One writer at a time (no dual-primary), protocol C only, no resize, no block
 //! checksums: verify finds a difference and the leader's copy wins. A failed local disk ends the
 //! leadership instead of being served from the peer. With three and more replicas, one that was away
 //! while the leadership moved is copied in full.
@@ -72,6 +73,8 @@ mod disk;
 mod driver;
 mod ids;
 mod meta;
+#[cfg(feature = "nbd")]
+pub mod nbd;
 pub mod wire;
 
 pub use bitmap::{EXTENT, GRANULE};

@@ -301,6 +301,12 @@ pub enum WireError {
 impl Message {
     /// Appends the frame to `out`.
     pub fn encode(&self, out: &mut BytesMut) {
+        self.encode_head(out);
+        out.extend_from_slice(self.data());
+    }
+
+    /// Appends the frame without its [`data`](Self::data), which must follow.
+    pub(crate) fn encode_head(&self, out: &mut BytesMut) {
         let (kind, head, data) = self.fields();
         let len = (head.len() + data.len()) as u32;
         let mut header = Writer(Vec::with_capacity(HEADER_LEN));
@@ -312,10 +318,16 @@ impl Message {
         header.u32(payload_crc);
         let header_crc = crc32fast::hash(&header.0);
         header.u32(header_crc);
-        out.reserve(HEADER_LEN + len as usize);
         out.extend_from_slice(&header.0);
         out.extend_from_slice(&head);
-        out.extend_from_slice(data);
+    }
+
+    /// What a frame carries behind its fields.
+    pub(crate) fn data(&self) -> &[u8] {
+        match self {
+            Message::Write { data, .. } | Message::Copy { data, .. } => data,
+            _ => &[],
+        }
     }
 
     /// Payload bytes that count against the peer's window.

@@ -19,6 +19,8 @@ const HELLO_MAX: u32 = 1024;
 const HELLO_WAIT: Duration = Duration::from_secs(5);
 /// Messages are put into one write up to this many bytes.
 const BATCH: usize = 256 << 10;
+/// Data of this length or more goes to the stream from where it lies.
+const UNCOPIED: usize = 32 << 10;
 const TICK: Duration = Duration::from_millis(100);
 
 /// Why a link did not come up, or ended. The volume is unharmed; connect again.
@@ -253,20 +255,38 @@ async fn write_loop<W: AsyncWrite>(
                 drop(io.shutdown().await);
                 return LinkError::Closed;
             }
-            Ok(Some(message)) => message.encode(&mut out),
-        }
-        while out.len() < BATCH
-            && let Ok(message) = messages.try_recv()
-        {
-            message.encode(&mut out);
-        }
-        if let Err(e) = send(&mut io, &mut out).await {
-            return LinkError::Io(e);
+            Ok(Some(message)) => {
+                if let Err(e) = send(&mut io, message, &mut messages, &mut out).await {
+                    return LinkError::Io(e);
+                }
+            }
         }
     }
 }
 
-async fn send<W: AsyncWrite>(io: &mut WriteHalf<W>, out: &mut BytesMut) -> std::io::Result<()> {
+/// Sends `first` and what waits behind it, up to a batch. Long data is not copied into the batch.
+async fn send<W: AsyncWrite>(
+    io: &mut WriteHalf<W>,
+    first: Message,
+    messages: &mut mpsc::UnboundedReceiver<Message>,
+    out: &mut BytesMut,
+) -> std::io::Result<()> {
+    let (mut next, mut sent) = (Some(first), 0);
+    while let Some(message) = next.take() {
+        message.encode_head(out);
+        let data = message.data();
+        if data.len() < UNCOPIED {
+            out.extend_from_slice(data);
+        } else {
+            io.write_all(out).await?;
+            sent += out.len() + data.len();
+            out.clear();
+            io.write_all(data).await?;
+        }
+        if sent + out.len() < BATCH {
+            next = messages.try_recv().ok();
+        }
+    }
     io.write_all(out).await?;
     io.flush().await?;
     out.clear();

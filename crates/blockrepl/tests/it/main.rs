@@ -4,7 +4,10 @@
 
 mod chaos;
 mod driver;
+mod format;
 mod harness;
+#[cfg(feature = "nbd")]
+mod nbd;
 mod replication;
 mod resync;
 mod wire;

@@ -1,0 +1,336 @@
+//! The driver beside what the disk and the loopback can do at all: two replicas in one process, linked by TCP over
+//! loopback, each on files of one file system. `cargo bench -p posthaste-blockrepl --benches -- [--quick] [qd1] [qd32] [sequential] [read] [reconnect]`.
+//!
+//! Each figure is the median of ratios; ours and the raw side are timed in turn, within a second of each other.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use posthaste_blockrepl::core::LinkStatus;
+use posthaste_blockrepl::{
+    BlockDevice, ClusterId, DATA_HEADER_LEN, DeviceId, Grant, Hello, Identity, Link, Member, NodeId, Options,
+    Paths, Volume, VolumeId,
+};
+
+const SIZE: u64 = 256 << 20;
+const BLOCK: usize = 4096;
+const PIECE: usize = 1 << 20;
+
+fn main() {
+    let quick = std::env::args().any(|arg| arg == "--quick");
+    let dir = tempfile::tempdir_in(std::env::var_os("BENCH_DIR").unwrap_or_else(|| ".".into()))
+        .expect("a directory for the files");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("tokio");
+    let pair = runtime.block_on(Pair::new(dir.path()));
+    let mut raw = Raw::new(dir.path());
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let run = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str()));
+    if run("qd1") {
+        queue_depth_1(&pair, &mut raw, if quick { 60 } else { 600 });
+    }
+    if run("qd32") {
+        queue_depth_32(&pair, &raw, if quick { 2 } else { 7 }, if quick { 10 } else { 40 });
+    }
+    if run("sequential") {
+        sequential(&pair, &raw, if quick { 2 } else { 9 });
+    }
+    if run("read") {
+        reads(&pair, if quick { 3 } else { 41 });
+    }
+    if run("reconnect") {
+        runtime.block_on(pair.reconnect(if quick { 3 } else { 21 }));
+    }
+}
+
+fn figure(name: &str, value: f64, unit: &str, op: &str, target: f64) {
+    let ok = if op == "<=" { value <= target } else { value >= target };
+    let verdict = if ok { "ok" } else { "short" };
+    println!("figure blockrepl/{name} {value:.3} {unit} target {op} {target} {verdict}");
+}
+
+fn median<T: PartialOrd + Copy>(values: &mut [T]) -> T {
+    values.sort_by(|a, b| a.partial_cmp(b).expect("no NaN is measured"));
+    values[values.len() / 2]
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let begun = Instant::now();
+    work();
+    begun.elapsed()
+}
+
+// ---- the two replicas ----
+
+struct Pair {
+    volumes: [Volume; 2],
+    device: Arc<dyn BlockDevice>,
+    /// The leader's data file.
+    file: File,
+    link: Option<(Link, Link)>,
+}
+
+fn identity(n: u8) -> Identity {
+    Identity {
+        cluster: ClusterId([1; 16]),
+        volume: VolumeId([2; 16]),
+        device: DeviceId([n + 3; 16]),
+        node: NodeId(n.into()),
+    }
+}
+
+impl Pair {
+    async fn new(dir: &Path) -> Self {
+        let create = |n: u8| {
+            let paths = Paths { data: dir.join(format!("{n}.data")), meta: dir.join(format!("{n}.meta")) };
+            Volume::create(&paths, &identity(n), SIZE, Options::default()).expect("a new volume")
+        };
+        let volumes = [create(0), create(1)];
+        let in_sync = [0, 1].map(|n| Member { node: NodeId(n), device: identity(n as u8).device }).into();
+        volumes[0].raise_epoch(1).await.expect("a first epoch");
+        let grant = Grant { epoch: 1, leader: NodeId(0), in_sync, generation: 1 };
+        let device = volumes[0].lead(grant).await.expect("the leadership");
+        let mut pair =
+            Pair { volumes, device, file: File::open(dir.join("0.data")).expect("its file"), link: None };
+        pair.connect().await;
+        pair.warm();
+        pair
+    }
+
+    /// Both sides' files hold data everywhere, as a device in use does.
+    fn warm(&self) {
+        let piece = vec![1; PIECE];
+        (0..SIZE / PIECE as u64)
+            .for_each(|i| self.device.write_at(i * PIECE as u64, &piece).expect("a write"));
+        self.device.flush().expect("a flush");
+    }
+
+    async fn connect(&mut self) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let dial = async {
+            let io = tokio::net::TcpStream::connect(address).await.expect("a connection");
+            io.set_nodelay(true).expect("no delay");
+            self.volumes[0].attach(NodeId(1), io).await.expect("a link")
+        };
+        let accept = async {
+            let (mut io, _) = listener.accept().await.expect("a connection");
+            io.set_nodelay(true).expect("no delay");
+            let hello = Hello::read(&mut io).await.expect("a hello");
+            self.volumes[1].accept(hello, io).await.expect("a link")
+        };
+        self.link = Some(tokio::join!(dial, accept));
+        self.until(LinkStatus::Synced).await;
+    }
+
+    async fn until(&self, wanted: LinkStatus) {
+        while self.volumes[0].status().peers.first().map(|p| p.link) != Some(wanted) {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+    }
+
+    fn sync_write(&self, offset: u64, data: &[u8]) {
+        self.device.write_at(offset, data).and_then(|()| self.device.flush()).expect("a write on both disks");
+    }
+
+    /// From the connection's beginning to the peer's being in step, when nothing was written meanwhile.
+    async fn reconnect(mut self, rounds: usize) {
+        let mut times = Vec::new();
+        for _ in 0..rounds {
+            self.device.flush().expect("a flush");
+            let (ours, theirs) = self.link.take().expect("it is linked");
+            ours.cut();
+            theirs.cut();
+            self.until(LinkStatus::Down).await;
+            let begun = Instant::now();
+            self.connect().await;
+            times.push(begun.elapsed().as_secs_f64() * 1e3);
+        }
+        figure("reconnect-clean", median(&mut times), "ms", "<=", 50.0);
+    }
+}
+
+// ---- what two files and the loopback can do ----
+
+struct Raw {
+    files: [Arc<File>; 2],
+    second: mpsc::Sender<u64>,
+    second_done: mpsc::Receiver<()>,
+    echo: TcpStream,
+}
+
+impl Raw {
+    fn new(dir: &Path) -> Self {
+        let files = ["raw.0", "raw.1"].map(|name| {
+            let options = OpenOptions::new().read(true).write(true).create_new(true).open(dir.join(name));
+            let file = options.expect("a new file");
+            let piece = vec![1; PIECE];
+            (0..SIZE / PIECE as u64)
+                .for_each(|i| file.write_all_at(&piece, i * PIECE as u64).expect("a write"));
+            file.sync_all().expect("a sync");
+            Arc::new(file)
+        });
+        let (second, offsets) = mpsc::channel();
+        let (done, second_done) = mpsc::channel();
+        let file = files[1].clone();
+        thread::spawn(move || {
+            while let Ok(offset) = offsets.recv() {
+                write_sync(&file, offset);
+                if done.send(()).is_err() {
+                    return;
+                }
+            }
+        });
+        Raw { files, second, second_done, echo: echo() }
+    }
+
+    /// A block on both files at once, then the same block to a neighbour on the loopback and his answer back.
+    fn sync_write(&mut self, offset: u64) {
+        self.second.send(offset).expect("the second writer lives");
+        write_sync(&self.files[0], offset);
+        self.second_done.recv().expect("the second writer lives");
+        self.echo.write_all(&[7; BLOCK]).expect("a request");
+        self.echo.read_exact(&mut [0; 16]).expect("an answer");
+    }
+}
+
+fn write_sync(file: &File, offset: u64) {
+    file.write_all_at(&[7; BLOCK], offset).and_then(|()| file.sync_data()).expect("a write");
+}
+
+/// A neighbour who answers each block with 16 bytes.
+fn echo() -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("its address");
+    thread::spawn(move || {
+        let (mut io, _) = listener.accept().expect("a connection");
+        io.set_nodelay(true).expect("no delay");
+        let mut block = [0; BLOCK];
+        while io.read_exact(&mut block).is_ok() && io.write_all(&block[..16]).is_ok() {}
+    });
+    let io = TcpStream::connect(address).expect("a connection");
+    io.set_nodelay(true).expect("no delay");
+    io
+}
+
+/// Places of blocks: within 64 MiB, so that the extents stay hot, as a journal's or a data base's do.
+fn place(i: u64) -> u64 {
+    i.wrapping_mul(0x9E37_79B9_7F4A_7C15) % (64 << 20) / BLOCK as u64 * BLOCK as u64
+}
+
+// ---- the figures ----
+
+fn queue_depth_1(pair: &Pair, raw: &mut Raw, rounds: u64) {
+    let (mut ratios, mut single) = (Vec::new(), Vec::new());
+    let (mut ours, mut theirs, mut alone) = (Vec::new(), Vec::new(), Vec::new());
+    for i in 0..rounds {
+        let a = timed(|| pair.sync_write(place(i), &[7; BLOCK]));
+        let b = timed(|| raw.sync_write(place(i)));
+        let c = timed(|| write_sync(&raw.files[0], place(i)));
+        ratios.push(a.as_secs_f64() / b.as_secs_f64());
+        single.push(a.as_secs_f64() / c.as_secs_f64());
+        ours.push(a);
+        theirs.push(b);
+        alone.push(c);
+    }
+    figure("sync-write-qd1-latency", median(&mut ratios), "x", "<=", 1.25);
+    println!("queue depth 1: {:.2} x the latency of one raw file", median(&mut single));
+    let [ours, theirs, alone] = [&mut ours, &mut theirs, &mut alone].map(|times| median(times));
+    println!(
+        "queue depth 1: ours {ours:?}, two raw files and a round trip {theirs:?}, one raw file {alone:?}"
+    );
+}
+
+/// Runs `work` in 32 threads, `count` times each; the time of all.
+fn in_32_threads(count: u64, work: impl Fn(u64) + Sync) -> Duration {
+    let (next, start) = (AtomicU64::new(0), Barrier::new(33));
+    thread::scope(|scope| {
+        for _ in 0..32 {
+            scope.spawn(|| {
+                start.wait();
+                (0..count).for_each(|_| work(place(next.fetch_add(1, Ordering::Relaxed))));
+            });
+        }
+        start.wait();
+        Instant::now()
+    })
+    .elapsed()
+}
+
+fn queue_depth_32(pair: &Pair, raw: &Raw, rounds: usize, count: u64) {
+    let (mut ratios, files) = (Vec::new(), &raw.files);
+    for _ in 0..rounds {
+        let ours = in_32_threads(count, |at| pair.sync_write(at, &[7; BLOCK]));
+        // 32 writers on each file at once: the slower file ends the time.
+        let both = timed(|| {
+            thread::scope(|scope| {
+                for file in files {
+                    scope.spawn(|| in_32_threads(count, |at| write_sync(file, at)));
+                }
+            });
+        });
+        let alone = in_32_threads(count, |at| write_sync(&files[0], at));
+        let rate = |time: Duration| 32.0 * count as f64 / time.as_secs_f64();
+        println!(
+            "queue depth 32: ours {:.0}/s, two raw files {:.0}/s each, one {:.0}/s",
+            rate(ours),
+            rate(both),
+            rate(alone)
+        );
+        ratios.push(rate(ours) / rate(both));
+    }
+    figure("sync-write-qd32-rate", median(&mut ratios), "x", ">=", 0.8);
+}
+
+fn sequential(pair: &Pair, raw: &Raw, rounds: usize) {
+    let piece = vec![9; PIECE];
+    let offsets = || (0..SIZE).step_by(PIECE);
+    let (mut ratios, files) = (Vec::new(), &raw.files);
+    for _ in 0..rounds {
+        let ours = timed(|| {
+            offsets().for_each(|at| pair.device.write_at(at, &piece).expect("a write"));
+            pair.device.flush().expect("a flush");
+        });
+        let both = timed(|| {
+            thread::scope(|scope| {
+                for file in files {
+                    scope.spawn(|| {
+                        offsets().for_each(|at| file.write_all_at(&piece, at).expect("a write"));
+                        file.sync_data().expect("a sync");
+                    });
+                }
+            });
+        });
+        println!("sequential: ours {:.0} MB/s, two raw writers {:.0} MB/s each", rate(ours), rate(both));
+        ratios.push(both.as_secs_f64() / ours.as_secs_f64());
+    }
+    figure("sequential-write", median(&mut ratios), "x", ">=", 0.85);
+}
+
+/// Beside plain reads of the same bytes of the same file.
+fn reads(pair: &Pair, rounds: usize) {
+    let mut piece = vec![0; PIECE];
+    let offsets = || (0..SIZE).step_by(PIECE);
+    let mut ratios = Vec::new();
+    for _ in 0..rounds {
+        let ours = timed(|| offsets().for_each(|at| pair.device.read_at(at, &mut piece).expect("a read")));
+        let raw = timed(|| {
+            offsets().for_each(|at| {
+                pair.file.read_exact_at(&mut piece, DATA_HEADER_LEN + at).expect("a read");
+            });
+        });
+        ratios.push(raw.as_secs_f64() / ours.as_secs_f64());
+    }
+    figure("local-read", median(&mut ratios), "x", ">=", 0.95);
+}
+
+fn rate(time: Duration) -> f64 {
+    SIZE as f64 / time.as_secs_f64() / 1e6
+}

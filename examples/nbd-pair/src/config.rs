@@ -1,0 +1,256 @@
+//! The pair's file.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use posthaste_blockrepl::{ClusterId, DeviceId, Identity, Member, NodeId, Options, Paths, Volume, VolumeId};
+use serde::Deserialize;
+
+use crate::tls;
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    cluster: String,
+    volume: String,
+    size_mib: u64,
+    #[serde(default = "default_export")]
+    export: String,
+    #[serde(default = "yes")]
+    write_through: bool,
+    #[serde(default)]
+    on_peer_loss: OnPeerLoss,
+    tls: Option<tls::Files>,
+    node: Vec<NodeEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeEntry {
+    id: u64,
+    device: String,
+    dir: PathBuf,
+    replication: SocketAddr,
+    nbd: Vec<String>,
+}
+
+/// What a leader does when the other machine is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnPeerLoss {
+    /// Flushes wait until it returns, or until `nbd-pair alone`.
+    #[default]
+    Wait,
+    /// After three seconds the leader goes on alone.
+    Continue,
+}
+
+/// Where a leader listens for NBD clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// One machine.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) device: DeviceId,
+    pub(crate) dir: PathBuf,
+    pub(crate) replication: SocketAddr,
+    pub(crate) nbd: Vec<Listen>,
+}
+
+impl Node {
+    pub(crate) fn member(&self) -> Member {
+        Member { node: self.id, device: self.device }
+    }
+
+    /// Where its daemon takes commands.
+    pub(crate) fn control(&self) -> PathBuf {
+        self.dir.join("control")
+    }
+}
+
+/// The pair as one of the two sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    cluster: ClusterId,
+    volume: VolumeId,
+    pub(crate) size: u64,
+    pub(crate) export: String,
+    pub(crate) write_through: bool,
+    pub(crate) on_peer_loss: OnPeerLoss,
+    /// With it, TCP clients must begin TLS.
+    pub(crate) tls: Option<tls::Files>,
+    pub(crate) me: Node,
+    pub(crate) peer: Node,
+    /// Whether this machine is the first in the file: it dials.
+    pub(crate) first: bool,
+}
+
+fn default_export() -> String {
+    "disk0".into()
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Pair {
+    pub(crate) fn load(path: &Path, node: u64) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Self::parse(&text, node).map_err(|why| format!("{}: {why}", path.display()))
+    }
+
+    pub(crate) fn parse(text: &str, node: u64) -> Result<Self, String> {
+        let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
+        let nodes = file.node.iter().map(parse_node).collect::<Result<Vec<Node>, String>>()?;
+        let [a, b] = <[Node; 2]>::try_from(nodes).map_err(|n| format!("{} nodes instead of two", n.len()))?;
+        if a.id == b.id || a.device == b.device || a.replication == b.replication {
+            return Err("the two nodes must differ in id, device and replication address".into());
+        }
+        if file.size_mib == 0 {
+            return Err("size_mib is 0".into());
+        }
+        let first = a.id.0 == node;
+        let (me, peer) = match first {
+            true => (a, b),
+            false if b.id.0 == node => (b, a),
+            false => return Err(format!("there is no node {node} in it")),
+        };
+        Ok(Pair {
+            cluster: ClusterId(hex16("cluster", &file.cluster)?),
+            volume: VolumeId(hex16("volume", &file.volume)?),
+            size: file.size_mib.checked_mul(1 << 20).ok_or("size_mib is too large")?,
+            export: file.export,
+            write_through: file.write_through,
+            on_peer_loss: file.on_peer_loss,
+            tls: file.tls,
+            me,
+            peer,
+            first,
+        })
+    }
+
+    pub(crate) fn both(&self) -> BTreeSet<Member> {
+        [self.me.member(), self.peer.member()].into()
+    }
+
+    fn identity(&self) -> Identity {
+        Identity { cluster: self.cluster, volume: self.volume, device: self.me.device, node: self.me.id }
+    }
+
+    fn paths(&self) -> Paths {
+        Paths { data: self.me.dir.join("data"), meta: self.me.dir.join("meta") }
+    }
+
+    pub(crate) fn create(&self) -> Result<(), String> {
+        let dir = &self.me.dir;
+        std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        Volume::create(&self.paths(), &self.identity(), self.size, Options::default())
+            .map(drop)
+            .map_err(|e| e.to_string())
+    }
+
+    pub(crate) fn open(&self) -> Result<Volume, String> {
+        Volume::open(&self.paths(), &self.identity(), Options::default()).map_err(|e| e.to_string())
+    }
+
+    /// The epoch of the next leadership here. Epochs are `4 * term + kind`; the kind is 1 or 2 for a leadership of the
+    /// first or the second machine, so no epoch ever has two leaders, whatever the operators do.
+    pub(crate) fn next_epoch(&self, known: u64) -> u64 {
+        (known / 4 + 1) * 4 + if self.first { 1 } else { 2 }
+    }
+
+    /// The epoch that ends the leadership of `epoch`: kind 3 of its term, so that the other machine's next one is higher
+    /// though it may not have heard of it.
+    pub(crate) fn last_epoch(epoch: u64) -> u64 {
+        epoch | 3
+    }
+}
+
+fn parse_node(entry: &NodeEntry) -> Result<Node, String> {
+    Ok(Node {
+        id: NodeId(entry.id),
+        device: DeviceId(hex16("device", &entry.device)?),
+        dir: entry.dir.clone(),
+        replication: entry.replication,
+        nbd: entry.nbd.iter().map(|text| parse_listen(text)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn parse_listen(text: &str) -> Result<Listen, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(Listen::Unix(path.into()));
+    }
+    let address = text.strip_prefix("tcp:").and_then(|address| address.parse().ok());
+    address.map(Listen::Tcp).ok_or(format!("nbd = {text:?} is neither tcp:ADDRESS:PORT nor unix:PATH"))
+}
+
+fn hex16(what: &str, text: &str) -> Result<[u8; 16], String> {
+    let bad = || format!("{what} = {text:?} is not 32 hexadecimal digits");
+    if text.len() != 32 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(bad());
+    }
+    Ok(u128::from_str_radix(text, 16).map_err(|_| bad())?.to_be_bytes())
+}
+
+/// A new pair's file.
+pub(crate) fn fresh(size_mib: u64, hosts: [&str; 2]) -> Result<String, String> {
+    let mut random = std::fs::File::open("/dev/urandom").map_err(|e| format!("/dev/urandom: {e}"))?;
+    let mut id = || {
+        let mut bytes = [0; 16];
+        std::io::Read::read_exact(&mut random, &mut bytes).map_err(|e| format!("/dev/urandom: {e}"))?;
+        Ok::<_, String>(DeviceId(bytes))
+    };
+    let mut text = format!(
+        "# The same file on both machines.\ncluster = \"{}\"\nvolume = \"{}\"\nsize_mib = {size_mib}\nexport = \"disk0\"\n\
+         # Answer a write only when it is on both disks: needed for clients that reconnect by themselves.\n\
+         write_through = true\n\
+         # \"wait\", or \"continue\": read the README before.\non_peer_loss = \"wait\"\n",
+        id()?,
+        id()?
+    );
+    for (n, host) in hosts.into_iter().enumerate() {
+        let address = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        text += &format!(
+            "\n[[node]]\nid = {}\ndevice = \"{}\"\ndir = \"/var/lib/nbd-pair\"\nreplication = \"{address}:7789\"\n\
+             nbd = [\"tcp:{address}:10809\", \"unix:/run/nbd-pair.sock\"]\n",
+            n + 1,
+            id()?
+        );
+    }
+    Pair::parse(&text, 1).map(|_| text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_file_parses_for_both_machines() {
+        let text = fresh(8, ["192.0.2.1", "2001:db8::2"]).unwrap();
+        let (a, b) = (Pair::parse(&text, 1).unwrap(), Pair::parse(&text, 2).unwrap());
+        assert_eq!((a.me.id, a.peer.id, b.me.id, a.size), (NodeId(1), NodeId(2), NodeId(2), 8 << 20));
+        assert_eq!(a.both(), b.both());
+        assert!(Pair::parse(&text, 3).is_err());
+        assert!(fresh(0, ["192.0.2.1", "192.0.2.2"]).is_err());
+        assert!(fresh(8, ["192.0.2.1", "192.0.2.1"]).is_err());
+    }
+
+    #[test]
+    fn no_epoch_belongs_to_both_machines_and_a_successor_is_above_a_resignation() {
+        let text = fresh(8, ["192.0.2.1", "192.0.2.2"]).unwrap();
+        let (a, b) = (Pair::parse(&text, 1).unwrap(), Pair::parse(&text, 2).unwrap());
+        for known in 0..20 {
+            let (first, second) = (a.next_epoch(known), b.next_epoch(known));
+            assert!(first > known && second > known);
+            assert_eq!((first % 4, second % 4), (1, 2));
+            assert!(Pair::last_epoch(first) > first && b.next_epoch(first) > Pair::last_epoch(first));
+        }
+    }
+}
