@@ -36,8 +36,13 @@ impl NameGenerator {
 
     /// A new name for this message, with its sizes (`,S=` and `,W=`).
     pub fn next(&self, content: &[u8]) -> BaseName {
+        self.next_sized(Measure::of(content))
+    }
+
+    /// A new name for a message of these sizes.
+    pub(crate) fn next_sized(&self, found: Measure) -> BaseName {
         let stem = self.stem();
-        let name = format!("{stem},S={},W={}", content.len(), wire_len(content));
+        let name = format!("{stem},S={},W={}", found.len, found.wire_len);
         BaseName::parse(name.as_bytes()).expect("made of printable characters, under 255 bytes")
     }
 
@@ -59,14 +64,43 @@ impl NameGenerator {
     }
 }
 
+/// A message's sizes, counted as it comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Measure {
+    pub(crate) len: u64,
+    pub(crate) wire_len: u64,
+    last: u8,
+}
+
+impl Measure {
+    pub(crate) fn of(content: &[u8]) -> Self {
+        let mut this = Self::default();
+        this.add(content);
+        this
+    }
+
+    /// Counts the next part.
+    pub(crate) fn add(&mut self, part: &[u8]) {
+        let mut last = self.last;
+        let mut bare = 0;
+        for byte in part {
+            bare += u64::from(*byte == b'\n' && last != b'\r');
+            last = *byte;
+        }
+        self.last = last;
+        self.len += part.len() as u64;
+        self.wire_len += part.len() as u64 + bare;
+    }
+}
+
 /// The length of `content` when each bare LF becomes CRLF: what IMAP and POP3 send.
 pub fn wire_len(content: &[u8]) -> u64 {
-    content.len() as u64 + bare_lfs(content)
+    Measure::of(content).wire_len
 }
 
 /// `content` with CRLF line ends.
 pub fn to_wire(content: Vec<u8>) -> Vec<u8> {
-    let bare = bare_lfs(&content) as usize;
+    let bare = wire_len(&content) as usize - content.len();
     if bare == 0 {
         return content;
     }
@@ -80,16 +114,6 @@ pub fn to_wire(content: Vec<u8>) -> Vec<u8> {
         last = byte;
     }
     wire
-}
-
-fn bare_lfs(content: &[u8]) -> u64 {
-    let mut last = 0;
-    let mut bare = 0;
-    for byte in content {
-        bare += u64::from(*byte == b'\n' && last != b'\r');
-        last = *byte;
-    }
-    bare
 }
 
 #[cfg(test)]

@@ -78,20 +78,29 @@ pub mod mutf7;
 mod name;
 pub mod sim;
 mod store;
+mod sync;
 mod tree;
 pub mod uidlist;
 mod validity;
+
+/// For the model checker's test only.
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod loom_parts {
+    pub use crate::local::group::Group;
+    pub use crate::local::slots::{Key, Slots, ThreadLock};
+}
 
 pub use error::Error;
 pub use flags::Flags;
 pub use generate::{NameGenerator, to_wire, wire_len};
 pub use keywords::{BadKeyword, Keyword, Keywords};
 #[cfg(unix)]
-pub use local::{DotlockTimes, LocalConfig, LocalDir, LocalFs, LocalGuard, LocalStaged};
+pub use local::{DotlockTimes, GroupFlush, LocalConfig, LocalDir, LocalFs, LocalGuard, LocalStaged};
 pub use mailbox::{
-    Append, Appended, Changes, Copied, Delivered, Delivery, FlagChange, Mailbox, MailboxConfig, Message,
-    Snapshot,
+    Append, Appended, Changes, Copied, Delivered, Delivery, FlagChange, Import, Mailbox, MailboxConfig,
+    Message, Snapshot, Watcher,
 };
 pub use name::{BaseName, FileName, NameError};
-pub use store::{Caps, Durability, Meta, Publish, Stamp, Store};
+pub use store::{Caps, Durability, Meta, Publish, Stamp, Store, Watch};
 pub use tree::Tree;

@@ -116,7 +116,12 @@ impl UidList {
 
     /// Gives `base` the next UID, in memory. `None` if there is none left.
     pub fn assign(&mut self, base: BaseName) -> Option<&Record> {
-        let uid = self.next_uid()?;
+        self.assign_at_least(base, 1)
+    }
+
+    /// Gives `base` the next UID that is not below `least`, in memory. `None` if there is none.
+    pub fn assign_at_least(&mut self, base: BaseName, least: u32) -> Option<&Record> {
+        let uid = self.next_uid()?.max(least);
         self.push(Record { uid, base, fields: Box::default() });
         self.records.last()
     }

@@ -47,6 +47,19 @@ impl<S: Store> Mailbox<S> {
         result
     }
 
+    /// Copies messages as [`Mailbox::copy`], makes that durable, and removes the originals. After a
+    /// crash a message is in one of the two or in both, never in none; a retry with the same names
+    /// does what is left.
+    pub fn move_to(&self, to: &Self, items: &[(u32, BaseName)]) -> Result<Vec<Copied>, Error> {
+        let copied = self.copy(to, items)?;
+        if !copied.is_empty() {
+            to.store.commit().doing("move messages")?;
+            let moved: Vec<u32> = copied.iter().map(|copy| copy.from).collect();
+            self.expunge(Some(&moved), false)?;
+        }
+        Ok(copied)
+    }
+
     fn try_copy(&self, to: &Self, items: &[(u32, BaseName)]) -> Result<Vec<Copied>, Error> {
         let mut copied = Vec::new();
         let mut ready = Vec::new();

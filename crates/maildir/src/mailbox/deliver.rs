@@ -1,6 +1,6 @@
 //! Adding messages: to `new` without any lock, or to `cur` with flags, date and UID.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::MutexGuard;
 use std::time::SystemTime;
 
@@ -8,9 +8,7 @@ use super::Mailbox;
 use super::state::State;
 use super::sync::Locked;
 use crate::error::{Doing, Error};
-use crate::flags::Flags;
-use crate::generate::wire_len;
-use crate::keywords::Keyword;
+use crate::generate::Measure;
 use crate::name::{BaseName, FileName};
 use crate::store::{Durability, Publish, Store};
 
@@ -34,31 +32,8 @@ pub struct Delivered {
     pub new: bool,
 }
 
-/// A message to be put into `cur`.
-#[derive(Debug, Clone)]
-pub struct Append<'a> {
-    /// As in [`Delivery`].
-    pub base: Option<BaseName>,
-    /// The message.
-    pub content: &'a [u8],
-    /// System flags; keyword letters in it are ignored.
-    pub flags: Flags,
-    /// Keywords by name; new ones get a letter.
-    pub keywords: &'a [Keyword],
-    /// INTERNALDATE; now if `None`.
-    pub date: Option<SystemTime>,
-}
-
-/// What became of an [`Append`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// UIDVALIDITY.
-    pub uid_validity: u32,
-    /// The message's UID.
-    pub uid: u32,
-    /// False: it was there before, and nothing was changed.
-    pub new: bool,
-}
+/// How much of a message is read at a time.
+const COPY_STEP: usize = 64 << 10;
 
 /// How often to look for what others did before a wanted base name is taken for new.
 const LOOKS: usize = 3;
@@ -83,20 +58,78 @@ impl<S: Store> Mailbox<S> {
     ) -> Result<Vec<Result<Delivered, Error>>, Error> {
         let mut ready = Vec::new();
         let staged: Vec<_> = batch.iter().map(|item| self.ready(item).map(|r| ready.push(r))).collect();
+        self.store
+            .settle(&mut ready.iter_mut().map(|r| &mut r.staged).collect::<Vec<_>>())
+            .doing("deliver")?;
         let mut published = self.publish_ready(ready)?.into_iter();
-        if durability == Durability::Full {
-            self.store.commit().doing("deliver")?;
-        }
+        self.settle_names(durability)?;
         Ok(staged
             .into_iter()
             .map(|staged| staged.and_then(|()| published.next().expect("one result each")))
             .collect())
     }
 
+    /// Delivers one message that is read as it comes, never held in memory whole. `base` as in
+    /// [`Delivery`]. [`Error::TooLarge`] behind [`super::MailboxConfig::message_bytes_max`]; then,
+    /// and when reading fails, nothing was delivered.
+    pub fn deliver_from(
+        &self,
+        base: Option<&BaseName>,
+        content: &mut dyn Read,
+        durability: Durability,
+    ) -> Result<Delivered, Error> {
+        let mut staged = self.stage_file(None)?;
+        let measure = self.copy_measured(content, &mut staged)?;
+        let ready = Ready { base: self.identity(base, measure)?, wanted: base.is_some(), staged };
+        self.deliver_ready(ready, durability)
+    }
+
+    fn deliver_ready(&self, mut ready: Ready<S>, durability: Durability) -> Result<Delivered, Error> {
+        self.store.settle(&mut [&mut ready.staged]).doing("deliver")?;
+        let delivered = self.publish_ready(vec![ready])?.remove(0)?;
+        self.settle_names(durability)?;
+        Ok(delivered)
+    }
+
+    pub(super) fn settle_names(&self, durability: Durability) -> Result<(), Error> {
+        match durability {
+            Durability::None => Ok(()),
+            Durability::Full => self.store.commit().doing("make a change durable"),
+        }
+    }
+
+    fn copy_measured(&self, from: &mut dyn Read, to: &mut S::Staged) -> Result<Measure, Error> {
+        let mut buffer = vec![0; COPY_STEP];
+        let mut measure = Measure::default();
+        loop {
+            let read = match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Error::io("read a message that is being delivered", e)),
+            };
+            measure.add(&buffer[..read]);
+            self.check_size(measure.len)?;
+            to.write_all(&buffer[..read]).doing("write a message")?;
+        }
+        to.flush().doing("write a message")?;
+        Ok(measure)
+    }
+
+    pub(super) fn check_size(&self, len: u64) -> Result<(), Error> {
+        match self.config.message_bytes_max {
+            max if len > max => Err(Error::TooLarge { max }),
+            _ => Ok(()),
+        }
+    }
+
     /// Delivers to several mailboxes of one store: to all, or after an error to none (except where
     /// a mailbox's reader was quicker than the undoing). Durable after [`Store::commit`].
     pub fn deliver_to_all(batch: &[(&Self, Delivery<'_>)]) -> Result<Vec<Delivered>, Error> {
-        let ready: Vec<_> = batch.iter().map(|(to, item)| to.ready(item)).collect::<Result<_, _>>()?;
+        let mut ready: Vec<_> = batch.iter().map(|(to, item)| to.ready(item)).collect::<Result<_, _>>()?;
+        for ((to, _), ready) in batch.iter().zip(&mut ready) {
+            to.store.settle(&mut [&mut ready.staged]).doing("deliver")?;
+        }
         let mut done: Vec<Delivered> = Vec::new();
         for ((to, _), ready) in batch.iter().zip(ready) {
             let result = to.publish_ready(vec![ready]).and_then(|mut results| results.remove(0));
@@ -120,30 +153,8 @@ impl<S: Store> Mailbox<S> {
         Ok(recorded_uid(&self.state(), base).is_some())
     }
 
-    /// Adds a message with flags and date. Its UID may be told once the store has committed.
-    pub fn append(&self, item: &Append<'_>, durability: Durability) -> Result<Appended, Error> {
-        let base = self.identity(item.base.as_ref(), item.content)?;
-        let mut locked = self.locked()?;
-        let uid_validity = locked.uids().validity();
-        if let Some(uid) = locked.find(&base) {
-            return Ok(Appended { uid_validity, uid, new: false });
-        }
-        let flags = item.flags.minus(Flags::KEYWORDS).union(locked.letters(item.keywords)?);
-        let name = FileName::new(&base, flags);
-        let staged = self.stage(item.content, item.date)?;
-        let publish = Publish { staged, dir: self.dirs.cur.clone(), name: name.as_bytes().to_vec() };
-        let results = self.store.publish(vec![publish], Durability::None).doing("append")?;
-        results.into_iter().collect::<io::Result<Vec<()>>>().doing("append")?;
-        let uid = locked.enter(vec![name])?[0];
-        drop(locked);
-        if durability == Durability::Full {
-            self.store.commit().doing("append")?;
-        }
-        Ok(Appended { uid_validity, uid, new: true })
-    }
-
     fn ready(&self, item: &Delivery<'_>) -> Result<Ready<S>, Error> {
-        let base = self.identity(item.base.as_ref(), item.content)?;
+        let base = self.identity(item.base.as_ref(), Measure::of(item.content))?;
         Ok(Ready { base, wanted: item.base.is_some(), staged: self.stage(item.content, None)? })
     }
 
@@ -185,11 +196,11 @@ impl<S: Store> Mailbox<S> {
         Ok(self.state())
     }
 
-    fn identity(&self, wanted: Option<&BaseName>, content: &[u8]) -> Result<BaseName, Error> {
-        let Some(wanted) = wanted else { return Ok(self.names.next(content)) };
-        let (size, wire) = (content.len() as u64, wire_len(content));
-        let named = wanted.with_sizes(size, wire)?;
-        for (claimed, actual) in [(named.size(), size), (named.wire_size(), wire)] {
+    /// The name of a message of this size; what the caller chose must not claim another.
+    pub(super) fn identity(&self, wanted: Option<&BaseName>, found: Measure) -> Result<BaseName, Error> {
+        let Some(wanted) = wanted else { return Ok(self.names.next_sized(found)) };
+        let named = wanted.with_sizes(found.len, found.wire_len)?;
+        for (claimed, actual) in [(named.size(), found.len), (named.wire_size(), found.wire_len)] {
             match claimed {
                 Some(claimed) if claimed != actual => return Err(Error::WrongSize { claimed, actual }),
                 _ => {}
@@ -199,11 +210,15 @@ impl<S: Store> Mailbox<S> {
     }
 
     pub(super) fn stage(&self, content: &[u8], date: Option<SystemTime>) -> Result<S::Staged, Error> {
-        let name = self.names.stem();
-        let mut staged =
-            self.store.stage(&self.dirs.tmp, name.as_bytes(), date).doing("make a file in tmp")?;
+        self.check_size(content.len() as u64)?;
+        let mut staged = self.stage_file(date)?;
         staged.write_all(content).and_then(|()| staged.flush()).doing("write a message")?;
         Ok(staged)
+    }
+
+    fn stage_file(&self, date: Option<SystemTime>) -> Result<S::Staged, Error> {
+        let name = self.names.stem();
+        self.store.stage(&self.dirs.tmp, name.as_bytes(), date).doing("make a file in tmp")
     }
 }
 
@@ -216,7 +231,18 @@ impl<S: Store> Locked<'_, S> {
 
     /// Files that we have just put into `cur` get UIDs; if they can't, they are removed again.
     pub(super) fn enter(&mut self, names: Vec<FileName>) -> Result<Vec<u32>, Error> {
-        let uids = match self.record(names.iter().map(FileName::base)) {
+        let wanted = vec![None; names.len()];
+        self.enter_as(names, &wanted)
+    }
+
+    /// As [`Locked::enter`]; some get the UID that they must have.
+    pub(super) fn enter_as(
+        &mut self,
+        names: Vec<FileName>,
+        wanted: &[Option<u32>],
+    ) -> Result<Vec<u32>, Error> {
+        let bases = names.iter().map(FileName::base).zip(wanted.iter().copied());
+        let uids = match self.record(bases) {
             Ok(uids) => uids,
             Err(e) => {
                 self.take_back(&names);

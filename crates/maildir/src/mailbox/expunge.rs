@@ -13,22 +13,25 @@ impl<S: Store> Mailbox<S> {
     /// [`Flags::TRASHED`] if `only_trashed`. Returns the UIDs that are gone now, ascending: also
     /// those of `uids` that were gone before, so a retry gets the same answer.
     pub fn expunge(&self, uids: Option<&[u32]>, only_trashed: bool) -> Result<Vec<u32>, Error> {
+        let sorted = uids.map(|uids| {
+            let mut sorted = uids.to_vec();
+            sorted.sort_unstable();
+            sorted.dedup();
+            sorted
+        });
+        let wanted = |uid: &u32| sorted.as_ref().is_none_or(|uids| uids.binary_search(uid).is_ok());
         let mut locked = self.locked()?;
         let doomed: Vec<u32> = locked
             .state
             .entries
             .iter()
-            .filter(|entry| uids.is_none_or(|uids| uids.contains(&entry.uid)))
+            .filter(|entry| wanted(&entry.uid))
             .filter(|entry| !only_trashed || entry.name.flags().contains(Flags::TRASHED))
             .map(|entry| entry.uid)
             .collect();
         locked.unlink(&doomed)?;
-        let Some(uids) = uids else { return Ok(doomed) };
-        let mut gone: Vec<u32> =
-            uids.iter().copied().filter(|uid| locked.state.entry(*uid).is_none()).collect();
-        gone.sort_unstable();
-        gone.dedup();
-        Ok(gone)
+        let Some(wanted) = sorted else { return Ok(doomed) };
+        Ok(wanted.into_iter().filter(|uid| locked.state.entry(*uid).is_none()).collect())
     }
 }
 

@@ -6,8 +6,10 @@ mod deliver;
 mod expunge;
 mod fetch;
 mod flags;
+mod import;
 mod state;
 mod sync;
+mod watch;
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,8 +25,10 @@ use state::State;
 
 pub use changes::Changes;
 pub use copy::Copied;
-pub use deliver::{Append, Appended, Delivered, Delivery};
+pub use deliver::{Delivered, Delivery};
 pub use flags::FlagChange;
+pub use import::{Append, Appended, Import};
+pub use watch::Watcher;
 
 pub(crate) const UIDLIST: &[u8] = b"dovecot-uidlist";
 pub(crate) const UIDLIST_LOCK: &[u8] = b"dovecot-uidlist.lock";
@@ -39,6 +43,15 @@ pub struct MailboxConfig {
     /// How many expunged UIDs are remembered for [`Mailbox::changes_since`]; who asks for older
     /// ones must read the mailbox anew.
     pub vanished_max: usize,
+    /// The largest message that is taken in, in bytes.
+    pub message_bytes_max: u64,
+    /// How often a [`Watcher`] looks at the mailbox where the store tells nothing (NFS).
+    pub poll_every: Duration,
+    /// Files in `tmp` that nobody has touched for this long belong to writers that are dead.
+    /// Not less than a day: writers on other nodes may live.
+    pub tmp_unused_for: Duration,
+    /// [`Mailbox::clean_tmp`] does nothing if somebody did so within this time.
+    pub tmp_clean_every: Duration,
     /// The host in generated message names.
     pub host: String,
     /// The directory whose `dovecot-uidvalidity` gives a new mailbox its UIDVALIDITY: the root of
@@ -51,6 +64,10 @@ impl Default for MailboxConfig {
         Self {
             lock_wait: Duration::from_secs(125),
             vanished_max: 10_000,
+            message_bytes_max: 1 << 30,
+            poll_every: Duration::from_secs(1),
+            tmp_unused_for: Duration::from_secs(36 * 3600),
+            tmp_clean_every: Duration::from_secs(7 * 24 * 3600),
             host: "localhost".to_owned(),
             validity_dir: Vec::new(),
         }
@@ -147,6 +164,13 @@ impl<S: Store> Mailbox<S> {
     /// The store that the mailbox is in.
     pub fn store(&self) -> &Arc<S> {
         &self.store
+    }
+
+    /// Removes what dead writers left in `tmp`; returns how many files. Cheap when it was done
+    /// within [`MailboxConfig::tmp_clean_every`].
+    pub fn clean_tmp(&self) -> Result<usize, Error> {
+        let (unused_for, every) = (self.config.tmp_unused_for, self.config.tmp_clean_every);
+        self.store.sweep(&self.dirs.tmp, unused_for, every).doing("clean tmp")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

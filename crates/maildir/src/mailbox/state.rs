@@ -1,6 +1,6 @@
 //! What is known of a mailbox in memory. No I/O but what its methods are handed.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::flags::Flags;
@@ -55,7 +55,7 @@ impl State {
             entries: Vec::new(),
             recent: Vec::new(),
             modseq: start,
-            vanished: Vanished { ring: VecDeque::new(), floor: start, max: vanished_max },
+            vanished: Vanished::new(start, vanished_max),
         }
     }
 
@@ -123,8 +123,7 @@ impl State {
         self.recent.clear();
         self.cur_seen = None;
         self.new_seen = None;
-        self.vanished.ring.clear();
-        self.vanished.floor = self.tick();
+        self.vanished = Vanished::new(self.tick(), self.vanished.max);
     }
 
     /// UIDs that vanished after `modseq`, ascending; `None` if that is no longer known.
@@ -140,7 +139,7 @@ impl State {
 
     /// Was it told that this message is gone?
     pub(super) fn told_vanished(&self, uid: u32) -> bool {
-        self.vanished.ring.iter().any(|(_, gone)| *gone == uid)
+        self.vanished.uids.contains(&uid)
     }
 
     /// Letters of flags that a client may set and clear here.
@@ -176,16 +175,24 @@ fn is_settled(stamp: Stamp) -> bool {
 #[derive(Debug)]
 struct Vanished {
     ring: VecDeque<(u64, u32)>,
+    /// Those in the ring.
+    uids: HashSet<u32>,
     /// Nothing is known of what vanished at or before this change number.
     floor: u64,
     max: usize,
 }
 
 impl Vanished {
+    fn new(floor: u64, max: usize) -> Self {
+        Self { ring: VecDeque::new(), uids: HashSet::new(), floor, max }
+    }
+
     fn push(&mut self, modseq: u64, uid: u32) {
         self.ring.push_back((modseq, uid));
+        self.uids.insert(uid);
         while self.ring.len() > self.max {
-            let (modseq, _) = self.ring.pop_front().expect("longer than max");
+            let (modseq, uid) = self.ring.pop_front().expect("longer than max");
+            self.uids.remove(&uid);
             self.floor = modseq;
         }
     }

@@ -17,6 +17,8 @@ use crate::validity;
 const PASSES: usize = 5;
 /// How many renames between two signs of life of the lock.
 const REFRESH_EVERY: usize = 100;
+/// How many directory entries between two signs of life of the lock.
+const REFRESH_SCAN_EVERY: usize = 10_000;
 /// Lines of expunged messages that a rewrite of the uidlist keeps, newest first: a retry of the
 /// operation that made the message still finds its traces.
 const KEEP_DEAD: usize = 512;
@@ -31,8 +33,8 @@ impl<S: Store> Mailbox<S> {
             return Ok(());
         }
         match self.locked().map(drop) {
-            Err(e) if e.is_storage_full() => {
-                tracing::warn!("mailbox: the store is full; reading without assigning UIDs");
+            Err(e) if e.is_storage_full() || e.is_read_only() => {
+                tracing::warn!(error = %e, "mailbox: cannot write; reading without assigning UIDs");
                 self.unlocked()?.read_only_sync(e)
             }
             other => other,
@@ -93,6 +95,18 @@ pub(super) struct Locked<'a, S: Store> {
     guard: Option<S::Guard>,
 }
 
+impl<S: Store> Drop for Locked<'_, S> {
+    /// What was found out under a lock that was not ours any more is worth nothing.
+    fn drop(&mut self) {
+        if self.check_lock().is_err() {
+            tracing::warn!("mailbox: the lock was lost while it was used; reading anew");
+            self.state.uids_at = None;
+            self.state.cur_seen = None;
+            self.state.new_seen = None;
+        }
+    }
+}
+
 impl<S: Store> Locked<'_, S> {
     /// See [`Mailbox::sync`]. What fails half-way is forgotten, and found by the next scan.
     pub(super) fn sync(&mut self) -> Result<(), Error> {
@@ -130,11 +144,17 @@ impl<S: Store> Locked<'_, S> {
 
     /// Tells the lock that we live, now and then.
     pub(super) fn still_ours(&self, step: usize) -> Result<(), Error> {
+        match step % REFRESH_EVERY == REFRESH_EVERY - 1 {
+            true => self.check_lock(),
+            false => Ok(()),
+        }
+    }
+
+    /// An error if another process took the lock over: then nothing may be written.
+    fn check_lock(&self) -> Result<(), Error> {
         match &self.guard {
-            Some(guard) if step % REFRESH_EVERY == REFRESH_EVERY - 1 => {
-                self.mailbox.store.refresh_lock(guard).doing("keep the mailbox's lock")
-            }
-            _ => Ok(()),
+            Some(guard) => self.mailbox.store.refresh_lock(guard).doing("keep the mailbox's lock"),
+            None => Ok(()),
         }
     }
 
@@ -229,6 +249,7 @@ impl<S: Store> Locked<'_, S> {
     }
 
     fn rewrite_uidlist(&mut self) -> Result<(), Error> {
+        self.check_lock()?;
         let bytes = self.uids().render();
         let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
         let stamp = store
@@ -262,6 +283,7 @@ impl<S: Store> Locked<'_, S> {
 
     /// Makes `keywords` the mailbox's.
     pub(super) fn write_keywords(&mut self, keywords: Keywords) -> Result<(), Error> {
+        self.check_lock()?;
         let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
         let stamp = store
             .control_replace(root, KEYWORDS, &keywords.render(), Durability::None)
@@ -340,7 +362,13 @@ impl<S: Store> Locked<'_, S> {
 
     fn read_cur(&self) -> Result<(Vec<FileName>, Stamp), Error> {
         let mut found = Vec::with_capacity(self.state.entries.len());
-        let mut each = |name: &[u8]| found.extend(FileName::parse(name).ok());
+        let mut each = |name: &[u8]| {
+            found.extend(FileName::parse(name).ok());
+            if found.len().is_multiple_of(REFRESH_SCAN_EVERY) {
+                // If it is lost, the next write finds out.
+                let _ = self.check_lock();
+            }
+        };
         let stamp = self.mailbox.store.scan(&self.mailbox.dirs.cur, &mut each).doing("read cur")?;
         Ok((found, stamp))
     }
@@ -458,7 +486,7 @@ impl<S: Store> Locked<'_, S> {
     /// Gives UIDs to files in `cur`, in the order of their arrival.
     fn assign(&mut self, mut arrived: Vec<FileName>) -> Result<(), Error> {
         arrived.sort_by_cached_key(|name| (name.base().arrival(), name.base()));
-        let uids = self.record(arrived.iter().map(FileName::base))?;
+        let uids = self.record(arrived.iter().map(|name| (name.base(), None)))?;
         for (uid, name) in uids.iter().zip(arrived) {
             self.state.insert(*uid, name);
         }
@@ -466,11 +494,14 @@ impl<S: Store> Locked<'_, S> {
         Ok(())
     }
 
-    /// Records new base names in the uidlist; all or none.
-    pub(super) fn record(&mut self, bases: impl Iterator<Item = BaseName>) -> Result<Vec<u32>, Error> {
+    /// Records new base names in the uidlist, some under the UID that they must have; all or none.
+    pub(super) fn record(
+        &mut self,
+        bases: impl Iterator<Item = (BaseName, Option<u32>)>,
+    ) -> Result<Vec<u32>, Error> {
         let (mut given, mut lines) = (Vec::new(), Vec::new());
-        for base in bases {
-            match self.uids().assign(base) {
+        for (base, wanted) in bases {
+            match self.uids().assign_at_least(base, wanted.unwrap_or(1)) {
                 Some(record) => {
                     record.render(&mut lines);
                     given.push(record.uid);
@@ -495,6 +526,7 @@ impl<S: Store> Locked<'_, S> {
         if self.uids().needs_rewrite() {
             return self.rewrite_uidlist();
         }
+        self.check_lock()?;
         let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
         let stamp = store
             .control_append(root, UIDLIST, lines, Durability::None)
