@@ -57,6 +57,9 @@ pub enum Error {
         /// The limit in bytes.
         max: u64,
     },
+    /// The user's tree may not hold so much. Nothing was changed.
+    #[error("the user's quota is used up")]
+    OverQuota,
     /// A wanted UID may have been another message's, or does not ascend in its batch. Nothing was
     /// changed.
     #[error("UID {wanted} is not free; the next is {}", next.map_or("none".to_owned(), |n| n.to_string()))]

@@ -66,7 +66,12 @@
 //! Quota (`maildirsize`), a cache of envelopes, NFS's peculiarities, tmp cleanup, notification
 //! (inotify), delivery from a reader, moves and wanted UIDs.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
+mod cache;
 pub mod conformance;
+#[cfg(feature = "envelope")]
+pub mod envelope;
 mod error;
 mod flags;
 mod generate;
@@ -76,8 +81,10 @@ mod local;
 mod mailbox;
 pub mod mutf7;
 mod name;
+mod quota;
 pub mod sim;
 mod store;
+mod subscriptions;
 mod sync;
 mod tree;
 pub mod uidlist;
@@ -91,6 +98,8 @@ pub mod loom_parts {
     pub use crate::local::slots::{Key, Slots, ThreadLock};
 }
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::AsyncMailbox;
 pub use error::Error;
 pub use flags::Flags;
 pub use generate::{NameGenerator, to_wire, wire_len};
@@ -98,9 +107,10 @@ pub use keywords::{BadKeyword, Keyword, Keywords};
 #[cfg(unix)]
 pub use local::{DotlockTimes, GroupFlush, LocalConfig, LocalDir, LocalFs, LocalGuard, LocalStaged};
 pub use mailbox::{
-    Append, Appended, Changes, Copied, Delivered, Delivery, FlagChange, Import, Mailbox, MailboxConfig,
-    Message, Snapshot, Watcher,
+    Append, Appended, Changes, Copied, Delivered, Delivery, FlagChange, FolderNames, Import, Listed, Listing,
+    Mailbox, MailboxConfig, Message, Snapshot, Watcher,
 };
 pub use name::{BaseName, FileName, NameError};
+pub use quota::{Quota, QuotaLimits};
 pub use store::{Caps, Durability, Meta, Publish, Stamp, Store, Watch};
 pub use tree::Tree;

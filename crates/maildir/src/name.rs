@@ -81,13 +81,18 @@ impl BaseName {
     }
 
     fn field(&self, key: u8) -> Option<u64> {
-        self.0.split(|b| *b == b',').skip(1).find_map(|field| match field {
-            [k, b'=', digits @ ..] if *k == key && !digits.is_empty() => {
-                std::str::from_utf8(digits).ok()?.parse().ok()
-            }
-            _ => None,
-        })
+        field(&self.0, key)
     }
+}
+
+/// A number that a base name carries (`,S=12`); digits only.
+pub(crate) fn field(base: &[u8], key: u8) -> Option<u64> {
+    base.split(|b| *b == b',').skip(1).find_map(|field| match field {
+        [k, b'=', digits @ ..] if *k == key && digits.iter().all(u8::is_ascii_digit) => {
+            std::str::from_utf8(digits).ok()?.parse().ok()
+        }
+        _ => None,
+    })
 }
 
 impl Borrow<[u8]> for BaseName {
@@ -130,6 +135,21 @@ impl FileName {
         Ok(Self { raw: raw.into(), base_len: base_len as u8, flags_from: from as u8, flags_to: to as u8 })
     }
 
+    /// Can this be the name of a message?
+    pub fn is_message(raw: &[u8]) -> bool {
+        check(raw).is_ok() && raw[0] != b':'
+    }
+
+    /// Base name and flags of a name as found in a directory, without keeping it.
+    pub fn split(raw: &[u8]) -> Option<(&[u8], Flags)> {
+        if !Self::is_message(raw) {
+            return None;
+        }
+        let base = raw.split(|b| *b == b':').next()?;
+        let (from, to) = flags_span(raw).unwrap_or((0, 0));
+        Some((base, letters(&raw[from..to])))
+    }
+
     /// The canonical name of a message in `cur`: `base:2,` and its flags.
     pub fn new(base: &BaseName, flags: Flags) -> Self {
         let mut raw = base.as_bytes().to_vec();
@@ -159,9 +179,14 @@ impl FileName {
         BaseName(self.base_bytes().into())
     }
 
+    /// The size on disk that the name claims (`,S=`), in bytes.
+    pub fn base_size(&self) -> Option<u64> {
+        field(self.base_bytes(), b'S')
+    }
+
     /// The letters among the flags; what is no ASCII letter is kept in the name but not shown.
     pub fn flags(&self) -> Flags {
-        self.flag_bytes().iter().filter_map(|b| Flags::letter(*b)).fold(Flags::EMPTY, Flags::union)
+        letters(self.flag_bytes())
     }
 
     /// The same name with other flags, sorted, each once. Odd characters among the flags and
@@ -227,10 +252,16 @@ fn check(raw: &[u8]) -> Result<(), NameError> {
     if raw.len() > NAME_MAX {
         return Err(NameError::TooLong(raw.len()));
     }
-    match raw.iter().find(|b| matches!(b, b'/' | 0 | b'\r' | b'\n')) {
-        Some(bad) => Err(NameError::Forbidden(*bad)),
-        None => Ok(()),
+    let is_bad = |b: u8| (b == b'/') | (b == 0) | (b == b'\r') | (b == b'\n');
+    // Without branches: so the compiler looks at many bytes at a time.
+    match raw.iter().fold(false, |bad, b| bad | is_bad(*b)) {
+        true => Err(NameError::Forbidden(raw.iter().copied().find(|b| is_bad(*b)).unwrap_or(0))),
+        false => Ok(()),
     }
+}
+
+fn letters(bytes: &[u8]) -> Flags {
+    bytes.iter().filter_map(|b| Flags::letter(*b)).fold(Flags::EMPTY, Flags::union)
 }
 
 fn flags_span(raw: &[u8]) -> Option<(usize, usize)> {

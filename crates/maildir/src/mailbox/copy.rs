@@ -70,6 +70,7 @@ impl<S: Store> Mailbox<S> {
             }
         }
         if !ready.is_empty() {
+            to.check_quota(ready.iter().filter_map(|r| r.base.size()).sum(), ready.len() as u64)?;
             to.locked()?.take_in(ready, &mut copied)?;
         }
         copied.sort_unstable_by_key(|copy| copy.from);
@@ -144,7 +145,9 @@ impl<S: Store> Locked<'_, S> {
         if names.is_empty() {
             return Ok(());
         }
+        let sizes: Vec<u64> = names.iter().filter_map(FileName::base_size).collect();
         let uids = self.enter(names)?;
+        self.mailbox.charge(1, sizes.into_iter());
         copied.extend(from.into_iter().zip(uids).map(|(from, to)| Copied { from, to, new: true }));
         Ok(())
     }

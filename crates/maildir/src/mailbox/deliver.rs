@@ -57,6 +57,7 @@ impl<S: Store> Mailbox<S> {
         durability: Durability,
     ) -> Result<Vec<Result<Delivered, Error>>, Error> {
         let mut ready = Vec::new();
+        self.check_quota(batch.iter().map(|item| item.content.len() as u64).sum(), batch.len() as u64)?;
         let staged: Vec<_> = batch.iter().map(|item| self.ready(item).map(|r| ready.push(r))).collect();
         self.store
             .settle(&mut ready.iter_mut().map(|r| &mut r.staged).collect::<Vec<_>>())
@@ -80,6 +81,7 @@ impl<S: Store> Mailbox<S> {
     ) -> Result<Delivered, Error> {
         let mut staged = self.stage_file(None)?;
         let measure = self.copy_measured(content, &mut staged)?;
+        self.check_quota(measure.len, 1)?;
         let ready = Ready { base: self.identity(base, measure)?, wanted: base.is_some(), staged };
         self.deliver_ready(ready, durability)
     }
@@ -126,6 +128,9 @@ impl<S: Store> Mailbox<S> {
     /// Delivers to several mailboxes of one store: to all, or after an error to none (except where
     /// a mailbox's reader was quicker than the undoing). Durable after [`Store::commit`].
     pub fn deliver_to_all(batch: &[(&Self, Delivery<'_>)]) -> Result<Vec<Delivered>, Error> {
+        for (to, item) in batch {
+            to.check_quota(item.content.len() as u64, 1)?;
+        }
         let mut ready: Vec<_> = batch.iter().map(|(to, item)| to.ready(item)).collect::<Result<_, _>>()?;
         for ((to, _), ready) in batch.iter().zip(&mut ready) {
             to.store.settle(&mut [&mut ready.staged]).doing("deliver")?;
@@ -137,7 +142,9 @@ impl<S: Store> Mailbox<S> {
                 Ok(delivered) => done.push(delivered),
                 Err(e) => {
                     for ((to, _), delivered) in batch.iter().zip(&done).filter(|(_, d)| d.new) {
-                        let _ = to.store.unlink(&to.dirs.new, delivered.base.as_bytes());
+                        if to.store.unlink(&to.dirs.new, delivered.base.as_bytes()).is_ok() {
+                            to.charge(-1, delivered.base.size().into_iter());
+                        }
                     }
                     return Err(e);
                 }
@@ -179,7 +186,10 @@ impl<S: Store> Mailbox<S> {
             true => settle(done, published.next().expect("one result each")),
             false => Ok(done),
         });
-        Ok(settled.collect())
+        let settled: Vec<Result<Delivered, Error>> = settled.collect();
+        let new = settled.iter().flatten().filter(|delivered| delivered.new);
+        self.charge(1, new.filter_map(|delivered| delivered.base.size()));
+        Ok(settled)
     }
 
     /// Memory, with all base names that are in `cur` or recorded.

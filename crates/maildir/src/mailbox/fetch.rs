@@ -134,6 +134,7 @@ impl<S: Store> Mailbox<S> {
 
     /// Sizes and dates of all messages.
     fn fill_facts(&self) -> Result<(), Error> {
+        self.load_facts()?;
         let unknown: Vec<u32> =
             self.state().entries.iter().filter(|e| e.facts.is_none()).map(|e| e.uid).collect();
         for uid in unknown {

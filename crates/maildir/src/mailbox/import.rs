@@ -67,6 +67,8 @@ impl<S: Store> Mailbox<S> {
     ///
     /// [`Error::UidTaken`] if a wanted UID may have been another message's.
     pub fn import(&self, batch: &[Import<'_>], durability: Durability) -> Result<Vec<Appended>, Error> {
+        let bytes = batch.iter().map(|item| item.message.content.len() as u64).sum();
+        self.check_quota(bytes, batch.len() as u64)?;
         let mut ready = Vec::with_capacity(batch.len());
         for item in batch {
             let base = self.identity(item.message.base.as_ref(), Measure::of(item.message.content))?;
@@ -147,6 +149,9 @@ impl<S: Store> Locked<'_, S> {
             results.into_iter().collect::<io::Result<Vec<()>>>().doing("put a message into cur")?;
             return Ok(Vec::new());
         }
-        self.enter_as(names, wanted)
+        let sizes: Vec<u64> = names.iter().filter_map(FileName::base_size).collect();
+        let uids = self.enter_as(names, wanted)?;
+        self.mailbox.charge(1, sizes.into_iter());
+        Ok(uids)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::cache::ModSeqs;
 use crate::flags::Flags;
 use crate::keywords::Keywords;
 use crate::name::FileName;
@@ -26,6 +27,10 @@ pub(super) struct State {
     pub(super) entries: Vec<Entry>,
     pub(super) recent: Vec<u32>,
     modseq: u64,
+    /// The change number when the numbers were saved last.
+    saved: u64,
+    /// Have the numbers of an earlier holder been taken over?
+    pub(super) resumed: bool,
     vanished: Vanished,
 }
 
@@ -55,6 +60,8 @@ impl State {
             entries: Vec::new(),
             recent: Vec::new(),
             modseq: start,
+            saved: start,
+            resumed: false,
             vanished: Vanished::new(start, vanished_max),
         }
     }
@@ -75,6 +82,70 @@ impl State {
 
     pub(super) fn index(&self, uid: u32) -> Option<usize> {
         self.entries.binary_search_by_key(&uid, |entry| entry.uid).ok()
+    }
+
+    /// How many changes have not been saved.
+    pub(super) fn changes_unsaved(&self) -> u64 {
+        self.modseq - self.saved.min(self.modseq)
+    }
+
+    /// What must be saved; `None` if nothing is known or nothing has changed.
+    pub(super) fn unsaved(&self) -> Option<ModSeqs> {
+        let uids = self.uids.as_ref().filter(|_| self.cur_seen.is_some() && self.saved != self.modseq)?;
+        let message = |entry: &Entry| (entry.uid, entry.modseq, entry.name.flags().bits());
+        Some(ModSeqs {
+            validity: uids.validity(),
+            uid_next: uids.next_uid().unwrap_or(u32::MAX),
+            modseq: self.modseq,
+            floor: self.vanished.floor,
+            messages: self.entries.iter().map(message).collect(),
+            vanished: self.vanished.ring.iter().copied().collect(),
+        })
+    }
+
+    pub(super) fn saved(&mut self, modseq: u64) {
+        self.saved = modseq;
+    }
+
+    /// Before the first look: takes over what clients were told to be gone.
+    pub(super) fn resume_vanished(&mut self, told: &ModSeqs) {
+        self.vanished = Vanished::new(told.floor, self.vanished.max);
+        for (modseq, uid) in &told.vanished {
+            self.vanished.push(*modseq, *uid);
+        }
+    }
+
+    /// After it, and before new messages get UIDs: takes over the change numbers of messages that
+    /// look as they did, and gives new ones to all else that happened since.
+    pub(super) fn resume(&mut self, told: &ModSeqs) {
+        self.modseq = self.modseq.max(told.modseq) + 1;
+        let now = self.modseq;
+        let mut changed = false;
+        for entry in &mut self.entries {
+            let same = told.messages.binary_search_by_key(&entry.uid, |(uid, ..)| *uid).ok();
+            let same = same.filter(|at| told.messages[*at].2 == entry.name.flags().bits());
+            entry.modseq = same.map_or(now, |at| told.messages[at].1);
+            changed |= same.is_none();
+        }
+        let gone = self.gone_since(told, now);
+        changed |= !gone.is_empty();
+        for uid in gone {
+            self.vanished.push(now, uid);
+        }
+        self.saved = if changed { told.modseq } else { now };
+    }
+
+    /// UIDs that were there, or were given out later, and are not there now.
+    fn gone_since(&mut self, told: &ModSeqs, now: u64) -> Vec<u32> {
+        let next = self.uids.as_ref().and_then(UidList::next_uid).unwrap_or(u32::MAX);
+        // More than are remembered need not be looked at: they would be forgotten again.
+        let most = u32::try_from(self.vanished.max).unwrap_or(u32::MAX);
+        let first = told.uid_next.max(next.saturating_sub(most));
+        if first > told.uid_next {
+            self.vanished.floor = now;
+        }
+        let before = told.messages.iter().map(|(uid, ..)| *uid);
+        before.chain(first..next).filter(|uid| self.index(*uid).is_none()).collect()
     }
 
     /// Adds a message that became visible.

@@ -17,6 +17,8 @@ use crate::validity;
 const PASSES: usize = 5;
 /// How many renames between two signs of life of the lock.
 const REFRESH_EVERY: usize = 100;
+/// Changes after which the change numbers are saved.
+const SAVE_EVERY: u64 = 1000;
 /// How many directory entries between two signs of life of the lock.
 const REFRESH_SCAN_EVERY: usize = 10_000;
 /// Lines of expunged messages that a rewrite of the uidlist keeps, newest first: a retry of the
@@ -32,7 +34,11 @@ impl<S: Store> Mailbox<S> {
         if self.is_current()? {
             return Ok(());
         }
-        match self.locked().map(drop) {
+        let synced = self.locked().map(drop);
+        if self.config.keep_cache && self.state().changes_unsaved() >= SAVE_EVERY {
+            self.save_modseqs()?;
+        }
+        match synced {
             Err(e) if e.is_storage_full() || e.is_read_only() => {
                 tracing::warn!(error = %e, "mailbox: cannot write; reading without assigning UIDs");
                 self.unlocked()?.read_only_sync(e)
@@ -376,6 +382,11 @@ impl<S: Store> Locked<'_, S> {
     /// Compares all of `cur` with what is known.
     fn scan_cur(&mut self) -> Result<(), Error> {
         let (found, stamp) = self.read_cur()?;
+        let told = match self.state.resumed {
+            true => None,
+            false => self.mailbox.saved_modseqs(&self.state)?,
+        };
+        told.iter().for_each(|told| self.state.resume_vanished(told));
         let (mut known, mut arrived) = self.sort_out(found)?;
         let missing = missing(&self.state.entries, &known);
         if !missing.is_empty() && !self.mailbox.store.caps().coherent_scan {
@@ -386,6 +397,8 @@ impl<S: Store> Locked<'_, S> {
             known.sort_unstable_by_key(|(uid, _)| *uid);
         }
         arrived.extend(self.merge(known)?);
+        told.iter().for_each(|told| self.state.resume(told));
+        self.state.resumed = true;
         self.assign(arrived)?;
         self.state.cur_seen = Some(Seen::new(stamp, self.mailbox.store.caps()));
         self.compact_uidlist()

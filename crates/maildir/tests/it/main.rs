@@ -3,7 +3,10 @@
 
 mod support;
 
+mod adding;
+mod cache;
 mod crash;
 mod dovecot;
 mod local;
 mod mailbox;
+mod tree;
