@@ -117,10 +117,10 @@ impl fmt::Display for BaseName {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct FileName {
     raw: Box<[u8]>,
-    base_len: u8,
+    base_len: u16,
     /// Where the flag letters are; both 0 if the name has no `:2,`.
-    flags_from: u8,
-    flags_to: u8,
+    flags_from: u16,
+    flags_to: u16,
 }
 
 impl FileName {
@@ -132,7 +132,7 @@ impl FileName {
             return Err(NameError::Empty);
         }
         let (from, to) = flags_span(raw).unwrap_or((0, 0));
-        Ok(Self { raw: raw.into(), base_len: base_len as u8, flags_from: from as u8, flags_to: to as u8 })
+        Ok(Self { raw: raw.into(), base_len: base_len as u16, flags_from: from as u16, flags_to: to as u16 })
     }
 
     /// Can this be the name of a message?
@@ -157,9 +157,9 @@ impl FileName {
         let from = raw.len();
         raw.extend(flags.letters());
         Self {
-            flags_from: from as u8,
-            flags_to: raw.len() as u8,
-            base_len: base.as_bytes().len() as u8,
+            flags_from: from as u16,
+            flags_to: raw.len() as u16,
+            base_len: base.as_bytes().len() as u16,
             raw: raw.into(),
         }
     }
@@ -204,7 +204,12 @@ impl FileName {
         raw.append(&mut sorted);
         let to = raw.len();
         raw.extend_from_slice(self.tail());
-        Self { raw: raw.into(), base_len: self.base_len, flags_from: from as u8, flags_to: to as u8 }
+        Self { raw: raw.into(), base_len: self.base_len, flags_from: from as u16, flags_to: to as u16 }
+    }
+
+    /// Is the name longer than file systems take? A change of flags can make it so.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.raw.len() > NAME_MAX
     }
 
     /// The same flags and additions under another base name.

@@ -89,6 +89,8 @@ struct World {
     flushes: u64,
     freeze_at: u64,
     full: bool,
+    /// Where scans lie, the seed of the next lie.
+    scan_faults: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -120,6 +122,7 @@ impl Default for World {
             flushes: 0,
             freeze_at: u64::MAX,
             full: false,
+            scan_faults: None,
         }
     }
 }
@@ -144,6 +147,13 @@ impl SimFs {
     /// From now on nothing can be written (`StorageFull`), or it can again.
     pub fn set_full(&self, full: bool) {
         self.world().full = full;
+    }
+
+    /// From now on scans show names in an order of chance, some of them twice and some not at all
+    /// (as `readdir` may while others rename, and as some NFS servers do in any case); or the truth
+    /// again.
+    pub fn set_scan_faults(&self, seed: Option<u64>) {
+        self.world().scan_faults = seed;
     }
 
     /// The store as it might be found after the power went at this moment. The same seed finds
@@ -339,7 +349,7 @@ impl Store for SimFs {
     type Guard = SimGuard;
 
     fn caps(&self) -> Caps {
-        Caps { coherent_scan: true, exact_stamp: true, shared: false }
+        Caps { coherent_scan: self.world().scan_faults.is_none(), exact_stamp: true, shared: false }
     }
 
     fn create_dir(&self, path: &[u8]) -> io::Result<bool> {
@@ -447,8 +457,15 @@ impl Store for SimFs {
 
     fn scan(&self, dir: &SimDir, each: &mut dyn FnMut(&[u8])) -> io::Result<Stamp> {
         let stamp = self.stamp(dir)?;
-        let entries = self.world().entries(dir.0)?.clone();
-        entries.iter().filter(|(_, node)| matches!(node, Node::File(_))).for_each(|(name, _)| each(name));
+        let mut world = self.world();
+        let files = world.entries(dir.0)?.iter().filter(|(_, node)| matches!(node, Node::File(_)));
+        let mut names: Vec<Vec<u8>> = files.map(|(name, _)| name.clone()).collect();
+        if let Some(seed) = &mut world.scan_faults {
+            *seed = seed.wrapping_add(1);
+            lie(&mut names, *seed);
+        }
+        drop(world);
+        names.iter().for_each(|name| each(name));
         Ok(stamp)
     }
 
@@ -564,6 +581,23 @@ impl Seek for SimFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.0.seek(to)
     }
+}
+
+/// One name in twelve is missing, one in twelve there twice; no order.
+fn lie(names: &mut Vec<Vec<u8>>, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut shown = Vec::with_capacity(names.len());
+    for name in names.drain(..) {
+        let times = match rng.random_range(0..12) {
+            0 => 0,
+            1 => 2,
+            _ => 1,
+        };
+        for _ in 0..times {
+            shown.insert(rng.random_range(0..=shown.len()), name.clone());
+        }
+    }
+    *names = shown;
 }
 
 fn components(path: &[u8]) -> io::Result<Vec<&[u8]>> {

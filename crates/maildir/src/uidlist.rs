@@ -104,6 +104,13 @@ impl UidList {
         (self.records[at].base.stem() == stem).then_some(uid)
     }
 
+    /// Gives the mailbox a GUID if it has none (version 1).
+    pub fn ensure_guid(&mut self, guid: u128) {
+        if !self.header.iter().any(|field| field.first() == Some(&b'G')) {
+            self.header.push(format!("G{guid:032x}").into_bytes().into());
+        }
+    }
+
     /// Must the file be replaced by [`UidList::render`] instead of being appended to?
     pub fn needs_rewrite(&self) -> bool {
         self.rewrite

@@ -31,7 +31,8 @@ pub(crate) fn run(bench: &Bench) {
     ours.sync().unwrap();
     let read = bytes_read() - start - overhead;
     println!("reopened after 200 appends ({appended} bytes): {read} bytes were read");
-    at_most("reopen-appended-bytes", read as f64 / appended as f64, "x", 1.0);
+    // 64 bytes before them show that it is the same file.
+    at_most("reopen-appended-bytes", read as f64 / (appended + 64) as f64, "x", 1.0);
 }
 
 /// By this process, since it began.

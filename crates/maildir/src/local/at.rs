@@ -94,18 +94,13 @@ pub(super) fn rename_noreplace(
     }
 }
 
-/// Links without replacing; `replayed` as in [`rename_noreplace`].
-pub(super) fn link(from: &OwnedFd, old: &[u8], to: &OwnedFd, new: &[u8], replayed: bool) -> io::Result<()> {
+/// Links without replacing. (An answer that NFS lost looks like a name that is taken: who links
+/// to a name that is nobody else's removes it and tries again.)
+pub(super) fn link(from: &OwnedFd, old: &[u8], to: &OwnedFd, new: &[u8]) -> io::Result<()> {
     match fs::linkat(from, old, to, new, AtFlags::empty()) {
         Err(Errno::XDEV | Errno::MLINK | Errno::PERM) => Err(io::ErrorKind::Unsupported.into()),
-        Err(Errno::EXIST) if replayed && same_file(from, old, to, new) => Ok(()),
         other => other.map_err(full),
     }
-}
-
-fn same_file(a: &OwnedFd, one: &[u8], b: &OwnedFd, two: &[u8]) -> bool {
-    let id = |dir, name| stat(dir, name).map(|stat| (stat.st_dev, stat.st_ino));
-    matches!((id(a, one), id(b, two)), (Ok(one), Ok(two)) if one == two)
 }
 
 /// A file's facts; of a link, the link's.

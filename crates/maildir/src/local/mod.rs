@@ -323,7 +323,7 @@ impl Store for LocalFs {
     fn link(&self, from: &LocalDir, old: &[u8], to: &LocalDir, new: &[u8]) -> io::Result<()> {
         check_name(old)?;
         check_name(new)?;
-        link(&from.0.fd, old, &to.0.fd, new, self.config.nfs)?;
+        link(&from.0.fd, old, &to.0.fd, new)?;
         self.touch(to);
         Ok(())
     }

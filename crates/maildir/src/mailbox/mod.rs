@@ -2,6 +2,7 @@
 
 mod cache;
 mod changes;
+mod control;
 mod copy;
 mod deliver;
 mod expunge;

@@ -19,6 +19,8 @@ pub(super) struct State {
     /// The uidlist as last read, and how many of its bytes are used.
     pub(super) uids_at: Option<Stamp>,
     pub(super) uids_read: u64,
+    /// The last of those bytes.
+    pub(super) uids_tail: Vec<u8>,
     pub(super) keywords: Keywords,
     pub(super) keywords_at: Option<Stamp>,
     pub(super) new_seen: Option<Seen>,
@@ -53,6 +55,7 @@ impl State {
             uids: None,
             uids_at: None,
             uids_read: 0,
+            uids_tail: Vec::new(),
             keywords: Keywords::default(),
             keywords_at: None,
             new_seen: None,

@@ -174,7 +174,7 @@ fn a_crash_makes_no_client_miss_a_change() {
         known += 1;
         let mut view: std::collections::BTreeMap<u32, Flags> =
             told.messages.iter().map(|m| (m.uid, m.flags)).collect();
-        changes.changed.iter().for_each(|m| drop(view.insert(m.uid, m.flags)));
+        view.extend(changes.changed.iter().map(|m| (m.uid, m.flags)));
         view.retain(|uid, _| !changes.vanished.contains(uid));
         let is: std::collections::BTreeMap<u32, Flags> =
             now.messages.iter().map(|m| (m.uid, m.flags)).collect();

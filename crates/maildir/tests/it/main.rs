@@ -7,6 +7,8 @@ mod adding;
 mod cache;
 mod crash;
 mod dovecot;
+mod hostile;
 mod local;
 mod mailbox;
+mod torture;
 mod tree;
