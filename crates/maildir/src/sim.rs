@@ -85,6 +85,8 @@ struct World {
     pending: Vec<Vec<Change>>,
     files: HashMap<u64, Content>,
     generations: HashMap<u64, u64>,
+    /// The directory that each directory is in, or was in last.
+    parents: HashMap<u64, u64>,
     last_id: u64,
     flushes: u64,
     freeze_at: u64,
@@ -118,6 +120,7 @@ impl Default for World {
             pending: Vec::new(),
             files: HashMap::new(),
             generations: HashMap::new(),
+            parents: HashMap::new(),
             last_id: ROOT,
             flushes: 0,
             freeze_at: u64::MAX,
@@ -180,6 +183,7 @@ impl SimFs {
             world.files.get_mut(&id).expect("listed").tear(&mut rng);
         }
         world.live = world.durable.clone();
+        world.find_parents();
         world.freeze_at = u64::MAX;
         world.full = false;
         let shared = Shared { world: Mutex::new(world), ..Shared::default() };
@@ -238,6 +242,9 @@ impl World {
             if let Change::Set(dir, ..) | Change::Clear(dir, ..) = change {
                 *self.generations.entry(*dir).or_default() += 1;
             }
+            if let Change::Set(dir, _, Node::Dir(id)) = change {
+                self.parents.insert(*id, *dir);
+            }
         }
         // Without power, what callers do from here on never happens.
         if !self.is_frozen() {
@@ -280,10 +287,26 @@ impl World {
     }
 
     fn is_linked(&self, dir: u64) -> bool {
-        let parent = |(id, entries): (&u64, &BTreeMap<Vec<u8>, Node>)| {
-            entries.values().any(|node| *node == Node::Dir(dir)).then_some(*id)
+        if dir == ROOT {
+            return true;
+        }
+        let parent = self.parents.get(&dir).copied();
+        let holds = |parent: &u64| {
+            self.live.get(parent).is_some_and(|entries| entries.values().any(|node| *node == Node::Dir(dir)))
         };
-        dir == ROOT || self.live.iter().find_map(parent).is_some_and(|parent| self.is_linked(parent))
+        parent.filter(holds).is_some_and(|parent| self.is_linked(parent))
+    }
+
+    /// Where directories are, read from the live image.
+    fn find_parents(&mut self) {
+        let inside = |(dir, entries): (&u64, &BTreeMap<Vec<u8>, Node>)| {
+            let dirs = entries.values().filter_map(|node| match node {
+                Node::Dir(id) => Some(*id),
+                Node::File(_) => None,
+            });
+            dirs.map(|id| (id, *dir)).collect::<Vec<_>>()
+        };
+        self.parents = self.live.iter().flat_map(inside).collect();
     }
 
     fn dir(&self, path: &[u8]) -> io::Result<u64> {

@@ -18,6 +18,9 @@ const FILE: &[u8] = b"posthaste-modseq";
 impl<S: Store> Mailbox<S> {
     pub(super) fn save_modseqs(&self) -> Result<(), Error> {
         let Some(told) = self.state().unsaved() else { return Ok(()) };
+        // The picture must not be durable before what it shows: a message that it shows to be gone
+        // would come back as another one.
+        self.store.commit().doing("write change numbers")?;
         self.store
             .control_replace(&self.dirs.root, FILE, &told.render(), Durability::None)
             .doing("write change numbers")?;
