@@ -7,6 +7,7 @@ mod adding;
 mod cache;
 mod crash;
 mod dovecot;
+mod dovecot_torture;
 mod hostile;
 mod local;
 mod mailbox;
