@@ -40,10 +40,9 @@ fn crowd(mailbox: &Mailbox<LocalFs>, content: &[u8]) -> (Duration, Vec<f64>) {
     })
 }
 
-/// Batches of 32 by one thread, with the flushes of `flush`.
+/// Batches of 32 by one thread in the same mailbox, with the flushes of `flush`.
 fn raw_batches(bench: &Bench, name: &str, flush: impl Fn(&[std::fs::File])) -> impl FnMut(usize) -> Duration {
     let path = bench.path(name);
-    raw::maildir(&path);
     let (tmp, new) = (raw::dir(&path.join("tmp")), raw::dir(&path.join("new")));
     let (content, mut made) = (raw::message(), 0);
     move |_| {
@@ -68,7 +67,7 @@ fn rate(seconds: f64) -> f64 {
 
 fn per_file(bench: &Bench) {
     let (ours, content) = (bench.mailbox("per-file", GroupFlush::PerFile), raw::message());
-    let raw = raw_batches(bench, "per-file-raw", |files| files.iter().for_each(|f| f.sync_all().unwrap()));
+    let raw = raw_batches(bench, "per-file", |files| files.iter().for_each(|f| f.sync_all().unwrap()));
     let (ratio, our_time, raw_time) = compare(bench.rounds(9), |_| crowd(&ours, &content).0, raw);
     println!("32 at once, PerFile: ours {:.0}/s, raw batch {:.0}/s", rate(our_time), rate(raw_time));
     at_least("deliver-32-per-file", ratio, "x", 0.9);
@@ -77,7 +76,7 @@ fn per_file(bench: &Bench) {
 fn sync_fs(bench: &Bench) {
     let (ours, content) = (bench.mailbox("sync-fs", GroupFlush::SyncFs), raw::message());
     let fs = raw::dir(&bench.dir);
-    let raw = raw_batches(bench, "sync-fs-raw", |_| rustix::fs::syncfs(&fs).unwrap());
+    let raw = raw_batches(bench, "sync-fs", |_| rustix::fs::syncfs(&fs).unwrap());
     let mut p99 = Vec::new();
     let our_slice = |_| {
         let (all, mut waits) = crowd(&ours, &content);
