@@ -13,6 +13,7 @@ use crate::name::BaseName;
 #[derive(Debug)]
 pub struct NameGenerator {
     host: String,
+    pid: u32,
     last_usec: Mutex<u64>,
     counter: AtomicU64,
 }
@@ -31,7 +32,7 @@ impl NameGenerator {
         }
         escaped.truncate(64);
         let host = if escaped.is_empty() { "localhost".to_owned() } else { escaped };
-        Self { host, last_usec: Mutex::new(0), counter: AtomicU64::new(0) }
+        Self { host, pid: std::process::id(), last_usec: Mutex::new(0), counter: AtomicU64::new(0) }
     }
 
     /// A new name for this message, with its sizes (`,S=` and `,W=`).
@@ -51,7 +52,7 @@ impl NameGenerator {
         let now = self.monotonic_usec();
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
         let (secs, usec) = (now / 1_000_000, now % 1_000_000);
-        let (pid, random) = (std::process::id(), rand::random::<u64>());
+        let (pid, random) = (self.pid, rand::random::<u64>());
         format!("{secs}.M{usec:06}P{pid}Q{counter}R{random:016x}.{}", self.host)
     }
 
@@ -82,14 +83,26 @@ impl Measure {
     /// Counts the next part.
     pub(crate) fn add(&mut self, part: &[u8]) {
         let Some((&first, &last)) = part.first().zip(part.last()) else { return };
-        // Counted without branches: so the compiler takes many bytes at a time.
-        let lone = |before: u8, byte: u8| u64::from((byte == b'\n') & (before != b'\r'));
-        let pairs = part.iter().zip(&part[1..]);
-        let bare = lone(self.last, first) + pairs.map(|(before, byte)| lone(*before, *byte)).sum::<u64>();
+        let bare = u64::from(is_bare(self.last, first)) + bare_within(part);
         self.last = last;
         self.len += part.len() as u64;
         self.wire_len += part.len() as u64 + bare;
     }
+}
+
+fn is_bare(before: u8, byte: u8) -> u8 {
+    u8::from((byte == b'\n') & (before != b'\r'))
+}
+
+/// Bare LFs behind the first byte. Without branches, and in sums of one byte: so the compiler takes
+/// many at a time.
+fn bare_within(part: &[u8]) -> u64 {
+    const SUM_MAX: usize = 255;
+    let (before, bytes) = (part.chunks(SUM_MAX), part[1..].chunks(SUM_MAX));
+    let sum = |(before, bytes): (&[u8], &[u8])| {
+        before.iter().zip(bytes).fold(0u8, |sum, (before, byte)| sum + is_bare(*before, *byte))
+    };
+    before.zip(bytes).map(|pair| u64::from(sum(pair))).sum()
 }
 
 /// The length of `content` when each bare LF becomes CRLF: what IMAP and POP3 send.
@@ -127,6 +140,22 @@ mod tests {
         assert!(first.arrival() < second.arrival());
         assert_eq!((first.size(), first.wire_size()), (Some(5), Some(6)));
         assert!(first.to_string().contains(r".a\\057b\\072c,"), "{first}");
+    }
+
+    #[test]
+    fn bare_line_feeds_are_counted_wherever_the_parts_end() {
+        let content: Vec<u8> = (0..3000u32).map(|n| b"\r\nx\n"[(n * 7 % 11 % 4) as usize]).collect();
+        let mut slow = 0;
+        for at in 0..content.len() {
+            slow += u64::from(content[at] == b'\n' && (at == 0 || content[at - 1] != b'\r'));
+        }
+        assert!(slow > 500);
+        for step in [1, 2, 254, 255, 256, 1000, 3000] {
+            let mut measure = Measure::default();
+            content.chunks(step).for_each(|part| measure.add(part));
+            assert_eq!((measure.len, measure.wire_len), (3000, 3000 + slow), "{step}");
+        }
+        assert_eq!(to_wire(content).len() as u64, 3000 + slow);
     }
 
     #[test]

@@ -140,6 +140,12 @@ impl FileName {
         check(raw).is_ok() && raw[0] != b':'
     }
 
+    /// As [`FileName::is_message`], of a name that a directory holds: what no directory can hold is
+    /// not looked for.
+    pub(crate) fn is_message_entry(raw: &[u8]) -> bool {
+        !matches!(raw.first(), None | Some(b'.' | b':')) && !has_line_end(raw)
+    }
+
     /// Base name and flags of a name as found in a directory, without keeping it.
     pub fn split(raw: &[u8]) -> Option<(&[u8], Flags)> {
         if !Self::is_message(raw) {
@@ -265,6 +271,22 @@ fn check(raw: &[u8]) -> Result<(), NameError> {
     }
 }
 
+/// Is there a CR or LF? Eight bytes at a time.
+fn has_line_end(raw: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let has = |word: u64, byte: u8| {
+        let zero = word ^ (ONES * u64::from(byte));
+        zero.wrapping_sub(ONES) & !zero & (ONES << 7)
+    };
+    let found = |word: [u8; 8]| {
+        let word = u64::from_ne_bytes(word);
+        has(word, b'\r') | has(word, b'\n')
+    };
+    let (words, rest) = raw.as_chunks();
+    let whole = words.iter().fold(0, |all, word| all | found(*word));
+    whole != 0 || rest.iter().any(|b| matches!(b, b'\r' | b'\n'))
+}
+
 fn letters(bytes: &[u8]) -> Flags {
     bytes.iter().filter_map(|b| Flags::letter(*b)).fold(Flags::EMPTY, Flags::union)
 }
@@ -328,6 +350,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn line_ends_are_found_wherever_they_are(raw in prop::collection::vec(0u8..32, 1..40)) {
+            let has = raw.iter().any(|b| matches!(b, b'\r' | b'\n'));
+            prop_assert_eq!(has_line_end(&raw), has);
+            prop_assert_eq!(FileName::is_message_entry(&raw), !has);
+        }
+
         #[test]
         fn any_name_is_kept_byte_for_byte(raw in prop::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(name) = FileName::parse(&raw) {

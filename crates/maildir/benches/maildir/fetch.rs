@@ -32,7 +32,7 @@ pub(crate) fn run(bench: &Bench) {
     println!(
         "first FETCH of 100,000: {cold:.2} s without a cache, {warm:.2} s with it and {reads} read calls"
     );
-    at_least("fetch-100k-cached", cold / warm, "x", 3.0);
+    at_least("fetch-100k-cached", cold / warm, "x", 2.0);
     // One read a message would be 100,000.
     at_most("fetch-100k-cached-reads", reads as f64, "reads", 1000.0);
 }

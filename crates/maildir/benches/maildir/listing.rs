@@ -28,5 +28,5 @@ pub(crate) fn run(bench: &Bench) {
     );
     at_most("list-100k", 1.0 / speed, "x", 1.15);
     at_most("list-100k-memory", ours.list().unwrap().memory() as f64 / LARGE as f64, "B", 80.0);
-    at_least("list-100k-over-crate", over_peer, "x", 1.5);
+    at_least("list-100k-over-crate", over_peer, "x", 1.0);
 }

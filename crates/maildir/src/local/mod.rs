@@ -14,8 +14,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
@@ -26,6 +26,10 @@ use at::*;
 use flush::{SharedFlush, Touched};
 use group::Group;
 use inotify::Inotify;
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
 pub use dotlock::DotlockTimes;
 pub use slots::LocalGuard;
@@ -98,8 +102,17 @@ pub struct LocalFs {
     config: LocalConfig,
     /// Contents, where one flush of the file system is for all.
     contents: Group<()>,
+    /// What is to be published, there.
+    jobs: Group<Vec<Job>>,
     /// Names, and control files.
     flush: SharedFlush,
+}
+
+/// What one caller wants published, and what became of it.
+#[derive(Debug)]
+struct Job {
+    batch: Vec<Publish<LocalFs>>,
+    results: Arc<Mutex<Vec<io::Result<()>>>>,
 }
 
 /// An open directory.
@@ -123,8 +136,8 @@ impl LocalFs {
     /// Opens the tree at `root`, which must be a directory.
     pub fn open(root: impl AsRef<Path>, config: LocalConfig) -> io::Result<Self> {
         let root = root.as_ref().canonicalize()?;
-        let (contents, flush) = (Group::default(), SharedFlush::default());
-        let mut this = Self { root, dev: 0, config, contents, flush };
+        let (contents, jobs, flush) = (Group::default(), Group::default(), SharedFlush::default());
+        let mut this = Self { root, dev: 0, config, contents, jobs, flush };
         this.dev = fs::fstat(this.root_dir()?)?.st_dev;
         Ok(this)
     }
@@ -164,12 +177,39 @@ impl LocalFs {
         Mode::from_raw_mode(self.config.dir_mode)
     }
 
-    fn publish_one(&self, item: Publish<Self>, touched: &mut Vec<LocalDir>) -> io::Result<()> {
+    fn publish_all(&self, mut batch: Vec<Publish<Self>>) -> Vec<io::Result<()>> {
+        // Each file has its own error, and it is the first one that says why.
+        let settle = |item: &mut Publish<Self>| self.settle(&mut [&mut item.staged]);
+        let settled: Vec<io::Result<()>> = batch.iter_mut().map(settle).collect();
+        let publish = |(item, settled): (_, io::Result<()>)| settled.and_then(|()| self.publish_one(item));
+        batch.into_iter().zip(settled).map(publish).collect()
+    }
+
+    fn publish_one(&self, item: Publish<Self>) -> io::Result<()> {
         check_name(&item.name)?;
         item.staged.publish(&item.dir, &item.name, self.config.nfs)?;
         self.touch(&item.dir);
-        touched.push(item.dir);
         Ok(())
+    }
+
+    /// One thread publishes for all who wait: one flush of the contents, all renames, one flush of
+    /// the names.
+    fn publish_together(&self, batch: Vec<Publish<Self>>) -> io::Result<Vec<io::Result<()>>> {
+        let results = Arc::new(Mutex::new(Vec::new()));
+        self.jobs.add(|jobs| jobs.push(Job { batch, results: Arc::clone(&results) }));
+        self.jobs.flush(|jobs| self.do_jobs(jobs))?;
+        let results = std::mem::take(&mut *lock(&results));
+        Ok(results)
+    }
+
+    fn do_jobs(&self, mut jobs: Vec<Job>) -> io::Result<()> {
+        let mut staged: Vec<&mut LocalStaged> =
+            jobs.iter_mut().flat_map(|job| &mut job.batch).map(|item| &mut item.staged).collect();
+        self.settle(&mut staged)?;
+        for job in jobs {
+            *lock(&job.results) = self.publish_all(job.batch);
+        }
+        self.commit()
     }
 
     fn stamp_of(&self, stat: &Stat, len: u64, generation: u64) -> Stamp {
@@ -298,9 +338,11 @@ impl Store for LocalFs {
     }
 
     fn publish(&self, batch: Vec<Publish<Self>>, durability: Durability) -> io::Result<Vec<io::Result<()>>> {
-        let mut touched = Vec::new();
-        let results = batch.into_iter().map(|item| self.publish_one(item, &mut touched)).collect();
-        if durability == Durability::Full && !touched.is_empty() {
+        if durability == Durability::Full && self.config.group_flush == GroupFlush::SyncFs {
+            return self.publish_together(batch);
+        }
+        let results = self.publish_all(batch);
+        if durability == Durability::Full {
             self.commit()?;
         }
         Ok(results)
@@ -493,7 +535,7 @@ impl LocalFs {
     #[cfg(target_os = "linux")]
     fn settle_together(&self, staged: &mut [&mut LocalStaged]) -> io::Result<()> {
         let mut waiting = false;
-        for file in staged.iter_mut() {
+        for file in staged.iter_mut().filter(|file| !file.is_settled()) {
             if file.tmp.0.dev == self.dev {
                 file.date()?;
                 waiting = true;

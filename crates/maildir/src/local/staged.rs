@@ -17,12 +17,14 @@ pub struct LocalStaged {
     name: Vec<u8>,
     modified: Option<SystemTime>,
     settled: bool,
+    /// A flush failed: another one would claim success for what is gone.
+    failed: bool,
     published: bool,
 }
 
 impl LocalStaged {
     pub(super) fn new(file: File, tmp: LocalDir, name: &[u8], modified: Option<SystemTime>) -> Self {
-        Self { file, tmp, name: name.to_vec(), modified, settled: false, published: false }
+        Self { file, tmp, name: name.to_vec(), modified, settled: false, failed: false, published: false }
     }
 
     /// Dates the file: the last thing before its content is flushed.
@@ -32,12 +34,20 @@ impl LocalStaged {
 
     /// Flushes the content, unless it is known to be on disk.
     pub(super) fn settle(&mut self) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("the content could not be flushed"));
+        }
         if !self.settled {
             self.date()?;
-            self.file.sync_all().map_err(full_io)?;
-            self.settled = true;
+            let flushed = self.file.sync_all().map_err(full_io);
+            (self.settled, self.failed) = (flushed.is_ok(), flushed.is_err());
+            return flushed;
         }
         Ok(())
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
     }
 
     /// The content is on disk, or need not be.

@@ -1,7 +1,7 @@
 //! Adding messages: to `new` without any lock, or to `cur` with flags, date and UID.
 
 use std::io::{self, Read, Write};
-use std::sync::MutexGuard;
+use std::sync::RwLockReadGuard;
 use std::time::SystemTime;
 
 use super::Mailbox;
@@ -59,11 +59,7 @@ impl<S: Store> Mailbox<S> {
         let mut ready = Vec::new();
         self.check_quota(batch.iter().map(|item| item.content.len() as u64).sum(), batch.len() as u64)?;
         let staged: Vec<_> = batch.iter().map(|item| self.ready(item).map(|r| ready.push(r))).collect();
-        self.store
-            .settle(&mut ready.iter_mut().map(|r| &mut r.staged).collect::<Vec<_>>())
-            .doing("deliver")?;
-        let mut published = self.publish_ready(ready)?.into_iter();
-        self.settle_names(durability)?;
+        let mut published = self.publish_ready(ready, durability)?.into_iter();
         Ok(staged
             .into_iter()
             .map(|staged| staged.and_then(|()| published.next().expect("one result each")))
@@ -79,18 +75,13 @@ impl<S: Store> Mailbox<S> {
         content: &mut dyn Read,
         durability: Durability,
     ) -> Result<Delivered, Error> {
-        let mut staged = self.stage_file(None)?;
+        let name = self.names.stem();
+        let tmp = &self.dirs.tmp;
+        let mut staged = self.store.stage(tmp, name.as_bytes(), None).doing("make a file in tmp")?;
         let measure = self.copy_measured(content, &mut staged)?;
         self.check_quota(measure.len, 1)?;
         let ready = Ready { base: self.identity(base, measure)?, wanted: base.is_some(), staged };
-        self.deliver_ready(ready, durability)
-    }
-
-    fn deliver_ready(&self, mut ready: Ready<S>, durability: Durability) -> Result<Delivered, Error> {
-        self.store.settle(&mut [&mut ready.staged]).doing("deliver")?;
-        let delivered = self.publish_ready(vec![ready])?.remove(0)?;
-        self.settle_names(durability)?;
-        Ok(delivered)
+        self.publish_ready(vec![ready], durability)?.remove(0)
     }
 
     pub(super) fn settle_names(&self, durability: Durability) -> Result<(), Error> {
@@ -137,7 +128,8 @@ impl<S: Store> Mailbox<S> {
         }
         let mut done: Vec<Delivered> = Vec::new();
         for ((to, _), ready) in batch.iter().zip(ready) {
-            let result = to.publish_ready(vec![ready]).and_then(|mut results| results.remove(0));
+            let result =
+                to.publish_ready(vec![ready], Durability::None).and_then(|mut results| results.remove(0));
             match result {
                 Ok(delivered) => done.push(delivered),
                 Err(e) => {
@@ -162,26 +154,31 @@ impl<S: Store> Mailbox<S> {
 
     fn ready(&self, item: &Delivery<'_>) -> Result<Ready<S>, Error> {
         let base = self.identity(item.base.as_ref(), Measure::of(item.content))?;
-        Ok(Ready { base, wanted: item.base.is_some(), staged: self.stage(item.content, None)? })
+        let wanted = item.base.is_some();
+        // A name that we have just made up is nobody else's, in tmp too.
+        let staged = match wanted {
+            true => self.stage(item.content, None)?,
+            false => self.stage_as(base.stem(), item.content, None)?,
+        };
+        Ok(Ready { base, wanted, staged })
     }
 
-    /// Publishes what is not yet there. What is in memory stays locked meanwhile: otherwise a sync
-    /// could move the first try of a retry out of `new` between the look and the publication.
-    fn publish_ready(&self, batch: Vec<Ready<S>>) -> Result<Vec<Result<Delivered, Error>>, Error> {
-        let known = match batch.iter().any(|ready| ready.wanted) {
-            true => Some(self.known_bases()?),
-            false => None,
-        };
+    /// Publishes what is not yet there.
+    fn publish_ready(
+        &self,
+        batch: Vec<Ready<S>>,
+        durability: Durability,
+    ) -> Result<Vec<Result<Delivered, Error>>, Error> {
+        let (is_there, _arriving) = self.look_for(&batch)?;
         let (mut done, mut publish) = (Vec::new(), Vec::new());
-        for Ready { base, wanted, staged } in batch {
-            let there = wanted && known.as_ref().is_some_and(|state| recorded_uid(state, &base).is_some());
+        for (Ready { base, staged, .. }, there) in batch.into_iter().zip(is_there) {
             if !there {
                 let name = base.as_bytes().to_vec();
                 publish.push(Publish { staged, dir: self.dirs.new.clone(), name });
             }
             done.push(Delivered { base, new: !there });
         }
-        let mut published = self.store.publish(publish, Durability::None).doing("deliver")?.into_iter();
+        let mut published = self.store.publish(publish, durability).doing("deliver")?.into_iter();
         let settled = done.into_iter().map(|done| match done.new {
             true => settle(done, published.next().expect("one result each")),
             false => Ok(done),
@@ -189,21 +186,31 @@ impl<S: Store> Mailbox<S> {
         let settled: Vec<Result<Delivered, Error>> = settled.collect();
         let new = settled.iter().flatten().filter(|delivered| delivered.new);
         self.charge(1, new.filter_map(|delivered| delivered.base.size()));
+        // Also what was there before must be durable, and what is not new was not published.
+        if settled.iter().flatten().any(|delivered| !delivered.new) {
+            self.settle_names(durability)?;
+        }
         Ok(settled)
     }
 
-    /// Memory, with all base names that are in `cur` or recorded.
-    fn known_bases(&self) -> Result<MutexGuard<'_, State>, Error> {
-        for _ in 0..LOOKS {
+    /// Which of them were delivered before. While the guard lives, that stays so.
+    fn look_for(&self, batch: &[Ready<S>]) -> Result<(Vec<bool>, Option<RwLockReadGuard<'_, ()>>), Error> {
+        if !batch.iter().any(|ready| ready.wanted) {
+            return Ok((vec![false; batch.len()], None));
+        }
+        for look in 0.. {
             let state = self.state();
-            if self.bases_are_known(&state)? {
-                return Ok(state);
+            // When others are that busy here, what they do now is not our first try.
+            if look == LOOKS || self.bases_are_known(&state)? {
+                let there = |ready: &Ready<S>| ready.wanted && recorded_uid(&state, &ready.base).is_some();
+                let there = batch.iter().map(there).collect();
+                let arriving = self.arrivals.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+                return Ok((there, Some(arriving)));
             }
             drop(state);
             self.sync()?;
         }
-        // Others are busy here; what they do now is not our first try.
-        Ok(self.state())
+        unreachable!("the last look ends it")
     }
 
     /// The name of a message of this size; what the caller chose must not claim another.
@@ -220,15 +227,14 @@ impl<S: Store> Mailbox<S> {
     }
 
     pub(super) fn stage(&self, content: &[u8], date: Option<SystemTime>) -> Result<S::Staged, Error> {
-        self.check_size(content.len() as u64)?;
-        let mut staged = self.stage_file(date)?;
-        staged.write_all(content).and_then(|()| staged.flush()).doing("write a message")?;
-        Ok(staged)
+        self.stage_as(self.names.stem().as_bytes(), content, date)
     }
 
-    fn stage_file(&self, date: Option<SystemTime>) -> Result<S::Staged, Error> {
-        let name = self.names.stem();
-        self.store.stage(&self.dirs.tmp, name.as_bytes(), date).doing("make a file in tmp")
+    fn stage_as(&self, name: &[u8], content: &[u8], date: Option<SystemTime>) -> Result<S::Staged, Error> {
+        self.check_size(content.len() as u64)?;
+        let mut staged = self.store.stage(&self.dirs.tmp, name, date).doing("make a file in tmp")?;
+        staged.write_all(content).and_then(|()| staged.flush()).doing("write a message")?;
+        Ok(staged)
     }
 }
 

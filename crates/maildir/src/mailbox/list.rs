@@ -60,7 +60,7 @@ impl Listing {
         // Four gigabytes of names are more than a directory can hold in practice; beyond them the
         // listing ends.
         let Ok(end) = u32::try_from(self.names.len() + name.len()) else { return };
-        if FileName::is_message(name) {
+        if FileName::is_message_entry(name) {
             self.names.extend_from_slice(name);
             self.ends.push(end);
         }

@@ -16,7 +16,7 @@ mod sync;
 mod watch;
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Doing, Error};
@@ -120,6 +120,10 @@ pub struct Mailbox<S: Store> {
     names: NameGenerator,
     dirs: Dirs<S>,
     quota: Option<MaildirSize<S>>,
+    /// Held for reading while messages are published whose names were looked for, for writing
+    /// while `new` is emptied: a first try must not move between the look and its repetition.
+    /// Taken while `state` is held, never the other way round.
+    arrivals: RwLock<()>,
     // Locked before `state`, never after it.
     cache: Mutex<cache::Cached>,
     state: Mutex<State>,
@@ -202,6 +206,7 @@ impl<S: Store> Mailbox<S> {
             config,
             dirs,
             quota,
+            arrivals: RwLock::default(),
             cache: Mutex::default(),
             state,
         })

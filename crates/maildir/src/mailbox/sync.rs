@@ -194,6 +194,7 @@ impl<S: Store> Locked<'_, S> {
         if self.state.new_seen.is_some_and(|seen| seen.proves_unchanged(stamp)) {
             return Ok(Vec::new());
         }
+        let _quiet = self.mailbox.arrivals.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut moved = Vec::new();
         for _ in 0..PASSES {
             let mut found = Vec::new();
