@@ -42,7 +42,12 @@ fn crowd(mailbox: &Mailbox<LocalFs>, content: &[u8]) -> (Duration, Vec<f64>) {
 }
 
 /// Batches of 32 by one thread in the same mailbox, with the flushes of `flush`.
-fn raw_batches(bench: &Bench, name: &str, flush: impl Fn(&[std::fs::File])) -> impl FnMut(usize) -> Duration {
+fn raw_batches(
+    bench: &Bench,
+    name: &str,
+    flush: impl Fn(&[std::fs::File]),
+    waits: &RefCell<Vec<f64>>,
+) -> impl FnMut(usize) -> Duration {
     let path = bench.path(name);
     let (tmp, new) = (raw::dir(&path.join("tmp")), raw::dir(&path.join("new")));
     let (content, mut made) = (raw::message(), 0);
