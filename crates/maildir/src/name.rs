@@ -118,7 +118,8 @@ impl fmt::Display for BaseName {
 pub struct FileName {
     raw: Box<[u8]>,
     base_len: u16,
-    /// Where the flag letters are; both 0 if the name has no `:2,`.
+    /// Where the flag letters are; both 0 if the name has no `:2,`. A name that got flags may be
+    /// longer than any that is read.
     flags_from: u16,
     flags_to: u16,
 }
@@ -332,6 +333,15 @@ mod tests {
         let name = FileName::parse(b"1.h,U=103:2:2,RS").unwrap();
         assert_eq!(name.base_bytes(), b"1.h,U=103");
         assert_eq!(name.flags(), Flags::REPLIED.union(Flags::SEEN));
+    }
+
+    #[test]
+    fn flags_on_a_name_of_full_length_are_kept_though_no_file_system_takes_it() {
+        let name = FileName::parse(&[b'a'; NAME_MAX]).unwrap();
+        let marked = name.with_flags(Flags::SEEN.union(Flags::FLAGGED));
+        assert_eq!(marked.as_bytes(), [&[b'a'; NAME_MAX][..], b":2,FS"].concat());
+        assert_eq!(marked.flags(), Flags::SEEN.union(Flags::FLAGGED));
+        assert_eq!(marked.with_flags(Flags::SEEN).as_bytes(), [&[b'a'; NAME_MAX][..], b":2,S"].concat());
     }
 
     #[test]

@@ -164,6 +164,13 @@ impl House {
         .await;
     }
 
+    /// One letter by each address: then both are really served again, whatever was decided before.
+    pub(crate) async fn deliver_by_both(&self, id: &str) {
+        for via in [A, B] {
+            self.deliver(via, &format!("{id}-{via}"), ON_FIRST).await;
+        }
+    }
+
     /// A session of a user, by an address.
     pub(crate) async fn login(&self, via: usize, user: UserIndex) -> ImapClient {
         let (target, person) = (self.world().doors.imap(via, Security::Plain), self.person(user));
