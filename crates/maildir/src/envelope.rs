@@ -253,10 +253,9 @@ fn described(found: &MessagePart<'_>) -> Part {
         id: text(found.content_id()),
         description: text(found.content_description()),
         encoding: found.content_transfer_encoding().unwrap_or("7bit").to_ascii_lowercase(),
-        disposition: match found.content_disposition() {
-            Some(how) => Some((how.c_type.to_ascii_lowercase(), parameters(how))),
-            None => None,
-        },
+        disposition: found
+            .content_disposition()
+            .map(|how| (how.c_type.to_ascii_lowercase(), parameters(how))),
         ..Part::default()
     }
 }

@@ -143,8 +143,8 @@ pub use keywords::{BadKeyword, Keyword, Keywords};
 #[cfg(unix)]
 pub use local::{DotlockTimes, GroupFlush, LocalConfig, LocalDir, LocalFs, LocalGuard, LocalStaged};
 pub use mailbox::{
-    Append, Appended, Changes, Copied, Delivered, Delivery, FlagChange, FolderNames, Import, Listed, Listing,
-    Mailbox, MailboxConfig, Message, Snapshot, Watcher,
+    Append, Appended, Changes, Copied, Delivered, Delivery, Digested, FlagChange, FolderNames, Import,
+    Listed, Listing, Mailbox, MailboxConfig, Message, Snapshot, Watcher,
 };
 pub use name::{BaseName, FileName, NameError};
 pub use quota::{Quota, QuotaLimits};

@@ -52,6 +52,9 @@ impl Pending {
     }
 }
 
+/// A message's UID, and what was made of it.
+pub type Digested = (u32, Arc<[u8]>);
+
 impl<S: Store> Mailbox<S> {
     /// What `make` makes of each message (with CRLF line ends), from the cache where it is there:
     /// then no message file is opened. Messages that are gone are left out.
@@ -64,7 +67,7 @@ impl<S: Store> Mailbox<S> {
         uids: &[u32],
         kind: u32,
         make: &dyn Fn(&[u8]) -> Vec<u8>,
-    ) -> Result<Vec<(u32, Arc<[u8]>)>, Error> {
+    ) -> Result<Vec<Digested>, Error> {
         let mut found = self.cached(uids, kind)?;
         let mut all = Vec::with_capacity(uids.len());
         for uid in uids {
@@ -133,16 +136,15 @@ impl<S: Store> Mailbox<S> {
         let mut cache = self.cache();
         if cache.loaded != Some((kind, validity)) {
             *cache = Cached { loaded: Some((kind, validity)), rewrite: true, ..Cached::default() };
-            if self.config.keep_cache {
-                if let Some(mut file) = self.open_cache()? {
-                    let mut state = self.state();
-                    let fact = |record: &Record<'_>| {
-                        if let Some(at) = state.index(record.uid) {
-                            state.entries[at].facts = Some((record.wire_size, record.modified));
-                        }
-                    };
-                    cache.read(&mut file, &cache::header(kind, validity), fact).doing("read the cache")?;
-                }
+            let file = if self.config.keep_cache { self.open_cache()? } else { None };
+            if let Some(mut file) = file {
+                let mut state = self.state();
+                let fact = |record: &Record<'_>| {
+                    if let Some(at) = state.index(record.uid) {
+                        state.entries[at].facts = Some((record.wire_size, record.modified));
+                    }
+                };
+                cache.read(&mut file, &cache::header(kind, validity), fact).doing("read the cache")?;
             }
         }
         Ok(cache)

@@ -73,11 +73,11 @@ impl<S: Store> Mailbox<S> {
         let content = to_wire(content);
         // A wrong `W=` is found out here.
         let mut state = self.state();
-        if let Some(at) = state.index(uid) {
-            if let Some((size, _)) = &mut state.entries[at].facts {
-                *size = content.len() as u64;
-            }
+        let facts = state.index(uid).and_then(|at| state.entries[at].facts.as_mut());
+        if let Some((size, _)) = facts {
+            *size = content.len() as u64;
         }
+        drop(state);
         Ok(content)
     }
 

@@ -28,6 +28,7 @@ use crate::quota::{MaildirSize, QuotaLimits};
 use crate::store::Store;
 use state::State;
 
+pub use cache::Digested;
 pub use changes::Changes;
 pub use copy::Copied;
 pub use deliver::{Delivered, Delivery};

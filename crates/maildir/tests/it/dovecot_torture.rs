@@ -101,8 +101,8 @@ fn change_flags(shared: &Shared, inbox: &Local, seconds: u64) {
         let round = made / BATCH;
         let first = 1 + (round * BATCH) as u32 % STABLE;
         let uids: Vec<u32> = (first..first + BATCH as u32).collect();
-        let how = if round / 10 % 2 == 0 { FlagChange::Add } else { FlagChange::Remove };
-        let words: &[Keyword] = if round % 3 == 0 { &keywords[round % 2] } else { &[] };
+        let how = if (round / 10).is_multiple_of(2) { FlagChange::Add } else { FlagChange::Remove };
+        let words: &[Keyword] = if round.is_multiple_of(3) { &keywords[round % 2] } else { &[] };
         let there = inbox.change_flags(&uids, how, Flags::FLAGGED, words).unwrap();
         assert_eq!(there.len(), BATCH, "no message is missing, ever");
         made += BATCH;
