@@ -25,7 +25,7 @@ fn renames(bench: &Bench, name: &str, count: usize) {
     std::thread::sleep(std::time::Duration::from_millis(1200));
     ours.sync().unwrap();
     let cur = raw::dir(&raw_path.join("cur"));
-    let letters = |round: usize| if round % 2 == 0 { ("S", "FS") } else { ("FS", "S") };
+    let letters = |round: usize| if round.is_multiple_of(2) { ("S", "FS") } else { ("FS", "S") };
     let raw_slice = |round: usize| {
         let (from, to) = letters(round);
         time(|| {
@@ -38,7 +38,7 @@ fn renames(bench: &Bench, name: &str, count: usize) {
     };
     let picked: Vec<u32> = (0..SLICE).map(|n| uids[n * (count / SLICE)]).collect();
     let our_slice = |round: usize| {
-        let how = if round % 2 == 0 { FlagChange::Add } else { FlagChange::Remove };
+        let how = if round.is_multiple_of(2) { FlagChange::Add } else { FlagChange::Remove };
         time(|| {
             for some in picked.chunks(BATCH) {
                 assert_eq!(ours.change_flags(some, how, Flags::FLAGGED, &[]).unwrap().len(), BATCH);

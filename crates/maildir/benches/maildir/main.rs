@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 use posthaste_maildir::{GroupFlush, LocalConfig, LocalFs, Mailbox, MailboxConfig};
 
+type Part = fn(&Bench);
+
 /// How long it may take, and where.
 pub(crate) struct Bench {
     pub(crate) dir: PathBuf,
@@ -57,7 +59,7 @@ fn main() {
     let dir = tempfile::tempdir_in(&below).unwrap();
     let bench = Bench { dir: dir.path().to_owned(), quick: args.iter().any(|arg| arg == "--quick") };
     let only = args.iter().position(|arg| arg == "--only").and_then(|at| args.get(at + 1));
-    let parts: [(&str, fn(&Bench)); 6] = [
+    let parts: [(&str, Part); 6] = [
         ("deliver", deliver::run),
         ("group", group::run),
         ("listing", listing::run),
@@ -93,7 +95,7 @@ pub(crate) fn compare(
 ) -> (f64, f64, f64) {
     let (mut ratios, mut firsts, mut seconds) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
-        let (one, two) = if round % 2 == 0 {
+        let (one, two) = if round.is_multiple_of(2) {
             let one = first(round);
             (one, second(round))
         } else {
