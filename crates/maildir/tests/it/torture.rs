@@ -92,12 +92,12 @@ fn expunge(inbox: &Mailbox<LocalFs>, log: &mut Log, (name, uid): (String, u32)) 
     log.say(&format!("gone {name}"));
 }
 
-/// Tells the UIDs of all, and marks some of others' as answered.
+/// Tells the UIDs of the newest, and marks some of others' as answered.
 fn look(inbox: &Mailbox<LocalFs>, log: &mut Log) {
     let snapshot = inbox.snapshot().unwrap();
     inbox.store().commit().unwrap();
     log.say(&format!("validity {}", snapshot.uid_validity));
-    for message in &snapshot.messages {
+    for message in snapshot.messages.iter().rev().take(50) {
         log.say(&format!("uid {} {}", String::from_utf8_lossy(message.base.stem()), message.uid));
     }
     let some: Vec<u32> = snapshot.messages.iter().rev().take(5).map(|m| m.uid).collect();
