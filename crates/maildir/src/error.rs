@@ -51,6 +51,24 @@ pub enum Error {
         /// The content's.
         actual: u64,
     },
+    /// The message is larger than [`crate::MailboxConfig::message_bytes_max`]. Nothing was changed.
+    #[error("the message is larger than {max} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// The user's tree may not hold so much. Nothing was changed.
+    #[error("the user's quota is used up")]
+    OverQuota,
+    /// A wanted UID may have been another message's, or does not ascend in its batch. Nothing was
+    /// changed.
+    #[error("UID {wanted} is not free; the next is {}", next.map_or("none".to_owned(), |n| n.to_string()))]
+    UidTaken {
+        /// The UID that was wanted.
+        wanted: u32,
+        /// The least that it could be.
+        next: Option<u32>,
+    },
     /// The mailbox has given out all its UIDs.
     #[error("the mailbox has given out all UIDs; it must be re-created")]
     UidsExhausted,
@@ -66,6 +84,12 @@ impl Error {
     pub fn is_storage_full(&self) -> bool {
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
         matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
+    }
+
+    /// Does the store refuse to be written (a read-only file system, or no permission)?
+    pub fn is_read_only(&self) -> bool {
+        let refused = [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied];
+        matches!(self, Self::Io { source, .. } if refused.contains(&source.kind()))
     }
 
     /// Did another holder keep the mailbox's lock for too long? A retry may succeed.

@@ -81,13 +81,18 @@ impl BaseName {
     }
 
     fn field(&self, key: u8) -> Option<u64> {
-        self.0.split(|b| *b == b',').skip(1).find_map(|field| match field {
-            [k, b'=', digits @ ..] if *k == key && !digits.is_empty() => {
-                std::str::from_utf8(digits).ok()?.parse().ok()
-            }
-            _ => None,
-        })
+        field(&self.0, key)
     }
+}
+
+/// A number that a base name carries (`,S=12`); digits only.
+pub(crate) fn field(base: &[u8], key: u8) -> Option<u64> {
+    base.split(|b| *b == b',').skip(1).find_map(|field| match field {
+        [k, b'=', digits @ ..] if *k == key && digits.iter().all(u8::is_ascii_digit) => {
+            std::str::from_utf8(digits).ok()?.parse().ok()
+        }
+        _ => None,
+    })
 }
 
 impl Borrow<[u8]> for BaseName {
@@ -112,7 +117,7 @@ impl fmt::Display for BaseName {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct FileName {
     raw: Box<[u8]>,
-    base_len: u8,
+    base_len: u16,
     /// Where the flag letters are; both 0 if the name has no `:2,`. A name that got flags may be
     /// longer than any that is read.
     flags_from: u16,
@@ -128,7 +133,28 @@ impl FileName {
             return Err(NameError::Empty);
         }
         let (from, to) = flags_span(raw).unwrap_or((0, 0));
-        Ok(Self { raw: raw.into(), base_len: base_len as u8, flags_from: from as u16, flags_to: to as u16 })
+        Ok(Self { raw: raw.into(), base_len: base_len as u16, flags_from: from as u16, flags_to: to as u16 })
+    }
+
+    /// Can this be the name of a message?
+    pub fn is_message(raw: &[u8]) -> bool {
+        check(raw).is_ok() && raw[0] != b':'
+    }
+
+    /// As [`FileName::is_message`], of a name that a directory holds: what no directory can hold is
+    /// not looked for.
+    pub(crate) fn is_message_entry(raw: &[u8]) -> bool {
+        !matches!(raw.first(), None | Some(b'.' | b':')) && !has_line_end(raw)
+    }
+
+    /// Base name and flags of a name as found in a directory, without keeping it.
+    pub fn split(raw: &[u8]) -> Option<(&[u8], Flags)> {
+        if !Self::is_message(raw) {
+            return None;
+        }
+        let base = raw.split(|b| *b == b':').next()?;
+        let (from, to) = flags_span(raw).unwrap_or((0, 0));
+        Some((base, letters(&raw[from..to])))
     }
 
     /// The canonical name of a message in `cur`: `base:2,` and its flags.
@@ -140,7 +166,7 @@ impl FileName {
         Self {
             flags_from: from as u16,
             flags_to: raw.len() as u16,
-            base_len: base.as_bytes().len() as u8,
+            base_len: base.as_bytes().len() as u16,
             raw: raw.into(),
         }
     }
@@ -160,9 +186,14 @@ impl FileName {
         BaseName(self.base_bytes().into())
     }
 
+    /// The size on disk that the name claims (`,S=`), in bytes.
+    pub fn base_size(&self) -> Option<u64> {
+        field(self.base_bytes(), b'S')
+    }
+
     /// The letters among the flags; what is no ASCII letter is kept in the name but not shown.
     pub fn flags(&self) -> Flags {
-        self.flag_bytes().iter().filter_map(|b| Flags::letter(*b)).fold(Flags::EMPTY, Flags::union)
+        letters(self.flag_bytes())
     }
 
     /// The same name with other flags, sorted, each once. Odd characters among the flags and
@@ -181,6 +212,11 @@ impl FileName {
         let to = raw.len();
         raw.extend_from_slice(self.tail());
         Self { raw: raw.into(), base_len: self.base_len, flags_from: from as u16, flags_to: to as u16 }
+    }
+
+    /// Is the name longer than file systems take? A change of flags can make it so.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.raw.len() > NAME_MAX
     }
 
     /// The same flags and additions under another base name.
@@ -228,10 +264,32 @@ fn check(raw: &[u8]) -> Result<(), NameError> {
     if raw.len() > NAME_MAX {
         return Err(NameError::TooLong(raw.len()));
     }
-    match raw.iter().find(|b| matches!(b, b'/' | 0 | b'\r' | b'\n')) {
-        Some(bad) => Err(NameError::Forbidden(*bad)),
-        None => Ok(()),
+    let is_bad = |b: u8| (b == b'/') | (b == 0) | (b == b'\r') | (b == b'\n');
+    // Without branches: so the compiler looks at many bytes at a time.
+    match raw.iter().fold(false, |bad, b| bad | is_bad(*b)) {
+        true => Err(NameError::Forbidden(raw.iter().copied().find(|b| is_bad(*b)).unwrap_or(0))),
+        false => Ok(()),
     }
+}
+
+/// Is there a CR or LF? Eight bytes at a time.
+fn has_line_end(raw: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let has = |word: u64, byte: u8| {
+        let zero = word ^ (ONES * u64::from(byte));
+        zero.wrapping_sub(ONES) & !zero & (ONES << 7)
+    };
+    let found = |word: [u8; 8]| {
+        let word = u64::from_ne_bytes(word);
+        has(word, b'\r') | has(word, b'\n')
+    };
+    let (words, rest) = raw.as_chunks();
+    let whole = words.iter().fold(0, |all, word| all | found(*word));
+    whole != 0 || rest.iter().any(|b| matches!(b, b'\r' | b'\n'))
+}
+
+fn letters(bytes: &[u8]) -> Flags {
+    bytes.iter().filter_map(|b| Flags::letter(*b)).fold(Flags::EMPTY, Flags::union)
 }
 
 fn flags_span(raw: &[u8]) -> Option<(usize, usize)> {
@@ -302,6 +360,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn line_ends_are_found_wherever_they_are(raw in prop::collection::vec(0u8..32, 1..40)) {
+            let has = raw.iter().any(|b| matches!(b, b'\r' | b'\n'));
+            prop_assert_eq!(has_line_end(&raw), has);
+            prop_assert_eq!(FileName::is_message_entry(&raw), !has);
+        }
+
         #[test]
         fn any_name_is_kept_byte_for_byte(raw in prop::collection::vec(any::<u8>(), 0..300)) {
             if let Ok(name) = FileName::parse(&raw) {

@@ -85,10 +85,14 @@ struct World {
     pending: Vec<Vec<Change>>,
     files: HashMap<u64, Content>,
     generations: HashMap<u64, u64>,
+    /// The directory that each directory is in, or was in last.
+    parents: HashMap<u64, u64>,
     last_id: u64,
     flushes: u64,
     freeze_at: u64,
     full: bool,
+    /// Where scans lie, the seed of the next lie.
+    scan_faults: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -116,10 +120,12 @@ impl Default for World {
             pending: Vec::new(),
             files: HashMap::new(),
             generations: HashMap::new(),
+            parents: HashMap::new(),
             last_id: ROOT,
             flushes: 0,
             freeze_at: u64::MAX,
             full: false,
+            scan_faults: None,
         }
     }
 }
@@ -146,6 +152,13 @@ impl SimFs {
         self.world().full = full;
     }
 
+    /// From now on scans show names in an order of chance, some of them twice and some not at all
+    /// (as `readdir` may while others rename, and as some NFS servers do in any case); or the truth
+    /// again.
+    pub fn set_scan_faults(&self, seed: Option<u64>) {
+        self.world().scan_faults = seed;
+    }
+
     /// The store as it might be found after the power went at this moment. The same seed finds
     /// the same.
     pub fn crash(&self, seed: u64) -> Self {
@@ -170,6 +183,7 @@ impl SimFs {
             world.files.get_mut(&id).expect("listed").tear(&mut rng);
         }
         world.live = world.durable.clone();
+        world.find_parents();
         world.freeze_at = u64::MAX;
         world.full = false;
         let shared = Shared { world: Mutex::new(world), ..Shared::default() };
@@ -228,6 +242,9 @@ impl World {
             if let Change::Set(dir, ..) | Change::Clear(dir, ..) = change {
                 *self.generations.entry(*dir).or_default() += 1;
             }
+            if let Change::Set(dir, _, Node::Dir(id)) = change {
+                self.parents.insert(*id, *dir);
+            }
         }
         // Without power, what callers do from here on never happens.
         if !self.is_frozen() {
@@ -270,10 +287,26 @@ impl World {
     }
 
     fn is_linked(&self, dir: u64) -> bool {
-        let parent = |(id, entries): (&u64, &BTreeMap<Vec<u8>, Node>)| {
-            entries.values().any(|node| *node == Node::Dir(dir)).then_some(*id)
+        if dir == ROOT {
+            return true;
+        }
+        let parent = self.parents.get(&dir).copied();
+        let holds = |parent: &u64| {
+            self.live.get(parent).is_some_and(|entries| entries.values().any(|node| *node == Node::Dir(dir)))
         };
-        dir == ROOT || self.live.iter().find_map(parent).is_some_and(|parent| self.is_linked(parent))
+        parent.filter(holds).is_some_and(|parent| self.is_linked(parent))
+    }
+
+    /// Where directories are, read from the live image.
+    fn find_parents(&mut self) {
+        let inside = |(dir, entries): (&u64, &BTreeMap<Vec<u8>, Node>)| {
+            let dirs = entries.values().filter_map(|node| match node {
+                Node::Dir(id) => Some(*id),
+                Node::File(_) => None,
+            });
+            dirs.map(|id| (id, *dir)).collect::<Vec<_>>()
+        };
+        self.parents = self.live.iter().flat_map(inside).collect();
     }
 
     fn dir(&self, path: &[u8]) -> io::Result<u64> {
@@ -339,7 +372,7 @@ impl Store for SimFs {
     type Guard = SimGuard;
 
     fn caps(&self) -> Caps {
-        Caps { coherent_scan: true, exact_stamp: true, shared: false }
+        Caps { coherent_scan: self.world().scan_faults.is_none(), exact_stamp: true, shared: false }
     }
 
     fn create_dir(&self, path: &[u8]) -> io::Result<bool> {
@@ -447,8 +480,15 @@ impl Store for SimFs {
 
     fn scan(&self, dir: &SimDir, each: &mut dyn FnMut(&[u8])) -> io::Result<Stamp> {
         let stamp = self.stamp(dir)?;
-        let entries = self.world().entries(dir.0)?.clone();
-        entries.iter().filter(|(_, node)| matches!(node, Node::File(_))).for_each(|(name, _)| each(name));
+        let mut world = self.world();
+        let files = world.entries(dir.0)?.iter().filter(|(_, node)| matches!(node, Node::File(_)));
+        let mut names: Vec<Vec<u8>> = files.map(|(name, _)| name.clone()).collect();
+        if let Some(seed) = &mut world.scan_faults {
+            *seed = seed.wrapping_add(1);
+            lie(&mut names, *seed);
+        }
+        drop(world);
+        names.iter().for_each(|name| each(name));
         Ok(stamp)
     }
 
@@ -564,6 +604,23 @@ impl Seek for SimFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.0.seek(to)
     }
+}
+
+/// One name in twelve is missing, one in twelve there twice; no order.
+fn lie(names: &mut Vec<Vec<u8>>, seed: u64) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut shown = Vec::with_capacity(names.len());
+    for name in names.drain(..) {
+        let times = match rng.random_range(0..12) {
+            0 => 0,
+            1 => 2,
+            _ => 1,
+        };
+        for _ in 0..times {
+            shown.insert(rng.random_range(0..=shown.len()), name.clone());
+        }
+    }
+    *names = shown;
 }
 
 fn components(path: &[u8]) -> io::Result<Vec<&[u8]>> {

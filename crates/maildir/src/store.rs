@@ -66,6 +66,13 @@ pub struct Publish<S: Store + ?Sized> {
     pub name: Vec<u8>,
 }
 
+/// Tells of changes. Made by [`Store::watch`].
+pub trait Watch: Send + std::fmt::Debug {
+    /// Waits until something in a watched directory changed since the last call; false after
+    /// `timeout`. A change may be told that was none; none is kept back.
+    fn wait(&mut self, timeout: Duration) -> io::Result<bool>;
+}
+
 /// A tree of directories of immutable files. All calls block; all are safe from any thread.
 ///
 /// Paths are relative to the tree's root, bytes separated by `/`, with no empty, `.` or `..`
@@ -98,6 +105,12 @@ pub trait Store: Send + Sync + 'static {
     /// Begins a file under an exclusive name in `tmp` (stores without litter may ignore both).
     /// `modified` becomes its modification time, else the time of publishing.
     fn stage(&self, tmp: &Self::Dir, name: &[u8], modified: Option<SystemTime>) -> io::Result<Self::Staged>;
+    /// Makes the contents of staged files durable, sharing flushes with all who call at once, so
+    /// that [`Store::publish`] need not. For stores where that is a step of its own.
+    fn settle(&self, staged: &mut [&mut Self::Staged]) -> io::Result<()> {
+        let _ = staged;
+        Ok(())
+    }
     /// Makes a batch visible, in order, sharing its flushes. A file's content is always durable
     /// before its name. Each file has its own result (`AlreadyExists` if the name is taken);
     /// the outer error means that no statement about durability can be made.
@@ -151,6 +164,21 @@ pub trait Store: Send + Sync + 'static {
     fn refresh_lock(&self, guard: &Self::Guard) -> io::Result<()> {
         let _ = guard;
         Ok(())
+    }
+
+    /// Watches directories for names that appear, go or are renamed, whoever does it.
+    /// `Unsupported` where the store cannot: look at the stamps now and then.
+    fn watch(&self, dirs: &[&Self::Dir]) -> io::Result<Box<dyn Watch>> {
+        let _ = dirs;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Removes files from `tmp` that nobody has touched for `unused_for`, unless somebody did so
+    /// within `at_most_every`; returns how many. Stores whose staged files leave nothing behind
+    /// when a process dies do nothing.
+    fn sweep(&self, tmp: &Self::Dir, unused_for: Duration, at_most_every: Duration) -> io::Result<usize> {
+        let _ = (tmp, unused_for, at_most_every);
+        Ok(0)
     }
 
     /// Returns when everything that this store has let anyone see so far is durable. Servers

@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use crate::error::{Doing, Error};
 use crate::generate::NameGenerator;
-use crate::mailbox::{Mailbox, MailboxConfig, join};
+use crate::mailbox::{FolderNames, Mailbox, MailboxConfig, join};
 use crate::mutf7;
+use crate::quota::{MaildirSize, Quota, QuotaLimits};
 use crate::store::{Durability, Store};
+use crate::subscriptions::{self, Subscriptions};
 
-const SUBSCRIPTIONS: &[u8] = b"subscriptions";
-const SUBSCRIPTIONS_LOCK: &[u8] = b"subscriptions.lock";
-/// First lines of Dovecot's second format; its levels are separated by tabs.
-const SUBSCRIPTIONS_V2: &[u8] = b"V\t2\n\n";
 /// Directories that are being removed: two dots hide them from everybody's listings.
 const TRASH: &[u8] = b"..posthaste-trash-";
 
@@ -29,9 +27,10 @@ pub struct Tree<S: Store> {
 
 impl<S: Store> Tree<S> {
     /// The tree whose INBOX is at `root` in the store. Does nothing yet.
-    /// `config.validity_dir` is set to `root`.
+    /// `config.validity_dir` and `config.quota_root` are set.
     pub fn new(store: Arc<S>, root: &[u8], mut config: MailboxConfig) -> Self {
-        config.validity_dir = root.to_vec();
+        config.validity_dir = config.control_dir.clone().unwrap_or_else(|| root.to_vec());
+        config.quota_root = Some(root.to_vec());
         Self { names: NameGenerator::new(&config.host), store, root: root.to_vec(), config }
     }
 
@@ -39,6 +38,9 @@ impl<S: Store> Tree<S> {
     pub fn ensure(&self) -> Result<(), Error> {
         for sub in [&b"tmp"[..], b"new", b"cur"] {
             self.store.create_dir(&join(&self.root, sub)).doing("make INBOX")?;
+        }
+        if let Some(control) = &self.config.control_dir {
+            self.store.create_dir(control).doing("make the directory of control files")?;
         }
         for left in self.dirs()?.into_iter().filter(|name| name.starts_with(TRASH)) {
             if let Err(e) = self.store.remove_dir(&join(&self.root, &left)) {
@@ -64,6 +66,8 @@ impl<S: Store> Tree<S> {
             }
         }
         names.sort_unstable();
+        // One folder under both kinds of name is one mailbox.
+        names.dedup();
         names.insert(0, "INBOX".to_owned());
         Ok(names)
     }
@@ -79,7 +83,10 @@ impl<S: Store> Tree<S> {
 
     /// Opens a mailbox.
     pub fn mailbox(&self, name: &str) -> Result<Mailbox<S>, Error> {
-        match Mailbox::open(Arc::clone(&self.store), &self.path(name)?, self.config.clone()) {
+        let path = self.path(name)?;
+        let control_dir = self.control_path(&path);
+        let config = MailboxConfig { control_dir, ..self.config.clone() };
+        match Mailbox::open(Arc::clone(&self.store), &path, config) {
             Err(Error::NoMailbox(_)) => Err(Error::NoMailbox(name.to_owned())),
             other => other,
         }
@@ -111,10 +118,18 @@ impl<S: Store> Tree<S> {
         if !self.exists(name)? {
             return Err(Error::NoMailbox(name.to_owned()));
         }
+        let path = self.path(name)?;
+        // Before the mail: a mailbox that has lost its numbers takes new ones, but one that is made
+        // again must not find the old ones.
+        self.remove_control(&path)?;
         // In one step it is gone; then there is time to remove its files.
         let trash = join(&self.root, &[TRASH, self.names.stem().as_bytes()].concat());
-        self.store.rename_dir(&self.path(name)?, &trash).doing("delete a mailbox")?;
-        self.store.remove_dir(&trash).doing("remove a deleted mailbox's files")
+        self.store.rename_dir(&path, &trash).doing("delete a mailbox")?;
+        self.store.remove_dir(&trash).doing("remove a deleted mailbox's files")?;
+        match self.maildirsize()?.quota()? {
+            Some(quota) => self.maildirsize()?.recalculate(quota.limits).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Renames a mailbox and its children; returns the old and new names. A retry after a crash
@@ -140,34 +155,81 @@ impl<S: Store> Tree<S> {
             }
         }
         for (old, new) in &moves {
-            self.store.rename_dir(&self.path(old)?, &self.path(new)?).doing("rename a mailbox")?;
+            let (old, new) = (self.path(old)?, self.path(new)?);
+            self.store.rename_dir(&old, &new).doing("rename a mailbox")?;
+            if let (Some(old), Some(new)) = (self.control_path(&old), self.control_path(&new)) {
+                match self.store.rename_dir(&old, &new) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                        return Err(Error::io("rename a mailbox's control files", e));
+                    }
+                    _ => {}
+                }
+            }
         }
         Ok(moves)
     }
 
     /// Subscribed names, in byte order; they need not exist.
     pub fn subscriptions(&self) -> Result<Vec<String>, Error> {
-        let dir = self.store.open_dir(&self.root).doing("read subscriptions")?;
-        let mut names: Vec<String> =
-            Subscriptions::read(&*self.store, &dir)?.lines.iter().filter_map(|l| decode_line(l)).collect();
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        let dir = self.control_root()?;
+        Ok(Subscriptions::read(&*self.store, &dir)?.names())
     }
 
     /// Subscribes to a name or unsubscribes; doing it twice is doing it once.
     pub fn subscribe(&self, name: &str, on: bool) -> Result<(), Error> {
         self.path(name)?;
-        let dir = self.store.open_dir(&self.root).doing("read subscriptions")?;
+        let dir = self.control_root()?;
         let _guard =
-            self.store.lock(&dir, SUBSCRIPTIONS_LOCK, self.config.lock_wait).doing("lock subscriptions")?;
+            self.store.lock(&dir, subscriptions::LOCK, self.config.lock_wait).doing("lock subscriptions")?;
         let mut subscriptions = Subscriptions::read(&*self.store, &dir)?;
         if subscriptions.set(name, on) {
             self.store
-                .control_replace(&dir, SUBSCRIPTIONS, &subscriptions.render(), Durability::None)
+                .control_replace(&dir, subscriptions::FILE, &subscriptions.render(), Durability::None)
                 .doing("write subscriptions")?;
         }
         Ok(())
+    }
+
+    /// What the tree may hold, and holds (`maildirsize`); `None` if it has no quota. Counted anew
+    /// when the file is long, damaged, or says "full" without being fresh.
+    pub fn quota(&self) -> Result<Option<Quota>, Error> {
+        self.maildirsize()?.quota()
+    }
+
+    /// Sets the limits in `maildirsize` and counts all messages.
+    pub fn set_quota(&self, limits: QuotaLimits) -> Result<Quota, Error> {
+        self.maildirsize()?.recalculate(limits)
+    }
+
+    /// Removes what dead writers left in the `tmp` of all mailboxes; see [`Mailbox::clean_tmp`].
+    pub fn clean_tmp(&self) -> Result<usize, Error> {
+        self.list()?.iter().try_fold(0, |sum, name| Ok(sum + self.mailbox(name)?.clean_tmp()?))
+    }
+
+    fn maildirsize(&self) -> Result<MaildirSize<S>, Error> {
+        MaildirSize::new(Arc::clone(&self.store), &self.root, self.config.quota)
+    }
+
+    fn control_root(&self) -> Result<S::Dir, Error> {
+        let root = self.config.control_dir.as_ref().unwrap_or(&self.root);
+        self.store.open_dir(root).doing("read subscriptions")
+    }
+
+    /// Where the control files of the mailbox at `path` are, if not there.
+    fn control_path(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let below = path.strip_prefix(&self.root[..]).unwrap_or(path);
+        let below = below.strip_prefix(b"/").unwrap_or(below);
+        let control = self.config.control_dir.as_ref()?;
+        Some(if below.is_empty() { control.clone() } else { join(control, below) })
+    }
+
+    fn remove_control(&self, path: &[u8]) -> Result<(), Error> {
+        match self.control_path(path).map(|control| self.store.remove_dir(&control)) {
+            Some(Err(e)) if e.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove a mailbox's control files", e))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn dirs(&self) -> Result<Vec<Vec<u8>>, Error> {
@@ -180,7 +242,31 @@ impl<S: Store> Tree<S> {
             return Ok(self.root.clone());
         }
         check_name(name)?;
-        let dir = format!(".{}", mutf7::encode(name));
+        let mut path = self.encoded(name, self.config.folder_names)?;
+        // The other kind, where only that is there.
+        if !name.is_ascii() || name.contains('&') {
+            let other = match self.config.folder_names {
+                FolderNames::Mutf7 => FolderNames::Utf8,
+                FolderNames::Utf8 => FolderNames::Mutf7,
+            };
+            if let Ok(other) = self.encoded(name, other) {
+                let there = |path: &[u8]| self.store.open_dir(path).is_ok();
+                if !there(&path) && there(&other) {
+                    path = other;
+                }
+            }
+        }
+        Ok(path)
+    }
+
+    fn encoded(&self, name: &str, how: FolderNames) -> Result<Vec<u8>, Error> {
+        // A UTF-8 name that would be read as modified UTF-7 is written so.
+        let dir = match how {
+            FolderNames::Utf8 if folder_name(format!(".{name}").as_bytes()).as_deref() == Some(name) => {
+                format!(".{name}")
+            }
+            _ => format!(".{}", mutf7::encode(name)),
+        };
         match dir.len() {
             0..=255 => Ok(join(&self.root, dir.as_bytes())),
             _ => Err(bad_name(name, "it is too long")),
@@ -188,7 +274,7 @@ impl<S: Store> Tree<S> {
     }
 }
 
-fn is_inbox(name: &str) -> bool {
+pub(crate) fn is_inbox(name: &str) -> bool {
     name.eq_ignore_ascii_case("INBOX")
 }
 
@@ -206,69 +292,12 @@ fn bad_name(name: &str, why: &'static str) -> Error {
     Error::BadMailboxName { name: name.to_owned(), why }
 }
 
-/// The mailbox name of a directory; `None` if it is not one of a mailbox.
+/// The mailbox name of a directory, in modified UTF-7 or else in UTF-8; `None` if it is not one of
+/// a mailbox.
 fn folder_name(dir: &[u8]) -> Option<String> {
-    let name = mutf7::decode(dir.strip_prefix(b".")?)?;
+    let dir = dir.strip_prefix(b".")?;
+    let name = mutf7::decode(dir).or_else(|| String::from_utf8(dir.to_vec()).ok())?;
     check_name(&name).is_ok().then_some(name)
-}
-
-/// The file `subscriptions`. Lines that cannot be read are kept.
-#[derive(Debug)]
-struct Subscriptions {
-    /// Does it begin with [`SUBSCRIPTIONS_V2`]?
-    second_format: bool,
-    lines: Vec<Vec<u8>>,
-}
-
-impl Subscriptions {
-    fn read<S: Store>(store: &S, dir: &S::Dir) -> Result<Self, Error> {
-        let bytes = match store.control_read(dir, SUBSCRIPTIONS, 0) {
-            Ok((bytes, _)) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(Error::io("read subscriptions", e)),
-        };
-        Ok(Self::parse(&bytes))
-    }
-
-    fn parse(bytes: &[u8]) -> Self {
-        let body = bytes.strip_prefix(SUBSCRIPTIONS_V2);
-        let lines = body.unwrap_or(bytes).split(|b| *b == b'\n').filter(|line| !line.is_empty());
-        Self { second_format: body.is_some(), lines: lines.map(<[u8]>::to_vec).collect() }
-    }
-
-    fn render(&self) -> Vec<u8> {
-        let mut out = if self.second_format { SUBSCRIPTIONS_V2.to_vec() } else { Vec::new() };
-        for line in &self.lines {
-            out.extend_from_slice(line);
-            out.push(b'\n');
-        }
-        out
-    }
-
-    /// Returns whether anything changed.
-    fn set(&mut self, name: &str, on: bool) -> bool {
-        let before = self.lines.len();
-        let same = |line: &[u8]| decode_line(line).as_deref() == Some(name);
-        match on {
-            true if self.lines.iter().any(|line| same(line)) => {}
-            true => self.lines.push(self.encode_line(name)),
-            false => self.lines.retain(|line| !same(line)),
-        }
-        self.lines.len() != before
-    }
-
-    fn encode_line(&self, name: &str) -> Vec<u8> {
-        let line = mutf7::encode(name);
-        if self.second_format { line.replace('.', "\t").into_bytes() } else { line.into_bytes() }
-    }
-}
-
-fn decode_line(line: &[u8]) -> Option<String> {
-    let line: Vec<u8> = line.iter().map(|b| if *b == b'\t' { b'.' } else { *b }).collect();
-    mutf7::decode(&line).or_else(|| String::from_utf8(line).ok()).map(|name| match is_inbox(&name) {
-        true => "INBOX".to_owned(),
-        false => name,
-    })
 }
 
 #[cfg(test)]
@@ -276,20 +305,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_of_dovecots_subscription_formats_are_kept() {
-        let mut first = Subscriptions::parse(b"A.B\nEntw&APw-rfe\n");
-        assert!(first.set("Entwürfe", false) && first.set("C.D", true) && !first.set("A.B", true));
-        assert_eq!(first.render(), b"A.B\nC.D\n");
-        let mut second = Subscriptions::parse(b"V\t2\n\nA\tB\n");
-        assert!(!second.set("A.B", true) && second.set("C.D", true));
-        assert_eq!(second.render(), b"V\t2\n\nA\tB\nC\tD\n");
-    }
-
-    #[test]
     fn directories_that_are_no_folders_have_no_name() {
-        for dir in [&b"cur"[..], b".", b"..trash", b".A..B", b".A.", b".&bad"] {
+        for dir in [&b"cur"[..], b".", b"..trash", b".A..B", b".A.", b".\xff", b".a\x01"] {
             assert_eq!(folder_name(dir), None, "{}", dir.escape_ascii());
         }
         assert_eq!(folder_name(b".A.B").as_deref(), Some("A.B"));
+        assert_eq!(folder_name(b".Entw&APw-rfe").as_deref(), Some("Entwürfe"));
+        assert_eq!(folder_name(".Entwürfe".as_bytes()).as_deref(), Some("Entwürfe"));
+        assert_eq!(folder_name(b".R&D").as_deref(), Some("R&D"), "no modified UTF-7: taken as it is");
     }
 }

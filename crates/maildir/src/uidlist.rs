@@ -104,6 +104,13 @@ impl UidList {
         (self.records[at].base.stem() == stem).then_some(uid)
     }
 
+    /// Gives the mailbox a GUID if it has none (version 1).
+    pub fn ensure_guid(&mut self, guid: u128) {
+        if !self.header.iter().any(|field| field.first() == Some(&b'G')) {
+            self.header.push(format!("G{guid:032x}").into_bytes().into());
+        }
+    }
+
     /// Must the file be replaced by [`UidList::render`] instead of being appended to?
     pub fn needs_rewrite(&self) -> bool {
         self.rewrite
@@ -116,7 +123,12 @@ impl UidList {
 
     /// Gives `base` the next UID, in memory. `None` if there is none left.
     pub fn assign(&mut self, base: BaseName) -> Option<&Record> {
-        let uid = self.next_uid()?;
+        self.assign_at_least(base, 1)
+    }
+
+    /// Gives `base` the next UID that is not below `least`, in memory. `None` if there is none.
+    pub fn assign_at_least(&mut self, base: BaseName, least: u32) -> Option<&Record> {
+        let uid = self.next_uid()?.max(least);
         self.push(Record { uid, base, fields: Box::default() });
         self.records.last()
     }

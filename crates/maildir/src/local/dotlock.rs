@@ -9,7 +9,9 @@ use rustix::fs::{self, AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use super::{LocalConfig, LocalDir, check_name, mtime_ns, system_time};
+use super::at::{check_name, full_io, gone_is_fine, mtime_ns, set_mtime, system_time};
+use super::inotify::Inotify;
+use super::{LocalConfig, LocalDir};
 
 /// How long others' lock files are respected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,7 @@ const TOUCH_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Dotlock {
     dir: LocalDir,
     name: Vec<u8>,
+    /// Open while the lock is held: its inode is then nobody else's.
     file: File,
     ino: u64,
     touched: std::sync::Mutex<Instant>,
@@ -55,8 +58,9 @@ pub(super) fn take(dir: &LocalDir, name: &[u8], config: &LocalConfig, wait: Dura
     let deadline = Instant::now() + wait;
     let mut pause = times.poll.0;
     let mut watch = Watch::default();
+    let mut waiter = None;
     loop {
-        match create(dir, name, &config.host) {
+        match create(dir, name, config) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             other => return other,
         }
@@ -74,23 +78,24 @@ pub(super) fn take(dir: &LocalDir, name: &[u8], config: &LocalConfig, wait: Dura
         if Instant::now() >= deadline {
             return Err(timed_out(name));
         }
-        std::thread::sleep(pause.min(deadline.saturating_duration_since(Instant::now())));
+        let left = deadline.saturating_duration_since(Instant::now());
+        waiter.get_or_insert_with(|| Waiter::new(dir, config)).wait(pause.min(left));
         pause = (pause * 3 / 2).min(times.poll.1);
     }
 }
 
 impl Dotlock {
-    /// Touches the file when it is time, and checks that nobody took it over.
+    /// Checks that nobody took the file over, and touches it when it is time.
     pub(super) fn refresh(&self) -> io::Result<()> {
+        if !self.is_ours() {
+            return Err(io::Error::other("the lock file was taken over by another process"));
+        }
         let mut touched = self.touched.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if touched.elapsed() < TOUCH_EVERY {
             return Ok(());
         }
         *touched = Instant::now();
-        if !self.is_ours() {
-            return Err(io::Error::other("the lock file was taken over by another process"));
-        }
-        super::set_mtime(&self.file, SystemTime::now())
+        set_mtime(&self.file, SystemTime::now())
     }
 
     fn is_ours(&self) -> bool {
@@ -103,6 +108,23 @@ impl Drop for Dotlock {
     fn drop(&mut self) {
         if self.is_ours() {
             let _ = fs::unlinkat(&self.dir.0.fd, &self.name[..], AtFlags::empty());
+        }
+    }
+}
+
+/// Waits for a lock file to go: told by the kernel, where it can, and in any case for a time.
+struct Waiter(Option<Inotify>);
+
+impl Waiter {
+    fn new(dir: &LocalDir, config: &LocalConfig) -> Self {
+        Self(if config.nfs { None } else { Inotify::names(&[dir]).ok() })
+    }
+
+    fn wait(&self, pause: Duration) {
+        match &self.0 {
+            // An error here is no error of the lock: then it is a pause that ends early.
+            Some(inotify) => drop(inotify.wait(pause)),
+            None => std::thread::sleep(pause),
         }
     }
 }
@@ -164,13 +186,19 @@ impl Watch {
     }
 }
 
-fn create(dir: &LocalDir, name: &[u8], host: &str) -> io::Result<Dotlock> {
+fn create(dir: &LocalDir, name: &[u8], config: &LocalConfig) -> io::Result<Dotlock> {
     let mut file = dir.create(name, OFlags::WRONLY | OFlags::EXCL)?;
     let ino = file.metadata()?.ino();
     let touched = std::sync::Mutex::new(Instant::now());
-    let written = file.write_all(format!("{}:{host}", std::process::id()).as_bytes());
+    let written = file.write_all(format!("{}:{}", std::process::id(), config.host).as_bytes());
+    let flushed = if config.nfs { file.sync_data() } else { Ok(()) };
     let lock = Dotlock { dir: dir.clone(), name: name.to_vec(), file, ino, touched };
-    written.map(|()| lock).map_err(super::full_io)
+    written.and(flushed).map_err(full_io)?;
+    // An old NFS server may have let two make the file: the one that is there has made it.
+    match config.nfs && !lock.is_ours() {
+        true => Err(io::ErrorKind::AlreadyExists.into()),
+        false => Ok(lock),
+    }
 }
 
 fn look(dir: &LocalDir, name: &[u8]) -> io::Result<Option<Seen>> {
@@ -225,7 +253,7 @@ fn override_lock(dir: &LocalDir, name: &[u8], judged: &Seen) -> io::Result<()> {
         look(dir, name)?.is_some_and(|now| (now.ino, now.mtime_ns) == (judged.ino, judged.mtime_ns));
     if unchanged {
         tracing::warn!(lock = %name.escape_ascii(), holder = ?judged.holder, "overriding a stale lock file");
-        super::gone_is_fine(fs::unlinkat(&dir.0.fd, name, AtFlags::empty()))?;
+        gone_is_fine(fs::unlinkat(&dir.0.fd, name, AtFlags::empty()))?;
     }
     Ok(())
 }

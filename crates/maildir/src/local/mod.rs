@@ -1,28 +1,56 @@
 //! The local file system as a [`Store`]: descriptors of directories, no paths that could be
 //! swapped, and flushes that concurrent callers share.
 
+mod at;
 mod dotlock;
 mod flush;
-mod slots;
+pub(crate) mod group;
+mod inotify;
+mod nfs;
+pub(crate) mod slots;
 mod staged;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::store::{Caps, Durability, Meta, Publish, Stamp, Store};
+use crate::store::{Caps, Durability, Meta, Publish, Stamp, Store, Watch};
+use at::*;
 use flush::{SharedFlush, Touched};
+use group::Group;
+use inotify::Inotify;
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
 
 pub use dotlock::DotlockTimes;
 pub use slots::LocalGuard;
 pub use staged::LocalStaged;
+
+/// How the contents of messages that are delivered at once reach the disk. Names always follow by
+/// one flush of their directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GroupFlush {
+    /// Each file by its own flush, those of several threads at once. Right where other programs
+    /// write to the same file system.
+    #[default]
+    PerFile,
+    /// One flush of the whole file system for all who wait: several times the deliveries a second
+    /// when many come at once. For a file system that holds nothing but mail, since everyone's
+    /// data is flushed. (Where the system has no `syncfs`, as `PerFile`.)
+    SyncFs,
+    /// Not at all: after a crash, what was acknowledged may be gone or empty. For tests, and for
+    /// imports that are begun anew after a crash.
+    Never,
+}
 
 /// How a [`LocalFs`] behaves.
 #[derive(Debug, Clone)]
@@ -39,12 +67,26 @@ pub struct LocalConfig {
     pub dir_mode: u32,
     /// Patience with other holders of lock files.
     pub lock_times: DotlockTimes,
+    /// How contents reach the disk.
+    pub group_flush: GroupFlush,
+    /// Is the tree on NFS? Then lock files are flushed and looked at again after they are made,
+    /// stale handles are tried again, directories are opened anew before their stamps are
+    /// believed, a repeated rename whose first answer was lost counts as done, and nothing is
+    /// watched. Nodes' clocks must agree within a second.
+    pub nfs: bool,
 }
 
 impl Default for LocalConfig {
     fn default() -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { shared: true, host, dir_mode: 0o700, lock_times: DotlockTimes::default() }
+        Self {
+            shared: true,
+            host,
+            dir_mode: 0o700,
+            lock_times: DotlockTimes::default(),
+            group_flush: GroupFlush::default(),
+            nfs: false,
+        }
     }
 }
 
@@ -55,8 +97,22 @@ impl Default for LocalConfig {
 #[derive(Debug)]
 pub struct LocalFs {
     root: PathBuf,
+    /// The root's file system.
+    dev: u64,
     config: LocalConfig,
+    /// Contents, where one flush of the file system is for all.
+    contents: Group<()>,
+    /// What is to be published, there.
+    jobs: Group<Vec<Job>>,
+    /// Names, and control files.
     flush: SharedFlush,
+}
+
+/// What one caller wants published, and what became of it.
+#[derive(Debug)]
+struct Job {
+    batch: Vec<Publish<LocalFs>>,
+    results: Arc<Mutex<Vec<io::Result<()>>>>,
 }
 
 /// An open directory.
@@ -80,8 +136,9 @@ impl LocalFs {
     /// Opens the tree at `root`, which must be a directory.
     pub fn open(root: impl AsRef<Path>, config: LocalConfig) -> io::Result<Self> {
         let root = root.as_ref().canonicalize()?;
-        let this = Self { root, config, flush: SharedFlush::default() };
-        this.root_dir()?;
+        let (contents, jobs, flush) = (Group::default(), Group::default(), SharedFlush::default());
+        let mut this = Self { root, dev: 0, config, contents, jobs, flush };
+        this.dev = fs::fstat(this.root_dir()?)?.st_dev;
         Ok(this)
     }
 
@@ -110,6 +167,9 @@ impl LocalFs {
 
     fn touch(&self, dir: &LocalDir) {
         dir.changed();
+        if self.config.group_flush == GroupFlush::Never {
+            return;
+        }
         self.flush.touch((dir.0.dev, dir.0.ino), Touched::Dir(Arc::clone(&dir.0)));
     }
 
@@ -117,12 +177,39 @@ impl LocalFs {
         Mode::from_raw_mode(self.config.dir_mode)
     }
 
-    fn publish_one(&self, item: Publish<Self>, touched: &mut Vec<LocalDir>) -> io::Result<()> {
+    fn publish_all(&self, mut batch: Vec<Publish<Self>>) -> Vec<io::Result<()>> {
+        // Each file has its own error, and it is the first one that says why.
+        let settle = |item: &mut Publish<Self>| self.settle(&mut [&mut item.staged]);
+        let settled: Vec<io::Result<()>> = batch.iter_mut().map(settle).collect();
+        let publish = |(item, settled): (_, io::Result<()>)| settled.and_then(|()| self.publish_one(item));
+        batch.into_iter().zip(settled).map(publish).collect()
+    }
+
+    fn publish_one(&self, item: Publish<Self>) -> io::Result<()> {
         check_name(&item.name)?;
-        item.staged.publish(&item.dir, &item.name)?;
+        item.staged.publish(&item.dir, &item.name, self.config.nfs)?;
         self.touch(&item.dir);
-        touched.push(item.dir);
         Ok(())
+    }
+
+    /// One thread publishes for all who wait: one flush of the contents, all renames, one flush of
+    /// the names.
+    fn publish_together(&self, batch: Vec<Publish<Self>>) -> io::Result<Vec<io::Result<()>>> {
+        let results = Arc::new(Mutex::new(Vec::new()));
+        self.jobs.add(|jobs| jobs.push(Job { batch, results: Arc::clone(&results) }));
+        self.jobs.flush(|jobs| self.do_jobs(jobs))?;
+        let results = std::mem::take(&mut *lock(&results));
+        Ok(results)
+    }
+
+    fn do_jobs(&self, mut jobs: Vec<Job>) -> io::Result<()> {
+        let mut staged: Vec<&mut LocalStaged> =
+            jobs.iter_mut().flat_map(|job| &mut job.batch).map(|item| &mut item.staged).collect();
+        self.settle(&mut staged)?;
+        for job in jobs {
+            *lock(&job.results) = self.publish_all(job.batch);
+        }
+        self.commit()
     }
 
     fn stamp_of(&self, stat: &Stat, len: u64, generation: u64) -> Stamp {
@@ -221,7 +308,7 @@ impl Store for LocalFs {
     fn rename_dir(&self, from: &[u8], to: &[u8]) -> io::Result<()> {
         let (from_dir, from) = self.parent(from)?;
         let (to_dir, to) = self.parent(to)?;
-        rename_noreplace(from_dir.as_fd(), from, to_dir.as_fd(), to)?;
+        rename_noreplace(&from_dir, from, &to_dir, to, self.config.nfs)?;
         fs::fsync(&to_dir)?;
         Ok(fs::fsync(&from_dir)?)
     }
@@ -238,10 +325,24 @@ impl Store for LocalFs {
         Ok(LocalStaged::new(file, tmp.clone(), name, modified))
     }
 
+    fn settle(&self, staged: &mut [&mut LocalStaged]) -> io::Result<()> {
+        match self.config.group_flush {
+            GroupFlush::PerFile => staged.iter_mut().try_for_each(|file| file.settle()),
+            GroupFlush::SyncFs => self.settle_together(staged),
+            GroupFlush::Never => staged.iter_mut().try_for_each(|file| {
+                file.date()?;
+                file.settled();
+                Ok(())
+            }),
+        }
+    }
+
     fn publish(&self, batch: Vec<Publish<Self>>, durability: Durability) -> io::Result<Vec<io::Result<()>>> {
-        let mut touched = Vec::new();
-        let results = batch.into_iter().map(|item| self.publish_one(item, &mut touched)).collect();
-        if durability == Durability::Full && !touched.is_empty() {
+        if durability == Durability::Full && self.config.group_flush == GroupFlush::SyncFs {
+            return self.publish_together(batch);
+        }
+        let results = self.publish_all(batch);
+        if durability == Durability::Full {
             self.commit()?;
         }
         Ok(results)
@@ -253,19 +354,18 @@ impl Store for LocalFs {
         if from.0.ino == to.0.ino && old == new {
             return self.stat(from, old).map(drop);
         }
-        rename_noreplace(from.0.fd.as_fd(), old, to.0.fd.as_fd(), new)?;
+        rename_noreplace(&from.0.fd, old, &to.0.fd, new, self.config.nfs)?;
         self.touch(to);
-        self.touch(from);
+        if from.0.ino != to.0.ino {
+            self.touch(from);
+        }
         Ok(())
     }
 
     fn link(&self, from: &LocalDir, old: &[u8], to: &LocalDir, new: &[u8]) -> io::Result<()> {
         check_name(old)?;
         check_name(new)?;
-        fs::linkat(&from.0.fd, old, &to.0.fd, new, AtFlags::empty()).map_err(|e| match e {
-            Errno::XDEV | Errno::MLINK | Errno::PERM => io::ErrorKind::Unsupported.into(),
-            other => full(other),
-        })?;
+        link(&from.0.fd, old, &to.0.fd, new)?;
         self.touch(to);
         Ok(())
     }
@@ -281,33 +381,30 @@ impl Store for LocalFs {
         check_name(name)?;
         // A FIFO among the messages must not stop the reader.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        Ok(File::from(fs::openat(&dir.0.fd, name, flags, Mode::empty())?))
+        let open = || fs::openat(&dir.0.fd, name, flags, Mode::empty());
+        Ok(File::from(nfs::patient(self.config.nfs, open)?))
     }
 
     fn stat(&self, dir: &LocalDir, name: &[u8]) -> io::Result<Meta> {
         check_name(name)?;
-        let stat = fs::statat(&dir.0.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = nfs::patient(self.config.nfs, || stat(&dir.0.fd, name))?;
         let (secs, nanos) = (stat.st_mtime, stat.st_mtime_nsec as u32);
         Ok(Meta { len: stat.st_size as u64, modified: system_time(secs, nanos), id: stat.st_ino })
     }
 
     fn scan(&self, dir: &LocalDir, each: &mut dyn FnMut(&[u8])) -> io::Result<Stamp> {
         let stamp = self.stamp(dir)?;
-        for entry in fs::Dir::read_from(&dir.0.fd)? {
-            let entry = entry?;
-            if entry.file_type() == FileType::RegularFile
-                || (entry.file_type() == FileType::Unknown
-                    && file_type(&dir.0.fd, &entry)? == FileType::RegularFile)
-            {
-                each(entry.file_name().to_bytes());
-            }
-        }
+        each_file(&dir.0.fd, each)?;
         Ok(stamp)
     }
 
     fn stamp(&self, dir: &LocalDir) -> io::Result<Stamp> {
         let generation = dir.generation();
-        let stat = fs::fstat(&dir.0.fd)?;
+        let stat = match self.config.nfs {
+            false => fs::fstat(&dir.0.fd)?,
+            // Opening asks the server; what is known of an open directory may be old.
+            true => nfs::patient(true, || fs::fstat(fs::openat(&dir.0.fd, c".", DIR_FLAGS, Mode::empty())?))?,
+        };
         match stat.st_nlink {
             0 => Err(io::ErrorKind::NotFound.into()),
             _ => Ok(self.stamp_of(&stat, 0, generation)),
@@ -316,7 +413,7 @@ impl Store for LocalFs {
 
     fn control_stamp(&self, dir: &LocalDir, name: &[u8]) -> io::Result<Stamp> {
         check_name(name)?;
-        let stat = fs::statat(&dir.0.fd, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = nfs::patient(self.config.nfs, || stat(&dir.0.fd, name))?;
         Ok(self.control_stamp_of(&stat))
     }
 
@@ -347,6 +444,7 @@ impl Store for LocalFs {
         }
         let stat = fs::fstat(&file)?;
         match durability {
+            _ if self.config.group_flush == GroupFlush::Never => {}
             Durability::Full => self.flush.poison_on_error(file.sync_data())?,
             Durability::None => self.flush.touch((stat.st_dev, stat.st_ino), Touched::File(file)),
         }
@@ -381,7 +479,7 @@ impl Store for LocalFs {
     fn lock(&self, dir: &LocalDir, name: &[u8], wait: Duration) -> io::Result<LocalGuard> {
         check_name(name)?;
         let started = std::time::Instant::now();
-        let thread = slots::take((dir.0.dev, dir.0.ino, name.to_vec()), wait)?;
+        let thread = slots::table().take((dir.0.dev, dir.0.ino, name.to_vec()), wait)?;
         let file = match self.config.shared {
             false => None,
             true => {
@@ -399,9 +497,65 @@ impl Store for LocalFs {
     fn commit(&self) -> io::Result<()> {
         self.flush.commit()
     }
+
+    fn watch(&self, dirs: &[&LocalDir]) -> io::Result<Box<dyn Watch>> {
+        match self.config.nfs {
+            true => Err(io::ErrorKind::Unsupported.into()),
+            false => Ok(Box::new(Inotify::names(dirs)?)),
+        }
+    }
+
+    fn sweep(&self, tmp: &LocalDir, unused_for: Duration, at_most_every: Duration) -> io::Result<usize> {
+        let now = SystemTime::now();
+        let age = |secs: i64, nanos: u32| now.duration_since(system_time(secs, nanos)).unwrap_or_default();
+        let stat = fs::fstat(&tmp.0.fd)?;
+        if age(stat.st_atime, stat.st_atime_nsec as u32) < at_most_every {
+            return Ok(0);
+        }
+        // Before the work: so that one process does it.
+        set_atime(&tmp.0.fd, now)?;
+        let mut names = Vec::new();
+        each_file(&tmp.0.fd, &mut |name| names.push(name.to_vec()))?;
+        let mut removed = 0;
+        for name in names {
+            // Not the time of last change of the content: an import may have set that back.
+            match at::stat(&tmp.0.fd, &name) {
+                Ok(stat) if age(stat.st_ctime, stat.st_ctime_nsec as u32) >= unused_for => {}
+                _ => continue,
+            }
+            gone_is_fine(fs::unlinkat(&tmp.0.fd, &name[..], AtFlags::empty()))?;
+            removed += 1;
+        }
+        Ok(removed)
+    }
 }
 
 impl LocalFs {
+    /// One flush of the file system for all who wait. Files on another one are flushed alone.
+    #[cfg(target_os = "linux")]
+    fn settle_together(&self, staged: &mut [&mut LocalStaged]) -> io::Result<()> {
+        let mut waiting = false;
+        for file in staged.iter_mut().filter(|file| !file.is_settled()) {
+            if file.tmp.0.dev == self.dev {
+                file.date()?;
+                waiting = true;
+            } else {
+                file.settle()?;
+            }
+        }
+        if waiting {
+            self.contents.add(|()| {});
+            self.contents.flush(|()| fs::syncfs(self.root_dir()?).map_err(full))?;
+        }
+        staged.iter_mut().for_each(|file| file.settled());
+        Ok(())
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn settle_together(&self, staged: &mut [&mut LocalStaged]) -> io::Result<()> {
+        staged.iter_mut().try_for_each(|file| file.settle())
+    }
+
     fn control_stamp_of(&self, stat: &Stat) -> Stamp {
         // Control files of an unshared tree may be replaced by one of the same length on the
         // same inode: here the time tells, at any age, since all writers are in this process.
@@ -413,118 +567,17 @@ impl LocalFs {
         if name == b"dovecot-keywords" {
             self.advance_mtime(dir, name, file)?;
         }
-        file.sync_all()?;
+        if self.config.group_flush != GroupFlush::Never {
+            file.sync_all()?;
+        }
         Ok(self.control_stamp_of(&fs::fstat(file)?))
     }
 
     /// Dovecot compares the seconds of this file's mtime: they must grow.
     fn advance_mtime(&self, dir: &LocalDir, name: &[u8], file: &File) -> io::Result<()> {
-        let Ok(old) = fs::statat(&dir.0.fd, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+        let Ok(old) = stat(&dir.0.fd, name) else { return Ok(()) };
         let now = fs::fstat(file)?.st_mtime;
         let next = old.st_mtime.saturating_add(1);
         if now < next { set_mtime(file, system_time(next, 0)) } else { Ok(()) }
-    }
-}
-
-const DIR_FLAGS: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
-fn components(path: &[u8]) -> impl Iterator<Item = io::Result<&[u8]>> {
-    let all = path.split(|b| *b == b'/').map(|name| check_name(name).map(|()| name));
-    all.take(if path.is_empty() { 0 } else { usize::MAX })
-}
-
-fn check_name(name: &[u8]) -> io::Result<()> {
-    let bad = matches!(name, b"" | b"." | b"..") || name.iter().any(|b| matches!(b, b'/' | 0));
-    if bad { Err(io::ErrorKind::InvalidInput.into()) } else { Ok(()) }
-}
-
-/// Opens a directory and never a link to one.
-fn open_subdir(dir: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
-    Ok(fs::openat(dir, name, DIR_FLAGS, Mode::empty())?)
-}
-
-fn file_type(dir: &OwnedFd, entry: &fs::DirEntry) -> io::Result<FileType> {
-    match entry.file_type() {
-        FileType::Unknown => match fs::statat(dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode)),
-            Err(Errno::NOENT) => Ok(FileType::Unknown),
-            Err(e) => Err(e.into()),
-        },
-        known => Ok(known),
-    }
-}
-
-fn remove_tree(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
-    let dir = open_subdir(parent, name)?;
-    for entry in fs::Dir::read_from(&dir)? {
-        let entry = entry?;
-        let child = entry.file_name().to_bytes();
-        if matches!(child, b"." | b"..") {
-            continue;
-        }
-        match file_type(&dir, &entry)? {
-            FileType::Directory => remove_tree(&dir, child)?,
-            _ => gone_is_fine(fs::unlinkat(&dir, child, AtFlags::empty()))?,
-        }
-    }
-    gone_is_fine(fs::unlinkat(parent, name, AtFlags::REMOVEDIR))
-}
-
-fn gone_is_fine(result: Result<(), Errno>) -> io::Result<()> {
-    match result {
-        Err(Errno::NOENT) | Ok(()) => Ok(()),
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// Renames without replacing. File systems that cannot (NFS) get a check before a plain rename:
-/// Maildir names are unique by construction, so nobody makes the target in between.
-fn rename_noreplace(
-    from: std::os::fd::BorrowedFd<'_>,
-    old: &[u8],
-    to: std::os::fd::BorrowedFd<'_>,
-    new: &[u8],
-) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    match fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS) => {}
-        other => return other.map_err(full),
-    }
-    match fs::statat(to, new, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-        Err(Errno::NOENT) => fs::renameat(from, old, to, new).map_err(full),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn set_mtime(file: &File, time: SystemTime) -> io::Result<()> {
-    let (tv_sec, tv_nsec) = match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => (after.as_secs() as i64, i64::from(after.subsec_nanos())),
-        Err(before) => (-(before.duration().as_secs() as i64), 0),
-    };
-    let time = Timespec { tv_sec, tv_nsec };
-    Ok(fs::futimens(file, &Timestamps { last_access: time, last_modification: time })?)
-}
-
-fn system_time(secs: i64, nanos: u32) -> SystemTime {
-    let offset = Duration::from_secs(secs.unsigned_abs());
-    let whole = if secs < 0 { UNIX_EPOCH.checked_sub(offset) } else { UNIX_EPOCH.checked_add(offset) };
-    whole.and_then(|t| t.checked_add(Duration::from_nanos(nanos.into()))).unwrap_or(UNIX_EPOCH)
-}
-
-fn mtime_ns(stat: &Stat) -> i128 {
-    i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec)
-}
-
-/// A quota that is used up is a full store.
-fn full(e: Errno) -> io::Error {
-    full_io(e.into())
-}
-
-fn full_io(e: io::Error) -> io::Error {
-    match e.kind() {
-        io::ErrorKind::QuotaExceeded => io::Error::new(io::ErrorKind::StorageFull, e),
-        _ => e,
     }
 }

@@ -2,35 +2,63 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::time::SystemTime;
 
 use rustix::fs::{self, AtFlags};
 
-use super::{LocalDir, full_io, rename_noreplace, set_mtime};
+use super::LocalDir;
+use super::at::{full_io, rename_noreplace, set_mtime};
 
 /// A file in `tmp`. Dropped unpublished, it is removed.
 #[derive(Debug)]
 pub struct LocalStaged {
     file: File,
-    tmp: LocalDir,
+    pub(super) tmp: LocalDir,
     name: Vec<u8>,
     modified: Option<SystemTime>,
+    settled: bool,
+    /// A flush failed: another one would claim success for what is gone.
+    failed: bool,
     published: bool,
 }
 
 impl LocalStaged {
     pub(super) fn new(file: File, tmp: LocalDir, name: &[u8], modified: Option<SystemTime>) -> Self {
-        Self { file, tmp, name: name.to_vec(), modified, published: false }
+        Self { file, tmp, name: name.to_vec(), modified, settled: false, failed: false, published: false }
     }
 
-    /// Flushes the content, then renames: a name never stands for less than the whole.
-    pub(super) fn publish(mut self, dir: &LocalDir, name: &[u8]) -> io::Result<()> {
-        if let Some(time) = self.modified {
-            set_mtime(&self.file, time)?;
+    /// Dates the file: the last thing before its content is flushed.
+    pub(super) fn date(&self) -> io::Result<()> {
+        self.modified.map_or(Ok(()), |time| set_mtime(&self.file, time))
+    }
+
+    /// Flushes the content, unless it is known to be on disk.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        if self.failed {
+            return Err(io::Error::other("the content could not be flushed"));
         }
-        self.file.sync_all().map_err(full_io)?;
-        rename_noreplace(self.tmp.0.fd.as_fd(), &self.name, dir.0.fd.as_fd(), name)?;
+        if !self.settled {
+            self.date()?;
+            let flushed = self.file.sync_all().map_err(full_io);
+            (self.settled, self.failed) = (flushed.is_ok(), flushed.is_err());
+            return flushed;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// The content is on disk, or need not be.
+    pub(super) fn settled(&mut self) {
+        self.settled = true;
+    }
+
+    /// Renames to the place where all see it. The content is on disk by then.
+    pub(super) fn publish(mut self, dir: &LocalDir, name: &[u8], nfs: bool) -> io::Result<()> {
+        self.settle()?;
+        rename_noreplace(&self.tmp.0.fd, &self.name, &dir.0.fd, name, nfs)?;
         self.published = true;
         Ok(())
     }
@@ -38,6 +66,7 @@ impl LocalStaged {
 
 impl Write for LocalStaged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.settled = false;
         self.file.write(bytes).map_err(full_io)
     }
 

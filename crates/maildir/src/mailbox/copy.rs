@@ -47,6 +47,19 @@ impl<S: Store> Mailbox<S> {
         result
     }
 
+    /// Copies messages as [`Mailbox::copy`], makes that durable, and removes the originals. After a
+    /// crash a message is in one of the two or in both, never in none; a retry with the same names
+    /// does what is left.
+    pub fn move_to(&self, to: &Self, items: &[(u32, BaseName)]) -> Result<Vec<Copied>, Error> {
+        let copied = self.copy(to, items)?;
+        if !copied.is_empty() {
+            to.store.commit().doing("move messages")?;
+            let moved: Vec<u32> = copied.iter().map(|copy| copy.from).collect();
+            self.expunge(Some(&moved), false)?;
+        }
+        Ok(copied)
+    }
+
     fn try_copy(&self, to: &Self, items: &[(u32, BaseName)]) -> Result<Vec<Copied>, Error> {
         let mut copied = Vec::new();
         let mut ready = Vec::new();
@@ -57,6 +70,7 @@ impl<S: Store> Mailbox<S> {
             }
         }
         if !ready.is_empty() {
+            to.check_quota(ready.iter().filter_map(|r| r.base.size()).sum(), ready.len() as u64)?;
             to.locked()?.take_in(ready, &mut copied)?;
         }
         copied.sort_unstable_by_key(|copy| copy.from);
@@ -131,7 +145,9 @@ impl<S: Store> Locked<'_, S> {
         if names.is_empty() {
             return Ok(());
         }
+        let sizes: Vec<u64> = names.iter().filter_map(FileName::base_size).collect();
         let uids = self.enter(names)?;
+        self.mailbox.charge(1, sizes.into_iter());
         copied.extend(from.into_iter().zip(uids).map(|(from, to)| Copied { from, to, new: true }));
         Ok(())
     }

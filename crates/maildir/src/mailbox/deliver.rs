@@ -1,16 +1,14 @@
 //! Adding messages: to `new` without any lock, or to `cur` with flags, date and UID.
 
-use std::io::{self, Write};
-use std::sync::MutexGuard;
+use std::io::{self, Read, Write};
+use std::sync::RwLockReadGuard;
 use std::time::SystemTime;
 
 use super::Mailbox;
 use super::state::State;
 use super::sync::Locked;
 use crate::error::{Doing, Error};
-use crate::flags::Flags;
-use crate::generate::wire_len;
-use crate::keywords::Keyword;
+use crate::generate::Measure;
 use crate::name::{BaseName, FileName};
 use crate::store::{Durability, Publish, Store};
 
@@ -34,31 +32,8 @@ pub struct Delivered {
     pub new: bool,
 }
 
-/// A message to be put into `cur`.
-#[derive(Debug, Clone)]
-pub struct Append<'a> {
-    /// As in [`Delivery`].
-    pub base: Option<BaseName>,
-    /// The message.
-    pub content: &'a [u8],
-    /// System flags; keyword letters in it are ignored.
-    pub flags: Flags,
-    /// Keywords by name; new ones get a letter.
-    pub keywords: &'a [Keyword],
-    /// INTERNALDATE; now if `None`.
-    pub date: Option<SystemTime>,
-}
-
-/// What became of an [`Append`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Appended {
-    /// UIDVALIDITY.
-    pub uid_validity: u32,
-    /// The message's UID.
-    pub uid: u32,
-    /// False: it was there before, and nothing was changed.
-    pub new: bool,
-}
+/// How much of a message is read at a time.
+const COPY_STEP: usize = 64 << 10;
 
 /// How often to look for what others did before a wanted base name is taken for new.
 const LOOKS: usize = 3;
@@ -82,29 +57,86 @@ impl<S: Store> Mailbox<S> {
         durability: Durability,
     ) -> Result<Vec<Result<Delivered, Error>>, Error> {
         let mut ready = Vec::new();
+        self.check_quota(batch.iter().map(|item| item.content.len() as u64).sum(), batch.len() as u64)?;
         let staged: Vec<_> = batch.iter().map(|item| self.ready(item).map(|r| ready.push(r))).collect();
-        let mut published = self.publish_ready(ready)?.into_iter();
-        if durability == Durability::Full {
-            self.store.commit().doing("deliver")?;
-        }
+        let mut published = self.publish_ready(ready, durability)?.into_iter();
         Ok(staged
             .into_iter()
             .map(|staged| staged.and_then(|()| published.next().expect("one result each")))
             .collect())
     }
 
+    /// Delivers one message that is read as it comes, never held in memory whole. `base` as in
+    /// [`Delivery`]. [`Error::TooLarge`] behind [`super::MailboxConfig::message_bytes_max`]; then,
+    /// and when reading fails, nothing was delivered.
+    pub fn deliver_from(
+        &self,
+        base: Option<&BaseName>,
+        content: &mut dyn Read,
+        durability: Durability,
+    ) -> Result<Delivered, Error> {
+        let name = self.names.stem();
+        let tmp = &self.dirs.tmp;
+        let mut staged = self.store.stage(tmp, name.as_bytes(), None).doing("make a file in tmp")?;
+        let measure = self.copy_measured(content, &mut staged)?;
+        self.check_quota(measure.len, 1)?;
+        let ready = Ready { base: self.identity(base, measure)?, wanted: base.is_some(), staged };
+        self.publish_ready(vec![ready], durability)?.remove(0)
+    }
+
+    pub(super) fn settle_names(&self, durability: Durability) -> Result<(), Error> {
+        match durability {
+            Durability::None => Ok(()),
+            Durability::Full => self.store.commit().doing("make a change durable"),
+        }
+    }
+
+    fn copy_measured(&self, from: &mut dyn Read, to: &mut S::Staged) -> Result<Measure, Error> {
+        let mut buffer = vec![0; COPY_STEP];
+        let mut measure = Measure::default();
+        loop {
+            let read = match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Error::io("read a message that is being delivered", e)),
+            };
+            measure.add(&buffer[..read]);
+            self.check_size(measure.len)?;
+            to.write_all(&buffer[..read]).doing("write a message")?;
+        }
+        to.flush().doing("write a message")?;
+        Ok(measure)
+    }
+
+    pub(super) fn check_size(&self, len: u64) -> Result<(), Error> {
+        match self.config.message_bytes_max {
+            max if len > max => Err(Error::TooLarge { max }),
+            _ => Ok(()),
+        }
+    }
+
     /// Delivers to several mailboxes of one store: to all, or after an error to none (except where
     /// a mailbox's reader was quicker than the undoing). Durable after [`Store::commit`].
     pub fn deliver_to_all(batch: &[(&Self, Delivery<'_>)]) -> Result<Vec<Delivered>, Error> {
-        let ready: Vec<_> = batch.iter().map(|(to, item)| to.ready(item)).collect::<Result<_, _>>()?;
+        for (to, item) in batch {
+            to.check_quota(item.content.len() as u64, 1)?;
+        }
+        let mut ready: Vec<_> = batch.iter().map(|(to, item)| to.ready(item)).collect::<Result<_, _>>()?;
+        for ((to, _), ready) in batch.iter().zip(&mut ready) {
+            to.store.settle(&mut [&mut ready.staged]).doing("deliver")?;
+        }
         let mut done: Vec<Delivered> = Vec::new();
         for ((to, _), ready) in batch.iter().zip(ready) {
-            let result = to.publish_ready(vec![ready]).and_then(|mut results| results.remove(0));
+            let result =
+                to.publish_ready(vec![ready], Durability::None).and_then(|mut results| results.remove(0));
             match result {
                 Ok(delivered) => done.push(delivered),
                 Err(e) => {
                     for ((to, _), delivered) in batch.iter().zip(&done).filter(|(_, d)| d.new) {
-                        let _ = to.store.unlink(&to.dirs.new, delivered.base.as_bytes());
+                        if to.store.unlink(&to.dirs.new, delivered.base.as_bytes()).is_ok() {
+                            to.charge(-1, delivered.base.size().into_iter());
+                        }
                     }
                     return Err(e);
                 }
@@ -120,76 +152,72 @@ impl<S: Store> Mailbox<S> {
         Ok(recorded_uid(&self.state(), base).is_some())
     }
 
-    /// Adds a message with flags and date. Its UID may be told once the store has committed.
-    pub fn append(&self, item: &Append<'_>, durability: Durability) -> Result<Appended, Error> {
-        let base = self.identity(item.base.as_ref(), item.content)?;
-        let mut locked = self.locked()?;
-        let uid_validity = locked.uids().validity();
-        if let Some(uid) = locked.find(&base) {
-            return Ok(Appended { uid_validity, uid, new: false });
-        }
-        let flags = item.flags.minus(Flags::KEYWORDS).union(locked.letters(item.keywords)?);
-        let name = FileName::new(&base, flags);
-        let staged = self.stage(item.content, item.date)?;
-        let publish = Publish { staged, dir: self.dirs.cur.clone(), name: name.as_bytes().to_vec() };
-        let results = self.store.publish(vec![publish], Durability::None).doing("append")?;
-        results.into_iter().collect::<io::Result<Vec<()>>>().doing("append")?;
-        let uid = locked.enter(vec![name])?[0];
-        drop(locked);
-        if durability == Durability::Full {
-            self.store.commit().doing("append")?;
-        }
-        Ok(Appended { uid_validity, uid, new: true })
-    }
-
     fn ready(&self, item: &Delivery<'_>) -> Result<Ready<S>, Error> {
-        let base = self.identity(item.base.as_ref(), item.content)?;
-        Ok(Ready { base, wanted: item.base.is_some(), staged: self.stage(item.content, None)? })
+        let base = self.identity(item.base.as_ref(), Measure::of(item.content))?;
+        let wanted = item.base.is_some();
+        // A name that we have just made up is nobody else's, in tmp too.
+        let staged = match wanted {
+            true => self.stage(item.content, None)?,
+            false => self.stage_as(base.stem(), item.content, None)?,
+        };
+        Ok(Ready { base, wanted, staged })
     }
 
-    /// Publishes what is not yet there. What is in memory stays locked meanwhile: otherwise a sync
-    /// could move the first try of a retry out of `new` between the look and the publication.
-    fn publish_ready(&self, batch: Vec<Ready<S>>) -> Result<Vec<Result<Delivered, Error>>, Error> {
-        let known = match batch.iter().any(|ready| ready.wanted) {
-            true => Some(self.known_bases()?),
-            false => None,
-        };
+    /// Publishes what is not yet there.
+    fn publish_ready(
+        &self,
+        batch: Vec<Ready<S>>,
+        durability: Durability,
+    ) -> Result<Vec<Result<Delivered, Error>>, Error> {
+        let (is_there, _arriving) = self.look_for(&batch)?;
         let (mut done, mut publish) = (Vec::new(), Vec::new());
-        for Ready { base, wanted, staged } in batch {
-            let there = wanted && known.as_ref().is_some_and(|state| recorded_uid(state, &base).is_some());
+        for (Ready { base, staged, .. }, there) in batch.into_iter().zip(is_there) {
             if !there {
                 let name = base.as_bytes().to_vec();
                 publish.push(Publish { staged, dir: self.dirs.new.clone(), name });
             }
             done.push(Delivered { base, new: !there });
         }
-        let mut published = self.store.publish(publish, Durability::None).doing("deliver")?.into_iter();
+        let mut published = self.store.publish(publish, durability).doing("deliver")?.into_iter();
         let settled = done.into_iter().map(|done| match done.new {
             true => settle(done, published.next().expect("one result each")),
             false => Ok(done),
         });
-        Ok(settled.collect())
+        let settled: Vec<Result<Delivered, Error>> = settled.collect();
+        let new = settled.iter().flatten().filter(|delivered| delivered.new);
+        self.charge(1, new.filter_map(|delivered| delivered.base.size()));
+        // Also what was there before must be durable, and what is not new was not published.
+        if settled.iter().flatten().any(|delivered| !delivered.new) {
+            self.settle_names(durability)?;
+        }
+        Ok(settled)
     }
 
-    /// Memory, with all base names that are in `cur` or recorded.
-    fn known_bases(&self) -> Result<MutexGuard<'_, State>, Error> {
-        for _ in 0..LOOKS {
+    /// Which of them were delivered before. While the guard lives, that stays so.
+    fn look_for(&self, batch: &[Ready<S>]) -> Result<(Vec<bool>, Option<RwLockReadGuard<'_, ()>>), Error> {
+        if !batch.iter().any(|ready| ready.wanted) {
+            return Ok((vec![false; batch.len()], None));
+        }
+        for look in 0.. {
             let state = self.state();
-            if self.bases_are_known(&state)? {
-                return Ok(state);
+            // When others are that busy here, what they do now is not our first try.
+            if look == LOOKS || self.bases_are_known(&state)? {
+                let there = |ready: &Ready<S>| ready.wanted && recorded_uid(&state, &ready.base).is_some();
+                let there = batch.iter().map(there).collect();
+                let arriving = self.arrivals.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+                return Ok((there, Some(arriving)));
             }
             drop(state);
             self.sync()?;
         }
-        // Others are busy here; what they do now is not our first try.
-        Ok(self.state())
+        unreachable!("the last look ends it")
     }
 
-    fn identity(&self, wanted: Option<&BaseName>, content: &[u8]) -> Result<BaseName, Error> {
-        let Some(wanted) = wanted else { return Ok(self.names.next(content)) };
-        let (size, wire) = (content.len() as u64, wire_len(content));
-        let named = wanted.with_sizes(size, wire)?;
-        for (claimed, actual) in [(named.size(), size), (named.wire_size(), wire)] {
+    /// The name of a message of this size; what the caller chose must not claim another.
+    pub(super) fn identity(&self, wanted: Option<&BaseName>, found: Measure) -> Result<BaseName, Error> {
+        let Some(wanted) = wanted else { return Ok(self.names.next_sized(found)) };
+        let named = wanted.with_sizes(found.len, found.wire_len)?;
+        for (claimed, actual) in [(named.size(), found.len), (named.wire_size(), found.wire_len)] {
             match claimed {
                 Some(claimed) if claimed != actual => return Err(Error::WrongSize { claimed, actual }),
                 _ => {}
@@ -199,9 +227,12 @@ impl<S: Store> Mailbox<S> {
     }
 
     pub(super) fn stage(&self, content: &[u8], date: Option<SystemTime>) -> Result<S::Staged, Error> {
-        let name = self.names.stem();
-        let mut staged =
-            self.store.stage(&self.dirs.tmp, name.as_bytes(), date).doing("make a file in tmp")?;
+        self.stage_as(self.names.stem().as_bytes(), content, date)
+    }
+
+    fn stage_as(&self, name: &[u8], content: &[u8], date: Option<SystemTime>) -> Result<S::Staged, Error> {
+        self.check_size(content.len() as u64)?;
+        let mut staged = self.store.stage(&self.dirs.tmp, name, date).doing("make a file in tmp")?;
         staged.write_all(content).and_then(|()| staged.flush()).doing("write a message")?;
         Ok(staged)
     }
@@ -216,7 +247,18 @@ impl<S: Store> Locked<'_, S> {
 
     /// Files that we have just put into `cur` get UIDs; if they can't, they are removed again.
     pub(super) fn enter(&mut self, names: Vec<FileName>) -> Result<Vec<u32>, Error> {
-        let uids = match self.record(names.iter().map(FileName::base)) {
+        let wanted = vec![None; names.len()];
+        self.enter_as(names, &wanted)
+    }
+
+    /// As [`Locked::enter`]; some get the UID that they must have.
+    pub(super) fn enter_as(
+        &mut self,
+        names: Vec<FileName>,
+        wanted: &[Option<u32>],
+    ) -> Result<Vec<u32>, Error> {
+        let bases = names.iter().map(FileName::base).zip(wanted.iter().copied());
+        let uids = match self.record(bases) {
             Ok(uids) => uids,
             Err(e) => {
                 self.take_back(&names);

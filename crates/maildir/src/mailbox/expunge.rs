@@ -13,22 +13,25 @@ impl<S: Store> Mailbox<S> {
     /// [`Flags::TRASHED`] if `only_trashed`. Returns the UIDs that are gone now, ascending: also
     /// those of `uids` that were gone before, so a retry gets the same answer.
     pub fn expunge(&self, uids: Option<&[u32]>, only_trashed: bool) -> Result<Vec<u32>, Error> {
+        let sorted = uids.map(|uids| {
+            let mut sorted = uids.to_vec();
+            sorted.sort_unstable();
+            sorted.dedup();
+            sorted
+        });
+        let wanted = |uid: &u32| sorted.as_ref().is_none_or(|uids| uids.binary_search(uid).is_ok());
         let mut locked = self.locked()?;
         let doomed: Vec<u32> = locked
             .state
             .entries
             .iter()
-            .filter(|entry| uids.is_none_or(|uids| uids.contains(&entry.uid)))
+            .filter(|entry| wanted(&entry.uid))
             .filter(|entry| !only_trashed || entry.name.flags().contains(Flags::TRASHED))
             .map(|entry| entry.uid)
             .collect();
         locked.unlink(&doomed)?;
-        let Some(uids) = uids else { return Ok(doomed) };
-        let mut gone: Vec<u32> =
-            uids.iter().copied().filter(|uid| locked.state.entry(*uid).is_none()).collect();
-        gone.sort_unstable();
-        gone.dedup();
-        Ok(gone)
+        let Some(wanted) = sorted else { return Ok(doomed) };
+        Ok(wanted.into_iter().filter(|uid| locked.state.entry(*uid).is_none()).collect())
     }
 }
 
@@ -36,16 +39,21 @@ impl<S: Store> Locked<'_, S> {
     fn unlink(&mut self, doomed: &[u32]) -> Result<(), Error> {
         let mut gone = Vec::with_capacity(doomed.len());
         let mut result = Ok(());
+        let mut sizes = Vec::new();
         for (step, uid) in doomed.iter().enumerate() {
             match self.still_ours(step).and_then(|()| self.unlink_one(*uid)) {
-                Ok(true) => gone.push(*uid),
-                Ok(false) => {}
+                Ok(Some(size)) => {
+                    gone.push(*uid);
+                    sizes.push(size);
+                }
+                Ok(None) => {}
                 Err(e) => {
                     result = Err(e);
                     break;
                 }
             }
         }
+        self.mailbox.charge(-1, sizes.into_iter());
         self.state.remove(&gone);
         match gone.len() == doomed.len() {
             true => self.note_own_changes(),
@@ -57,12 +65,18 @@ impl<S: Store> Locked<'_, S> {
         }
     }
 
-    /// False if the file has another name by now, or none.
-    fn unlink_one(&self, uid: u32) -> Result<bool, Error> {
-        let Some(entry) = self.state.entry(uid) else { return Ok(false) };
-        match self.mailbox.store.unlink(&self.mailbox.dirs.cur, entry.name.as_bytes()) {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+    /// The size of what was removed; `None` if the file has another name by now, or none.
+    fn unlink_one(&self, uid: u32) -> Result<Option<u64>, Error> {
+        let Some(entry) = self.state.entry(uid) else { return Ok(None) };
+        let (store, cur) = (&self.mailbox.store, &self.mailbox.dirs.cur);
+        let size = match (entry.name.base_size(), &self.mailbox.quota) {
+            (Some(size), _) => size,
+            (None, None) => 0,
+            (None, Some(_)) => store.stat(cur, entry.name.as_bytes()).map_or(0, |meta| meta.len),
+        };
+        match store.unlink(cur, entry.name.as_bytes()) {
+            Ok(()) => Ok(Some(size)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io(format!("expunge message {uid}"), e)),
         }
     }

@@ -70,7 +70,15 @@ impl<S: Store> Mailbox<S> {
     pub fn read(&self, uid: u32) -> Result<Vec<u8>, Error> {
         let mut content = Vec::new();
         self.open_message(uid)?.read_to_end(&mut content).doing("read a message")?;
-        Ok(to_wire(content))
+        let content = to_wire(content);
+        // A wrong `W=` is found out here.
+        let mut state = self.state();
+        let facts = state.index(uid).and_then(|at| state.entries[at].facts.as_mut());
+        if let Some((size, _)) = facts {
+            *size = content.len() as u64;
+        }
+        drop(state);
+        Ok(content)
     }
 
     /// `len` bytes of a message with CRLF line ends, from `offset`; fewer at its end.
@@ -78,10 +86,12 @@ impl<S: Store> Mailbox<S> {
         let base = self.state().entry(uid).map(|entry| entry.name.base()).ok_or(Error::Gone { uid })?;
         if base.size().is_some() && base.size() == base.wire_size() {
             let mut file = self.open_message(uid)?;
-            let mut part = Vec::new();
-            file.seek(SeekFrom::Start(offset)).doing("read a message")?;
-            file.take(len).read_to_end(&mut part).doing("read a message")?;
-            return Ok(part);
+            if Some(file.seek(SeekFrom::End(0)).doing("read a message")?) == base.size() {
+                let mut part = Vec::new();
+                file.seek(SeekFrom::Start(offset)).doing("read a message")?;
+                file.take(len).read_to_end(&mut part).doing("read a message")?;
+                return Ok(part);
+            }
         }
         let whole = self.read(uid)?;
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
@@ -134,6 +144,7 @@ impl<S: Store> Mailbox<S> {
 
     /// Sizes and dates of all messages.
     fn fill_facts(&self) -> Result<(), Error> {
+        self.load_facts()?;
         let unknown: Vec<u32> =
             self.state().entries.iter().filter(|e| e.facts.is_none()).map(|e| e.uid).collect();
         for uid in unknown {
@@ -148,13 +159,14 @@ impl<S: Store> Mailbox<S> {
     fn fact(&self, uid: u32) -> Result<(), Error> {
         let claimed = match self.state().entry(uid) {
             Some(entry) if entry.facts.is_some() => return Ok(()),
-            Some(entry) => entry.name.base().wire_size(),
+            Some(entry) => (entry.name.base_size(), entry.name.base().wire_size()),
             None => return Err(Error::Gone { uid }),
         };
         let meta = self.with_file(uid, |found| self.store.stat(&self.dirs.cur, found.name.as_bytes()))?;
         let size = match claimed {
-            Some(size) => size,
-            None => self.measure(uid)?,
+            (Some(len), Some(size)) if len == meta.len => size,
+            // Nothing is claimed, or something wrong.
+            _ => self.measure(uid)?,
         };
         let mut state = self.state();
         if let Some(at) = state.index(uid) {

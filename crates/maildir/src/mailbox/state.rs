@@ -1,8 +1,9 @@
 //! What is known of a mailbox in memory. No I/O but what its methods are handed.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::cache::ModSeqs;
 use crate::flags::Flags;
 use crate::keywords::Keywords;
 use crate::name::FileName;
@@ -18,6 +19,8 @@ pub(super) struct State {
     /// The uidlist as last read, and how many of its bytes are used.
     pub(super) uids_at: Option<Stamp>,
     pub(super) uids_read: u64,
+    /// The last of those bytes.
+    pub(super) uids_tail: Vec<u8>,
     pub(super) keywords: Keywords,
     pub(super) keywords_at: Option<Stamp>,
     pub(super) new_seen: Option<Seen>,
@@ -26,6 +29,10 @@ pub(super) struct State {
     pub(super) entries: Vec<Entry>,
     pub(super) recent: Vec<u32>,
     modseq: u64,
+    /// The change number when the numbers were saved last.
+    saved: u64,
+    /// Have the numbers of an earlier holder been taken over?
+    pub(super) resumed: bool,
     vanished: Vanished,
 }
 
@@ -48,6 +55,7 @@ impl State {
             uids: None,
             uids_at: None,
             uids_read: 0,
+            uids_tail: Vec::new(),
             keywords: Keywords::default(),
             keywords_at: None,
             new_seen: None,
@@ -55,7 +63,9 @@ impl State {
             entries: Vec::new(),
             recent: Vec::new(),
             modseq: start,
-            vanished: Vanished { ring: VecDeque::new(), floor: start, max: vanished_max },
+            saved: start,
+            resumed: false,
+            vanished: Vanished::new(start, vanished_max),
         }
     }
 
@@ -75,6 +85,70 @@ impl State {
 
     pub(super) fn index(&self, uid: u32) -> Option<usize> {
         self.entries.binary_search_by_key(&uid, |entry| entry.uid).ok()
+    }
+
+    /// How many changes have not been saved.
+    pub(super) fn changes_unsaved(&self) -> u64 {
+        self.modseq - self.saved.min(self.modseq)
+    }
+
+    /// What must be saved; `None` if nothing is known or nothing has changed.
+    pub(super) fn unsaved(&self) -> Option<ModSeqs> {
+        let uids = self.uids.as_ref().filter(|_| self.cur_seen.is_some() && self.saved != self.modseq)?;
+        let message = |entry: &Entry| (entry.uid, entry.modseq, entry.name.flags().bits());
+        Some(ModSeqs {
+            validity: uids.validity(),
+            uid_next: uids.next_uid().unwrap_or(u32::MAX),
+            modseq: self.modseq,
+            floor: self.vanished.floor,
+            messages: self.entries.iter().map(message).collect(),
+            vanished: self.vanished.ring.iter().copied().collect(),
+        })
+    }
+
+    pub(super) fn saved(&mut self, modseq: u64) {
+        self.saved = modseq;
+    }
+
+    /// Before the first look: takes over what clients were told to be gone.
+    pub(super) fn resume_vanished(&mut self, told: &ModSeqs) {
+        self.vanished = Vanished::new(told.floor, self.vanished.max);
+        for (modseq, uid) in &told.vanished {
+            self.vanished.push(*modseq, *uid);
+        }
+    }
+
+    /// After it, and before new messages get UIDs: takes over the change numbers of messages that
+    /// look as they did, and gives new ones to all else that happened since.
+    pub(super) fn resume(&mut self, told: &ModSeqs) {
+        self.modseq = self.modseq.max(told.modseq) + 1;
+        let now = self.modseq;
+        let mut changed = false;
+        for entry in &mut self.entries {
+            let same = told.messages.binary_search_by_key(&entry.uid, |(uid, ..)| *uid).ok();
+            let same = same.filter(|at| told.messages[*at].2 == entry.name.flags().bits());
+            entry.modseq = same.map_or(now, |at| told.messages[at].1);
+            changed |= same.is_none();
+        }
+        let gone = self.gone_since(told, now);
+        changed |= !gone.is_empty();
+        for uid in gone {
+            self.vanished.push(now, uid);
+        }
+        self.saved = if changed { told.modseq } else { now };
+    }
+
+    /// UIDs that were there, or were given out later, and are not there now.
+    fn gone_since(&mut self, told: &ModSeqs, now: u64) -> Vec<u32> {
+        let next = self.uids.as_ref().and_then(UidList::next_uid).unwrap_or(u32::MAX);
+        // More than are remembered need not be looked at: they would be forgotten again.
+        let most = u32::try_from(self.vanished.max).unwrap_or(u32::MAX);
+        let first = told.uid_next.max(next.saturating_sub(most));
+        if first > told.uid_next {
+            self.vanished.floor = now;
+        }
+        let before = told.messages.iter().map(|(uid, ..)| *uid);
+        before.chain(first..next).filter(|uid| self.index(*uid).is_none()).collect()
     }
 
     /// Adds a message that became visible.
@@ -123,8 +197,7 @@ impl State {
         self.recent.clear();
         self.cur_seen = None;
         self.new_seen = None;
-        self.vanished.ring.clear();
-        self.vanished.floor = self.tick();
+        self.vanished = Vanished::new(self.tick(), self.vanished.max);
     }
 
     /// UIDs that vanished after `modseq`, ascending; `None` if that is no longer known.
@@ -140,7 +213,7 @@ impl State {
 
     /// Was it told that this message is gone?
     pub(super) fn told_vanished(&self, uid: u32) -> bool {
-        self.vanished.ring.iter().any(|(_, gone)| *gone == uid)
+        self.vanished.uids.contains(&uid)
     }
 
     /// Letters of flags that a client may set and clear here.
@@ -176,16 +249,24 @@ fn is_settled(stamp: Stamp) -> bool {
 #[derive(Debug)]
 struct Vanished {
     ring: VecDeque<(u64, u32)>,
+    /// Those in the ring.
+    uids: HashSet<u32>,
     /// Nothing is known of what vanished at or before this change number.
     floor: u64,
     max: usize,
 }
 
 impl Vanished {
+    fn new(floor: u64, max: usize) -> Self {
+        Self { ring: VecDeque::new(), uids: HashSet::new(), floor, max }
+    }
+
     fn push(&mut self, modseq: u64, uid: u32) {
         self.ring.push_back((modseq, uid));
+        self.uids.insert(uid);
         while self.ring.len() > self.max {
-            let (modseq, _) = self.ring.pop_front().expect("longer than max");
+            let (modseq, uid) = self.ring.pop_front().expect("longer than max");
+            self.uids.remove(&uid);
             self.floor = modseq;
         }
     }

@@ -7,16 +7,17 @@ use std::sync::MutexGuard;
 use super::state::{Entry, Seen, State};
 use super::{KEYWORDS, Mailbox, UIDLIST, UIDLIST_LOCK};
 use crate::error::{Doing, Error};
-use crate::keywords::Keywords;
 use crate::name::{BaseName, FileName};
 use crate::store::{Durability, Stamp, Store};
-use crate::uidlist::UidList;
-use crate::validity;
 
 /// How often `new` is looked at again because something was in it.
 const PASSES: usize = 5;
 /// How many renames between two signs of life of the lock.
 const REFRESH_EVERY: usize = 100;
+/// Changes after which the change numbers are saved.
+const SAVE_EVERY: u64 = 1000;
+/// How many directory entries between two signs of life of the lock.
+const REFRESH_SCAN_EVERY: usize = 10_000;
 /// Lines of expunged messages that a rewrite of the uidlist keeps, newest first: a retry of the
 /// operation that made the message still finds its traces.
 const KEEP_DEAD: usize = 512;
@@ -30,9 +31,13 @@ impl<S: Store> Mailbox<S> {
         if self.is_current()? {
             return Ok(());
         }
-        match self.locked().map(drop) {
-            Err(e) if e.is_storage_full() => {
-                tracing::warn!("mailbox: the store is full; reading without assigning UIDs");
+        let synced = self.locked().map(drop);
+        if self.config.keep_cache && self.state().changes_unsaved() >= SAVE_EVERY {
+            self.save_modseqs()?;
+        }
+        match synced {
+            Err(e) if e.is_storage_full() || e.is_read_only() => {
+                tracing::warn!(error = %e, "mailbox: cannot write; reading without assigning UIDs");
                 self.unlocked()?.read_only_sync(e)
             }
             other => other,
@@ -75,7 +80,7 @@ impl<S: Store> Mailbox<S> {
             && self.control_stamp(KEYWORDS)? == state.keywords_at)
     }
 
-    fn control_stamp(&self, name: &[u8]) -> Result<Option<Stamp>, Error> {
+    pub(super) fn control_stamp(&self, name: &[u8]) -> Result<Option<Stamp>, Error> {
         match self.store.control_stamp(&self.dirs.root, name) {
             Ok(stamp) => Ok(Some(stamp)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -90,7 +95,19 @@ pub(super) struct Locked<'a, S: Store> {
     pub(super) mailbox: &'a Mailbox<S>,
     // Dropped in this order: memory is free for others before the lock file is.
     pub(super) state: MutexGuard<'a, State>,
-    guard: Option<S::Guard>,
+    pub(super) guard: Option<S::Guard>,
+}
+
+impl<S: Store> Drop for Locked<'_, S> {
+    /// What was found out under a lock that was not ours any more is worth nothing.
+    fn drop(&mut self) {
+        if self.check_lock().is_err() {
+            tracing::warn!("mailbox: the lock was lost while it was used; reading anew");
+            self.state.uids_at = None;
+            self.state.cur_seen = None;
+            self.state.new_seen = None;
+        }
+    }
 }
 
 impl<S: Store> Locked<'_, S> {
@@ -130,11 +147,17 @@ impl<S: Store> Locked<'_, S> {
 
     /// Tells the lock that we live, now and then.
     pub(super) fn still_ours(&self, step: usize) -> Result<(), Error> {
+        match step % REFRESH_EVERY == REFRESH_EVERY - 1 {
+            true => self.check_lock(),
+            false => Ok(()),
+        }
+    }
+
+    /// An error if another process took the lock over: then nothing may be written.
+    pub(super) fn check_lock(&self) -> Result<(), Error> {
         match &self.guard {
-            Some(guard) if step % REFRESH_EVERY == REFRESH_EVERY - 1 => {
-                self.mailbox.store.refresh_lock(guard).doing("keep the mailbox's lock")
-            }
-            _ => Ok(()),
+            Some(guard) => self.mailbox.store.refresh_lock(guard).doing("keep the mailbox's lock"),
+            None => Ok(()),
         }
     }
 
@@ -162,117 +185,6 @@ impl<S: Store> Locked<'_, S> {
     }
 }
 
-/// Control files.
-impl<S: Store> Locked<'_, S> {
-    pub(super) fn uids(&mut self) -> &mut UidList {
-        self.state.uids.as_mut().expect("sync has read the uidlist")
-    }
-
-    fn read_uidlist(&mut self) -> Result<(), Error> {
-        match self.mailbox.control_stamp(UIDLIST)? {
-            Some(stamp) if Some(stamp) == self.state.uids_at => Ok(()),
-            Some(stamp) => self.read_uidlist_from(stamp),
-            None => self.make_uidlist(),
-        }
-    }
-
-    fn read_uidlist_from(&mut self, stamp: Stamp) -> Result<(), Error> {
-        let grown = self.state.uids_at.is_some_and(|old| old.id == stamp.id && old.len <= stamp.len);
-        let offset = if grown { self.state.uids_read } else { 0 };
-        let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
-        let (bytes, stamp) = store.control_read(root, UIDLIST, offset).doing("read dovecot-uidlist")?;
-        match self.state.uids.as_mut().filter(|_| grown) {
-            Some(list) => {
-                let used = list.extend(&bytes) as u64;
-                self.state.uids_read += used;
-            }
-            None => match UidList::parse(&bytes) {
-                Ok((list, used)) => self.replace_list(list, used as u64),
-                Err(_) => return self.replace_unreadable(&bytes),
-            },
-        }
-        self.state.uids_at = Some(stamp);
-        Ok(())
-    }
-
-    fn replace_list(&mut self, list: UidList, used: u64) {
-        let same = self.state.uids.as_ref().is_some_and(|old| old.validity() == list.validity());
-        if !same {
-            self.state.void();
-        }
-        // The records of messages that we know may have moved: compare with the disk.
-        self.state.cur_seen = None;
-        self.state.uids = Some(list);
-        self.state.uids_read = used;
-    }
-
-    /// Nobody can say what UIDs were given out: put the file aside and begin anew.
-    fn replace_unreadable(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        if self.guard.is_none() {
-            let damaged = io::Error::new(io::ErrorKind::InvalidData, "no readable header");
-            return Err(Error::io("read dovecot-uidlist", damaged));
-        }
-        tracing::error!("dovecot-uidlist has no readable header: all messages get new UIDs");
-        let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
-        store
-            .control_replace(root, b"dovecot-uidlist.damaged", bytes, Durability::None)
-            .doing("put a damaged dovecot-uidlist aside")?;
-        self.make_uidlist()
-    }
-
-    fn make_uidlist(&mut self) -> Result<(), Error> {
-        let mailbox = self.mailbox;
-        let validity = validity::take(&*mailbox.store, &mailbox.dirs.validity, mailbox.config.lock_wait)?;
-        self.state.void();
-        self.state.uids = Some(UidList::new(validity, rand::random()));
-        self.rewrite_uidlist()
-    }
-
-    fn rewrite_uidlist(&mut self) -> Result<(), Error> {
-        let bytes = self.uids().render();
-        let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
-        let stamp = store
-            .control_replace(root, UIDLIST, &bytes, Durability::None)
-            .doing("replace dovecot-uidlist")?;
-        self.uids().rewritten();
-        self.note_uidlist(stamp);
-        Ok(())
-    }
-
-    fn note_uidlist(&mut self, stamp: Stamp) {
-        self.state.uids_at = Some(stamp);
-        self.state.uids_read = stamp.len;
-    }
-
-    fn read_keywords(&mut self) -> Result<(), Error> {
-        let stamp = self.mailbox.control_stamp(KEYWORDS)?;
-        if stamp == self.state.keywords_at {
-            return Ok(());
-        }
-        let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
-        (self.state.keywords, self.state.keywords_at) = match stamp {
-            None => (Keywords::default(), None),
-            Some(_) => {
-                let (bytes, stamp) = store.control_read(root, KEYWORDS, 0).doing("read dovecot-keywords")?;
-                (Keywords::parse(&bytes), Some(stamp))
-            }
-        };
-        Ok(())
-    }
-
-    /// Makes `keywords` the mailbox's.
-    pub(super) fn write_keywords(&mut self, keywords: Keywords) -> Result<(), Error> {
-        let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
-        let stamp = store
-            .control_replace(root, KEYWORDS, &keywords.render(), Durability::None)
-            .doing("write dovecot-keywords")?;
-        self.state.keywords = keywords;
-        self.state.keywords_at = Some(stamp);
-        Ok(())
-    }
-}
-
-/// Directories.
 impl<S: Store> Locked<'_, S> {
     /// Moves everything from `new` to `cur`; returns the names that it has there.
     fn empty_new(&mut self) -> Result<Vec<FileName>, Error> {
@@ -282,6 +194,7 @@ impl<S: Store> Locked<'_, S> {
         if self.state.new_seen.is_some_and(|seen| seen.proves_unchanged(stamp)) {
             return Ok(Vec::new());
         }
+        let _quiet = self.mailbox.arrivals.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut moved = Vec::new();
         for _ in 0..PASSES {
             let mut found = Vec::new();
@@ -305,7 +218,12 @@ impl<S: Store> Locked<'_, S> {
 
     fn move_to_cur(&self, name: FileName) -> Result<Option<FileName>, Error> {
         let (store, dirs) = (&self.mailbox.store, &self.mailbox.dirs);
-        let target = name.with_flags(name.flags());
+        let mut target = name.with_flags(name.flags());
+        if target.is_too_long() {
+            // Nobody was told of it yet: it may as well be somebody else.
+            let fresh = BaseName::parse(self.mailbox.names.stem().as_bytes())?;
+            target = FileName::new(&fresh, name.flags());
+        }
         match store.rename(&dirs.new, name.as_bytes(), &dirs.cur, target.as_bytes()) {
             Ok(()) => Ok(Some(target)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -340,7 +258,13 @@ impl<S: Store> Locked<'_, S> {
 
     fn read_cur(&self) -> Result<(Vec<FileName>, Stamp), Error> {
         let mut found = Vec::with_capacity(self.state.entries.len());
-        let mut each = |name: &[u8]| found.extend(FileName::parse(name).ok());
+        let mut each = |name: &[u8]| {
+            found.extend(FileName::parse(name).ok());
+            if found.len().is_multiple_of(REFRESH_SCAN_EVERY) {
+                // If it is lost, the next write finds out.
+                let _ = self.check_lock();
+            }
+        };
         let stamp = self.mailbox.store.scan(&self.mailbox.dirs.cur, &mut each).doing("read cur")?;
         Ok((found, stamp))
     }
@@ -348,6 +272,11 @@ impl<S: Store> Locked<'_, S> {
     /// Compares all of `cur` with what is known.
     fn scan_cur(&mut self) -> Result<(), Error> {
         let (found, stamp) = self.read_cur()?;
+        let told = match self.state.resumed {
+            true => None,
+            false => self.mailbox.saved_modseqs(&self.state)?,
+        };
+        told.iter().for_each(|told| self.state.resume_vanished(told));
         let (mut known, mut arrived) = self.sort_out(found)?;
         let missing = missing(&self.state.entries, &known);
         if !missing.is_empty() && !self.mailbox.store.caps().coherent_scan {
@@ -356,11 +285,31 @@ impl<S: Store> Locked<'_, S> {
             let (again, _) = self.sort_out(again)?;
             known.extend(again.into_iter().filter(|(uid, _)| missing.binary_search(uid).is_ok()));
             known.sort_unstable_by_key(|(uid, _)| *uid);
+            known.extend(self.still_there(&known)?);
+            known.sort_unstable_by_key(|(uid, _)| *uid);
         }
         arrived.extend(self.merge(known)?);
+        told.iter().for_each(|told| self.state.resume(told));
+        self.state.resumed = true;
         self.assign(arrived)?;
         self.state.cur_seen = Some(Seen::new(stamp, self.mailbox.store.caps()));
         self.compact_uidlist()
+    }
+
+    /// Of the messages that scans did not show, those whose files are there all the same: some
+    /// servers end a listing early.
+    fn still_there(&self, known: &[(u32, FileName)]) -> Result<Vec<(u32, FileName)>, Error> {
+        let (store, cur) = (&self.mailbox.store, &self.mailbox.dirs.cur);
+        let mut found = Vec::new();
+        for uid in missing(&self.state.entries, known) {
+            let Some(entry) = self.state.entry(uid) else { continue };
+            match store.stat(cur, entry.name.as_bytes()) {
+                Ok(_) => found.push((uid, entry.name.clone())),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(Error::io("look for a message", e)),
+            }
+        }
+        Ok(found)
     }
 
     /// Names with a UID, by UID and each once, and names without.
@@ -458,7 +407,7 @@ impl<S: Store> Locked<'_, S> {
     /// Gives UIDs to files in `cur`, in the order of their arrival.
     fn assign(&mut self, mut arrived: Vec<FileName>) -> Result<(), Error> {
         arrived.sort_by_cached_key(|name| (name.base().arrival(), name.base()));
-        let uids = self.record(arrived.iter().map(FileName::base))?;
+        let uids = self.record(arrived.iter().map(|name| (name.base(), None)))?;
         for (uid, name) in uids.iter().zip(arrived) {
             self.state.insert(*uid, name);
         }
@@ -466,11 +415,14 @@ impl<S: Store> Locked<'_, S> {
         Ok(())
     }
 
-    /// Records new base names in the uidlist; all or none.
-    pub(super) fn record(&mut self, bases: impl Iterator<Item = BaseName>) -> Result<Vec<u32>, Error> {
+    /// Records new base names in the uidlist, some under the UID that they must have; all or none.
+    pub(super) fn record(
+        &mut self,
+        bases: impl Iterator<Item = (BaseName, Option<u32>)>,
+    ) -> Result<Vec<u32>, Error> {
         let (mut given, mut lines) = (Vec::new(), Vec::new());
-        for base in bases {
-            match self.uids().assign(base) {
+        for (base, wanted) in bases {
+            match self.uids().assign_at_least(base, wanted.unwrap_or(1)) {
                 Some(record) => {
                     record.render(&mut lines);
                     given.push(record.uid);
@@ -495,11 +447,12 @@ impl<S: Store> Locked<'_, S> {
         if self.uids().needs_rewrite() {
             return self.rewrite_uidlist();
         }
+        self.check_lock()?;
         let (store, root) = (&self.mailbox.store, &self.mailbox.dirs.root);
         let stamp = store
             .control_append(root, UIDLIST, lines, Durability::None)
             .doing("append to dovecot-uidlist")?;
-        self.note_uidlist(stamp);
+        self.note_uidlist(stamp, lines);
         Ok(())
     }
 

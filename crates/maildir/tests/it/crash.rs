@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use posthaste_maildir::sim::SimFs;
 use posthaste_maildir::{
-    Append, BaseName, Delivery, Durability, FlagChange, Flags, Keyword, Mailbox, MailboxConfig, Store, Tree,
-    conformance,
+    Append, BaseName, Delivery, Durability, FlagChange, Flags, Import, Keyword, Mailbox, MailboxConfig,
+    QuotaLimits, Store, Tree, conformance,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 type Box = Mailbox<SimFs>;
+type Op = fn(&mut Run, usize, &mut [Told; 2]);
 
 #[test]
 fn the_simulated_disk_conforms() {
@@ -50,12 +51,15 @@ struct Run {
     disk: Arc<SimFs>,
     boxes: [Box; 2],
     told: [Told; 2],
+    /// Moves that were begun: from where, the old name, the new name.
+    either: Vec<(usize, String, String)>,
     made: u32,
 }
 
 fn open(disk: &Arc<SimFs>, n: usize) -> Box {
     let path = [&b"u"[..], b"u/.A"][n];
-    let config = MailboxConfig { validity_dir: b"u".to_vec(), ..MailboxConfig::default() };
+    let (validity_dir, quota_root) = (b"u".to_vec(), Some(b"u".to_vec()));
+    let config = MailboxConfig { validity_dir, quota_root, keep_cache: true, ..MailboxConfig::default() };
     Mailbox::open(Arc::clone(disk), path, config).unwrap()
 }
 
@@ -75,7 +79,15 @@ impl Run {
         tree.create("A").unwrap();
         disk.commit().unwrap();
         let boxes = [open(&disk, 0), open(&disk, 1)];
-        Self { seed, rng: StdRng::seed_from_u64(seed), disk, boxes, told: Default::default(), made: 0 }
+        Self {
+            seed,
+            rng: StdRng::seed_from_u64(seed),
+            disk,
+            boxes,
+            told: Default::default(),
+            either: Vec::new(),
+            made: 0,
+        }
     }
 
     fn stem(&mut self) -> String {
@@ -87,18 +99,96 @@ impl Run {
     fn step(&mut self) {
         let n = self.rng.random_range(0..2);
         let mut told = self.told.clone();
-        match self.rng.random_range(0..8u8) {
-            0..3 => self.deliver(n, &mut told),
-            3 => self.append(n, &mut told),
-            4 => self.copy(n, &mut told),
-            5 => self.flag(n, &mut told),
-            6 => self.expunge(n, &mut told),
-            _ => self.look(n, &mut told),
-        }
+        let op = match self.rng.random_range(0..14u8) {
+            0..3 => Self::deliver,
+            3 => Self::deliver_read,
+            4 => Self::deliver_batch,
+            5 => Self::append,
+            6 => Self::import,
+            7 => Self::copy,
+            8 => Self::move_away,
+            9..11 => Self::flag,
+            11 => Self::expunge,
+            12 => Self::housekeeping,
+            _ => Self::look,
+        };
+        self.acknowledged(op, n, &mut told);
+    }
+
+    fn acknowledged(&mut self, op: Op, n: usize, told: &mut [Told; 2]) {
+        op(self, n, told);
         self.disk.commit().unwrap();
         if !self.disk.is_frozen() {
-            self.told = told;
+            self.told = told.clone();
         }
+    }
+
+    fn deliver_read(&mut self, n: usize, told: &mut [Told; 2]) {
+        let stem = self.stem();
+        let content = body(&stem);
+        self.boxes[n].deliver_from(Some(&base(&stem)), &mut &content[..], Durability::None).unwrap();
+        told[n].messages.entry(stem).or_default().acknowledged = true;
+    }
+
+    fn deliver_batch(&mut self, n: usize, told: &mut [Told; 2]) {
+        let stems: Vec<String> = (0..3).map(|_| self.stem()).collect();
+        let bodies: Vec<Vec<u8>> = stems.iter().map(|stem| body(stem)).collect();
+        let item = |(stem, content)| Delivery { base: Some(base(stem)), content };
+        let items: Vec<Delivery<'_>> =
+            stems.iter().map(String::as_str).zip(bodies.iter().map(Vec::as_slice)).map(item).collect();
+        self.boxes[n].deliver(&items, Durability::Full).unwrap().into_iter().for_each(|r| drop(r.unwrap()));
+        for stem in stems {
+            told[n].messages.entry(stem).or_default().acknowledged = true;
+        }
+    }
+
+    /// Two messages, the second with a UID of its own.
+    fn import(&mut self, n: usize, told: &mut [Told; 2]) {
+        let stems = [self.stem(), self.stem()];
+        let bodies = stems.each_ref().map(|stem| body(stem));
+        let next = self.boxes[n].peek().unwrap().uid_next;
+        let item = |at: usize, uid| {
+            let (base, content) = (Some(base(&stems[at])), &bodies[at][..]);
+            let message = Append { base, content, flags: Flags::DRAFT, keywords: &[], date: None };
+            Import { message, uid }
+        };
+        let batch = [item(0, None), item(1, Some(next + 5))];
+        for (stem, done) in stems.iter().zip(self.boxes[n].import(&batch, Durability::None).unwrap()) {
+            told[n].validity = Some(done.uid_validity);
+            let flags = Some(Flags::DRAFT);
+            let fate = Fate { acknowledged: true, uid: Some(done.uid), flags, ..Fate::default() };
+            told[n].messages.insert(stem.clone(), fate);
+        }
+    }
+
+    fn move_away(&mut self, n: usize, told: &mut [Told; 2]) {
+        let source = self.boxes[n].snapshot().unwrap();
+        let Some(message) = source.messages.last() else { return };
+        let old = String::from_utf8(message.base.stem().to_vec()).unwrap();
+        let stem = format!("{old}x");
+        self.told[n].messages.entry(old.clone()).or_default().doomed = true;
+        // Nobody was told so yet: but of the two, one is there whatever happens.
+        let moved = self.boxes[n].move_to(&self.boxes[1 - n], &[(message.uid, base(&stem))]).unwrap();
+        self.either.push((n, old.clone(), stem.clone()));
+        let gone = told[n].messages.entry(old).or_default();
+        (gone.doomed, gone.gone) = (true, true);
+        let fate = told[1 - n].messages.entry(stem).or_default();
+        (fate.acknowledged, fate.uid) = (true, Some(moved[0].to));
+    }
+
+    /// What touches no message.
+    fn housekeeping(&mut self, n: usize, _: &mut [Told; 2]) {
+        let tree = Tree::new(Arc::clone(&self.disk), b"u", MailboxConfig::default());
+        let name = format!("F{}", self.made);
+        tree.create(&name).unwrap();
+        tree.subscribe(&name, true).unwrap();
+        tree.rename(&name, &format!("{name}.R")).unwrap();
+        tree.delete(&format!("{name}.R")).unwrap();
+        tree.set_quota(QuotaLimits { bytes: Some(1 << 40), messages: None }).unwrap();
+        let uids: Vec<u32> = self.boxes[n].snapshot().unwrap().messages.iter().map(|m| m.uid).collect();
+        self.boxes[n].digests(&uids, 1, &|content: &[u8]| content[..4].to_vec()).unwrap();
+        self.boxes[n].save_cache().unwrap();
+        self.boxes[n].clean_tmp().unwrap();
     }
 
     fn deliver(&mut self, n: usize, told: &mut [Told; 2]) {
@@ -168,6 +258,7 @@ impl Run {
     /// Opens what is left and compares it with what was told; returns what this tells.
     fn check(&self, disk: &Arc<SimFs>, told: &[Told; 2]) -> [Told; 2] {
         let mut tells = told.clone();
+        let all = told;
         for (n, told) in told.iter().enumerate() {
             let mailbox = open(disk, n);
             let found = mailbox.snapshot().unwrap();
@@ -190,6 +281,13 @@ impl Run {
                     "seed {seed}: {stem} is lost"
                 );
                 assert!(message.is_none() || !fate.gone, "seed {seed}: {stem} came back");
+                let moving = self.either.iter().find(|(from, old, _)| *from == n && old == stem);
+                if let Some((_, _, new)) = moving.filter(|_| message.is_none() && fate.acknowledged) {
+                    let target = open(disk, 1 - n).snapshot().unwrap();
+                    let arrived = target.messages.iter().any(|m| m.base.stem() == new.as_bytes());
+                    let expunged = all[1 - n].messages.get(new).is_some_and(|fate| fate.doomed);
+                    assert!(arrived || expunged, "seed {seed}: {stem} was lost on its way");
+                }
                 let Some(message) = message else { continue };
                 if let Some(uid) = fate.uid {
                     assert_eq!(message.uid, uid, "seed {seed}: the UID of {stem}");
@@ -229,10 +327,22 @@ impl Run {
     }
 }
 
-fn run(seed: u64) {
+/// What may be found after the crash of a run, several times; and that it stays so.
+fn check_images(run: &Run, images: u64) -> usize {
+    for image in 0..images {
+        let disk = Arc::new(run.disk.crash(run.seed.wrapping_mul(31).wrapping_add(image)));
+        let tells = run.check(&disk, &run.told);
+        if image % 4 == 0 {
+            run.check(&Arc::new(disk.crash(image)), &tells);
+        }
+    }
+    images as usize
+}
+
+fn run(seed: u64) -> usize {
     let mut run = Run::new(seed);
-    let steps = run.rng.random_range(3..25);
-    let freeze = run.disk.flushes() + run.rng.random_range(1..50);
+    let steps = run.rng.random_range(3..20);
+    let freeze = run.disk.flushes() + run.rng.random_range(1..60);
     run.disk.freeze_at(freeze);
     for _ in 0..steps {
         run.step();
@@ -240,19 +350,60 @@ fn run(seed: u64) {
             break;
         }
     }
-    for image in 0..4 {
-        let disk = Arc::new(run.disk.crash(seed.wrapping_mul(31).wrapping_add(image)));
-        let tells = run.check(&disk, &run.told);
-        // And it stays so.
-        run.check(&Arc::new(disk.crash(image)), &tells);
-    }
+    check_images(&run, 8)
+}
+
+/// Half of the seeds each, so that two processors have something to do.
+fn random_points(half: u64) {
+    let points: usize = (0..640).map(|n| run(n * 2 + half)).sum();
+    assert!(points >= 5000, "{points} random crash points");
 }
 
 #[test]
 fn acknowledged_means_present_once_and_whole_after_a_crash_at_any_flush() {
     match std::env::var("POSTHASTE_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        Some(seed) => run(seed),
-        None => (0..200).for_each(run),
+        Some(seed) => drop(run(seed)),
+        None => random_points(0),
+    }
+}
+
+#[test]
+fn ten_thousand_random_crash_points_lose_nothing() {
+    random_points(1);
+}
+
+#[test]
+fn every_prefix_of_the_flushes_of_every_operation_loses_nothing() {
+    let operations: [(&str, Op); 11] = [
+        ("deliver", Run::deliver),
+        ("deliver_from", Run::deliver_read),
+        ("deliver, a batch", Run::deliver_batch),
+        ("append", Run::append),
+        ("import", Run::import),
+        ("copy", Run::copy),
+        ("move", Run::move_away),
+        ("flags", Run::flag),
+        ("expunge", Run::expunge),
+        ("snapshot", Run::look),
+        ("folders, subscriptions, quota, cache, tmp", Run::housekeeping),
+    ];
+    for (name, op) in operations {
+        for flush in 1.. {
+            let mut run = Run::new(flush);
+            for before in [Run::deliver, Run::append, Run::look, Run::flag, Run::deliver, Run::deliver_batch]
+            {
+                let mut told = run.told.clone();
+                run.acknowledged(before, 0, &mut told);
+            }
+            run.disk.freeze_at(run.disk.flushes() + flush);
+            let mut told = run.told.clone();
+            run.acknowledged(op, 0, &mut told);
+            check_images(&run, 6);
+            if !run.disk.is_frozen() {
+                assert!(flush > 1, "{name} flushes something");
+                break;
+            }
+        }
     }
 }
 

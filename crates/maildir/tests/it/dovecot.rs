@@ -19,13 +19,13 @@ const IMAP: &str = "/usr/lib/dovecot/imap";
 /// Dovecot refuses to work as root: as `nobody`, then.
 const NOBODY: u32 = 65534;
 
-struct Beside {
+pub(crate) struct Beside {
     dir: TempDir,
     tree: Tree<LocalFs>,
 }
 
 /// A Maildir for both, or `None` if there is no Dovecot here.
-fn beside() -> Option<Beside> {
+pub(crate) fn beside() -> Option<Beside> {
     if !Path::new(IMAP).exists() {
         let required = std::env::var("POSTHASTE_REQUIRE").is_ok_and(|what| what == "all");
         assert!(!required, "{IMAP} is required and not here");
@@ -57,11 +57,11 @@ fn is_root() -> bool {
 }
 
 impl Beside {
-    fn inbox(&self) -> Local {
+    pub(crate) fn inbox(&self) -> Local {
         self.tree.mailbox("INBOX").unwrap()
     }
 
-    fn dovecot(&self) -> Dovecot {
+    pub(crate) fn dovecot(&self) -> Dovecot {
         let mut command = match is_root() {
             true => Command::new("setpriv"),
             false => Command::new(IMAP),
@@ -87,13 +87,13 @@ impl Beside {
     }
 
     /// What Dovecot complained of.
-    fn complaints(&self) -> Vec<String> {
+    pub(crate) fn complaints(&self) -> Vec<String> {
         let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
         log.lines().filter(|line| !line.contains("Info:")).map(str::to_owned).collect()
     }
 }
 
-struct Dovecot {
+pub(crate) struct Dovecot {
     child: Child,
     input: ChildStdin,
     output: BufReader<std::process::ChildStdout>,
@@ -108,7 +108,7 @@ impl Dovecot {
     }
 
     /// Sends a command, returns all that is answered; panics unless it is OK.
-    fn ask(&mut self, command: &str) -> String {
+    pub(crate) fn ask(&mut self, command: &str) -> String {
         self.tags += 1;
         let tag = format!("t{}", self.tags);
         self.input.write_all(format!("{tag} {command}\r\n").as_bytes()).unwrap();

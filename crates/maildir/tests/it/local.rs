@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
-use posthaste_maildir::{LocalFs, Store, conformance};
+use posthaste_maildir::{DotlockTimes, LocalConfig, LocalFs, Store, conformance};
 
 use crate::support::{Fixture, config, ls};
 
@@ -99,6 +100,124 @@ fn a_dead_processes_lock_file_is_overridden_and_a_live_ones_respected() {
     assert_eq!(std::fs::read_to_string(&lock).unwrap(), format!("{}:{host}", std::process::id()));
     drop(held);
     assert!(!lock.exists());
+}
+
+/// The seven cases of Dovecot's lock files: who may be overridden, and when.
+#[test]
+fn the_lock_matrix_alive_dead_foreign_empty_own_touched_overridden() {
+    let fixture = Fixture::new();
+    let times = DotlockTimes { stale_after: Duration::from_millis(150), ..config(true).lock_times };
+    let host = config(true).host;
+    let store = LocalFs::open(fixture.dir.path(), LocalConfig { lock_times: times, ..config(true) }).unwrap();
+    let root = store.open_dir(b"inbox").unwrap();
+    let path = fixture.path("dovecot-uidlist.lock");
+    let aged = |content: &str, seconds: u64| {
+        std::fs::write(&path, content).unwrap();
+        let then = SystemTime::now() - Duration::from_secs(seconds);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
+    };
+    let take = |wait| store.lock(&root, b"dovecot-uidlist.lock", Duration::from_millis(wait));
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    let (dead, me) = (child.id(), std::process::id());
+
+    aged(&format!("1:{host}"), 1000);
+    assert!(take(400).is_err(), "alive: never, however old");
+    aged(&format!("{dead}:{host}"), 0);
+    assert!(take(50).is_err(), "dead: not while it is fresh");
+    aged(&format!("{dead}:{host}"), 3);
+    drop(take(60_000).expect("dead: at once when it is two seconds old"));
+    aged(&format!("{me}:{host}"), 3);
+    drop(take(60_000).expect("our own pid: a predecessor's"));
+    for content in ["1:elsewhere", "", "nonsense"] {
+        aged(content, 1000);
+        assert!(take(50).is_err(), "{content:?}: not before it was seen to be quiet");
+        drop(take(60_000).unwrap_or_else(|e| panic!("{content:?}: when it was quiet for long enough: {e}")));
+    }
+    // Touched, and the file that it protects: somebody lives.
+    for touched in ["dovecot-uidlist.lock", "dovecot-uidlist"] {
+        aged("1:elsewhere", 1000);
+        std::fs::write(fixture.path("dovecot-uidlist"), "").unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0.. {
+                    if done.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let file = std::fs::File::options().write(true).open(fixture.path(touched));
+                    let then = SystemTime::now() - Duration::from_secs(1000 + n % 7);
+                    // The lock is gone when it was overridden, which is the failure below.
+                    let _ = file.and_then(|file| file.set_modified(then));
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+            let taken = take(600);
+            done.store(true, Ordering::SeqCst);
+            assert!(taken.is_err(), "{touched} changes all the time");
+        });
+    }
+    // Overridden while we held it: we find out before we write, and do not remove the thief's.
+    std::fs::remove_file(&path).unwrap();
+    let held = take(1000).unwrap();
+    store.refresh_lock(&held).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "1:thief").unwrap();
+    assert!(store.refresh_lock(&held).is_err());
+    drop(held);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "1:thief");
+}
+
+#[test]
+fn a_mailbox_whose_lock_was_taken_over_writes_nothing_and_reads_anew() {
+    let fixture = Fixture::new();
+    fixture.deliver(1..=1);
+    fixture.inbox.sync().unwrap();
+    fixture.deliver(2..=2);
+    let list = std::fs::read(fixture.path("dovecot-uidlist")).unwrap();
+    let lock = fixture.path("dovecot-uidlist.lock");
+    let thief = std::thread::spawn(move || {
+        let patience = std::time::Instant::now() + Duration::from_millis(500);
+        while std::fs::remove_file(&lock).is_err() && std::time::Instant::now() < patience {
+            std::hint::spin_loop();
+        }
+    });
+    // Whether the thief comes before or after the last write is chance; if after, nothing is amiss.
+    let synced = fixture.inbox.sync();
+    thief.join().unwrap();
+    let now = std::fs::read(fixture.path("dovecot-uidlist")).unwrap();
+    assert!(now == list || (synced.is_ok() && now.starts_with(&list)));
+    assert_eq!(crate::support::uids(&fixture.inbox), [1, 2]);
+}
+
+#[test]
+fn a_waiter_gets_a_lock_soon_after_it_is_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    // Looks by itself every minute only: what wakes it is the lock's removal.
+    let poll = (Duration::from_secs(60), Duration::from_secs(60));
+    let lock_times = DotlockTimes { poll, ..DotlockTimes::default() };
+    let store = LocalFs::open(dir.path(), LocalConfig { lock_times, ..config(true) }).unwrap();
+    let root = store.open_dir(b"").unwrap();
+    std::fs::write(dir.path().join("x.lock"), format!("1:{}", config(true).host)).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            std::fs::remove_file(dir.path().join("x.lock")).unwrap();
+        });
+        drop(store.lock(&root, b"x.lock", Duration::from_secs(50)).unwrap());
+    });
+}
+
+#[test]
+fn an_nfs_tree_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    let number = Cell::new(0);
+    conformance::run(|| {
+        number.set(number.get() + 1);
+        let root = dir.path().join(number.get().to_string());
+        std::fs::create_dir(&root).unwrap();
+        LocalFs::open(root, LocalConfig { nfs: true, ..config(true) }).unwrap()
+    });
 }
 
 #[test]

@@ -3,7 +3,13 @@
 
 mod support;
 
+mod adding;
+mod cache;
 mod crash;
 mod dovecot;
+mod dovecot_torture;
+mod hostile;
 mod local;
 mod mailbox;
+mod torture;
+mod tree;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use posthaste_maildir::{
-    BaseName, Delivery, DotlockTimes, Durability, LocalConfig, LocalFs, Mailbox, MailboxConfig,
+    BaseName, Delivery, DotlockTimes, Durability, GroupFlush, LocalConfig, LocalFs, Mailbox, MailboxConfig,
 };
 use std::time::Duration;
 use tempfile::TempDir;
@@ -34,7 +34,9 @@ impl Fixture {
 
     pub(crate) fn with(shared: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(LocalFs::open(dir.path(), config(shared)).unwrap());
+        // Nothing here loses power: what does is `crash`.
+        let config = LocalConfig { group_flush: GroupFlush::Never, ..config(shared) };
+        let store = Arc::new(LocalFs::open(dir.path(), config).unwrap());
         let inbox = Mailbox::ensure(Arc::clone(&store), b"inbox", MailboxConfig::default()).unwrap();
         Self { dir, store, inbox }
     }
