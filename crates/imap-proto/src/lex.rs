@@ -1,19 +1,20 @@
 //! The leaves of the grammar, as nom parsers over complete input: the decoder has already found the message's end.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 use nom::IResult;
 use nom::error::{ErrorKind, ParseError as NomError};
 
-use crate::chars::{self, ASTRING, ATOM};
-use crate::{ParseError, ParseErrorKind, ParseLimits, Tag};
+use crate::chars::{self, ASTRING, ATOM, HIGH, QUOTED};
+use crate::{ParseError, ParseErrorKind, ParseLimits, Quirks, Tag};
 
 pub(crate) type In<'a> = &'a [u8];
 pub(crate) type Res<'a, T> = IResult<In<'a>, T, Fault<'a>>;
 
 /// Where and why a parser gave up.
 #[derive(Debug)]
-pub(crate) struct Fault<'a> {
+pub struct Fault<'a> {
     pub(crate) rest: In<'a>,
     pub(crate) kind: ParseErrorKind,
 }
@@ -28,10 +29,12 @@ impl<'a> NomError<In<'a>> for Fault<'a> {
     }
 }
 
+#[cold]
 pub(crate) fn fail<T>(rest: In<'_>, kind: ParseErrorKind) -> Res<'_, T> {
     Err(nom::Err::Error(Fault { rest, kind }))
 }
 
+#[cold]
 pub(crate) fn expected<'a, T>(rest: In<'a>, what: &'static str) -> Res<'a, T> {
     fail(rest, ParseErrorKind::Expected(what))
 }
@@ -55,41 +58,63 @@ pub(crate) fn finish<'a, T>(
     }
 }
 
-/// How deep the parser is, against [`ParseLimits`].
+/// How deep the parser is, against [`ParseLimits`], and what it tolerates.
 #[derive(Clone, Copy)]
-pub(crate) struct Ctx {
-    limits: ParseLimits,
-    depth: u32,
+pub struct Ctx {
+    pub(crate) quirks: Quirks,
+    depth: u16,
+    depth_max: u16,
+    items_max: u32,
 }
 
 impl Ctx {
+    /// For text that was parsed before.
+    pub(crate) const CHECKED: Ctx =
+        Ctx { quirks: Quirks::ALL, depth: 0, depth_max: u16::MAX, items_max: u32::MAX };
+
     pub(crate) fn new(limits: &ParseLimits) -> Self {
-        Self { limits: *limits, depth: 0 }
+        Self {
+            quirks: limits.quirks,
+            depth: 0,
+            depth_max: u16::try_from(limits.depth_max).unwrap_or(u16::MAX),
+            items_max: u32::try_from(limits.items_max).unwrap_or(u32::MAX),
+        }
     }
 
     pub(crate) fn deeper<'a>(self, at: In<'a>) -> Res<'a, Self> {
-        if self.depth >= self.limits.depth_max {
-            return fail(at, ParseErrorKind::TooDeep { limit: self.limits.depth_max });
+        if self.depth >= self.depth_max {
+            return fail(at, ParseErrorKind::TooDeep { limit: self.depth_max() });
         }
         Ok((at, Self { depth: self.depth + 1, ..self }))
     }
 
+    #[inline]
     pub(crate) fn room<'a>(self, at: In<'a>, items: usize) -> Res<'a, ()> {
-        if items >= self.limits.items_max {
-            return fail(at, ParseErrorKind::TooManyItems { limit: self.limits.items_max });
+        if items >= self.items_max as usize {
+            return fail(at, ParseErrorKind::TooManyItems { limit: self.items_max as usize });
         }
         Ok((at, ()))
     }
 
+    pub(crate) fn items_max(self) -> usize {
+        self.items_max as usize
+    }
+
     pub(crate) fn depth_left(self) -> u32 {
-        self.limits.depth_max - self.depth
+        u32::from(self.depth_max - self.depth)
     }
 
     pub(crate) fn depth_max(self) -> u32 {
-        self.limits.depth_max
+        u32::from(self.depth_max)
     }
 }
 
+#[inline]
+pub(crate) fn map<'a, T, U>(parsed: Res<'a, T>, f: impl FnOnce(T) -> U) -> Res<'a, U> {
+    parsed.map(|(i, v)| (i, f(v)))
+}
+
+#[inline]
 pub(crate) fn byte<'a>(i: In<'a>, want: u8, what: &'static str) -> Res<'a, ()> {
     match i.split_first() {
         Some((&b, rest)) if b == want => Ok((rest, ())),
@@ -97,15 +122,33 @@ pub(crate) fn byte<'a>(i: In<'a>, want: u8, what: &'static str) -> Res<'a, ()> {
     }
 }
 
+#[inline]
 pub(crate) fn sp(i: In<'_>) -> Res<'_, ()> {
     byte(i, b' ', "a space")
 }
 
+/// `then`, behind a space.
+#[inline]
+pub(crate) fn after_sp<'a, T>(i: In<'a>, then: impl FnOnce(In<'a>) -> Res<'a, T>) -> Res<'a, T> {
+    let (i, ()) = sp(i)?;
+    then(i)
+}
+
+/// `( then )`
+pub(crate) fn in_parens<'a, T>(i: In<'a>, then: impl FnOnce(In<'a>) -> Res<'a, T>) -> Res<'a, T> {
+    let (i, ()) = byte(i, b'(', "(")?;
+    let (i, value) = then(i)?;
+    let (i, ()) = byte(i, b')', ")")?;
+    Ok((i, value))
+}
+
+#[inline]
 pub(crate) fn peek(i: In<'_>) -> Option<u8> {
     i.first().copied()
 }
 
 /// Strips `word`, in any case, if it stands here.
+#[inline]
 pub(crate) fn strip_word<'a>(i: In<'a>, word: &[u8]) -> Option<In<'a>> {
     let head = i.get(..word.len())?;
     head.eq_ignore_ascii_case(word).then(|| &i[word.len()..])
@@ -119,6 +162,7 @@ pub(crate) fn word<'a>(i: In<'a>, word: &'static str) -> Res<'a, ()> {
 }
 
 /// At least one octet of `class`.
+#[inline]
 pub(crate) fn run<'a>(i: In<'a>, class: u8, what: &'static str) -> Res<'a, In<'a>> {
     match chars::span(i, class) {
         0 => expected(i, what),
@@ -126,34 +170,43 @@ pub(crate) fn run<'a>(i: In<'a>, class: u8, what: &'static str) -> Res<'a, In<'a
     }
 }
 
+#[inline]
 pub(crate) fn atom(i: In<'_>) -> Res<'_, In<'_>> {
     run(i, ATOM, "an atom")
 }
 
 /// Octets of a class within ASCII, as text.
+#[inline]
 pub(crate) fn ascii(bytes: &[u8]) -> &str {
-    // Every class but QUOTED holds ASCII only.
+    // Every class used with it holds ASCII only.
     std::str::from_utf8(bytes).unwrap_or("")
 }
 
+#[inline]
 pub(crate) fn atom_str(i: In<'_>) -> Res<'_, &str> {
     let (i, a) = atom(i)?;
     Ok((i, ascii(a)))
 }
 
+#[inline]
 pub(crate) fn number64(i: In<'_>) -> Res<'_, u64> {
     let mut value: u64 = 0;
     let mut n = 0;
     while let Some(digit) = i.get(n).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-        value = match value.checked_mul(10).and_then(|v| v.checked_add(u64::from(digit))) {
-            Some(v) => v,
-            None => return fail(i, ParseErrorKind::NumberTooLarge),
-        };
+        if n < 19 {
+            value = value * 10 + u64::from(digit);
+        } else {
+            value = match value.checked_mul(10).and_then(|v| v.checked_add(u64::from(digit))) {
+                Some(v) => v,
+                None => return fail(i, ParseErrorKind::NumberTooLarge),
+            };
+        }
         n += 1;
     }
     if n == 0 { expected(i, "a number") } else { Ok((&i[n..], value)) }
 }
 
+#[inline]
 pub(crate) fn number(i: In<'_>) -> Res<'_, u32> {
     let (rest, n) = number64(i)?;
     match u32::try_from(n) {
@@ -162,94 +215,145 @@ pub(crate) fn number(i: In<'_>) -> Res<'_, u32> {
     }
 }
 
-pub(crate) fn nz_number(i: In<'_>) -> Res<'_, std::num::NonZeroU32> {
+#[inline]
+pub(crate) fn nz_number(i: In<'_>) -> Res<'_, NonZeroU32> {
     let (rest, n) = number(i)?;
-    match std::num::NonZeroU32::new(n) {
+    match NonZeroU32::new(n) {
         Some(n) => Ok((rest, n)),
         None => expected(i, "a number above zero"),
     }
 }
 
+/// A size. A negative one is 0 by quirk.
+pub(crate) fn size(i: In<'_>, ctx: Ctx) -> Res<'_, u64> {
+    match i.strip_prefix(b"-") {
+        Some(rest) if ctx.quirks.negative_numbers => map(number64(rest), |_| 0),
+        _ => number64(i),
+    }
+}
+
 /// `string`: quoted or literal.
-pub(crate) fn string(i: In<'_>) -> Res<'_, Cow<'_, [u8]>> {
+#[inline]
+pub(crate) fn string(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
     match peek(i) {
-        Some(b'"') => quoted(i),
-        Some(b'{') => {
-            let (i, l) = literal(i)?;
-            Ok((i, Cow::Borrowed(l)))
-        }
+        Some(b'"') => quoted(i, ctx),
+        Some(b'{' | b'~') => map(literal(i), Cow::Borrowed),
         _ => expected(i, "a string"),
     }
 }
 
 /// `astring`.
-pub(crate) fn astring(i: In<'_>) -> Res<'_, Cow<'_, [u8]>> {
+#[inline]
+pub(crate) fn astring(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
     match peek(i) {
-        Some(b'"' | b'{') => string(i),
-        _ => {
-            let (i, a) = run(i, ASTRING, "a string or an atom")?;
-            Ok((i, Cow::Borrowed(a)))
-        }
+        Some(b'"' | b'{') => string(i, ctx),
+        _ => map(run(i, ASTRING, "a string or an atom"), Cow::Borrowed),
     }
 }
 
 /// `nstring`: a string or NIL.
-pub(crate) fn nstring(i: In<'_>) -> Res<'_, Option<Cow<'_, [u8]>>> {
-    if let Some(rest) = nil(i) {
-        return Ok((rest, None));
+#[inline]
+pub(crate) fn nstring(i: In<'_>, ctx: Ctx) -> Res<'_, Option<Cow<'_, [u8]>>> {
+    match peek(i) {
+        Some(b'"') => map(quoted(i, ctx), Some),
+        _ => match nil(i) {
+            Some(rest) => Ok((rest, None)),
+            None => map(string(i, ctx), Some),
+        },
     }
-    let (i, s) = string(i)?;
-    Ok((i, Some(s)))
 }
 
+#[inline]
 pub(crate) fn nil(i: In<'_>) -> Option<In<'_>> {
-    strip_word(i, b"NIL").filter(|rest| !peek(rest).is_some_and(|b| chars::is(b, ATOM)))
-}
-
-pub(crate) fn quoted(i: In<'_>) -> Res<'_, Cow<'_, [u8]>> {
-    let (i, ()) = byte(i, b'"', "a quoted string")?;
-    let plain = chars::span(i, chars::QUOTED);
-    match i.get(plain) {
-        Some(b'"') => Ok((&i[plain + 1..], Cow::Borrowed(&i[..plain]))),
-        Some(b'\\') => quoted_escaped(i, plain),
-        Some(0) => fail(&i[plain..], ParseErrorKind::Nul),
-        _ => expected(&i[plain..], "a closing quote"),
+    match i {
+        [b'N' | b'n', b'I' | b'i', b'L' | b'l', rest @ ..] => {
+            (!peek(rest).is_some_and(|b| chars::is(b, ATOM))).then_some(rest)
+        }
+        _ => None,
     }
 }
 
-fn quoted_escaped(i: In<'_>, plain: usize) -> Res<'_, Cow<'_, [u8]>> {
-    let mut value = i[..plain].to_vec();
-    let mut rest = &i[plain..];
+/// What may stand in a quoted string.
+#[inline]
+fn quoted_class(ctx: Ctx) -> u8 {
+    if ctx.quirks.raw_8bit { QUOTED | HIGH } else { QUOTED }
+}
+
+#[inline]
+pub(crate) fn quoted(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
+    let Some(text) = i.strip_prefix(b"\"") else { return expected(i, "a quoted string") };
+    let plain = chars::span(text, quoted_class(ctx));
+    match text.get(plain) {
+        Some(b'"') if closes(&text[plain + 1..], ctx) => {
+            Ok((&text[plain + 1..], Cow::Borrowed(&text[..plain])))
+        }
+        _ => quoted_escaped(text, plain, ctx),
+    }
+}
+
+/// Whether a quote before `rest` closes its string.
+#[inline]
+fn closes(rest: In<'_>, ctx: Ctx) -> bool {
+    !ctx.quirks.unescaped_quotes || matches!(peek(rest), None | Some(b' ' | b')' | b'(' | b']' | b'>'))
+}
+
+#[cold]
+fn quoted_escaped<'a>(text: In<'a>, plain: usize, ctx: Ctx) -> Res<'a, Cow<'a, [u8]>> {
+    let class = quoted_class(ctx);
+    let mut value = text[..plain].to_vec();
+    let mut rest = &text[plain..];
     loop {
         match rest {
-            [b'"', after @ ..] => return Ok((after, Cow::Owned(value))),
+            [b'"', after @ ..] if closes(after, ctx) => return Ok((after, Cow::Owned(value))),
             [b'\\', b @ (b'"' | b'\\'), after @ ..] => {
                 value.push(*b);
                 rest = after;
             }
+            [b'"', after @ ..] => {
+                value.push(b'"');
+                rest = after;
+            }
             [0, ..] => return fail(rest, ParseErrorKind::Nul),
-            [b, ..] if chars::is(*b, chars::QUOTED) => {
-                let n = chars::span(rest, chars::QUOTED);
+            [b, ..] if chars::is(*b, class) => {
+                let n = chars::span(rest, class);
                 value.extend_from_slice(&rest[..n]);
                 rest = &rest[n..];
             }
+            [b, ..] if *b >= 0x80 => return fail(rest, ParseErrorKind::EightBit),
             _ => return expected(rest, "a closing quote"),
         }
     }
 }
 
-/// A literal that the decoder has collected in place: `{n}` or `{n+}`, CRLF, n octets without NUL.
+/// A literal that the decoder has collected in place: `{n}`, `{n+}` or `{n-}`, CRLF, n octets without NUL; with `~` before it, with
+/// any octets (RFC 3516).
 pub(crate) fn literal(i: In<'_>) -> Res<'_, In<'_>> {
-    let (rest, ()) = byte(i, b'{', "a literal")?;
-    let (rest, n) = number64(rest)?;
-    let rest = rest.strip_prefix(b"+").unwrap_or(rest);
-    let Some(rest) = rest.strip_prefix(b"}\r\n") else { return expected(rest, "a literal's length") };
-    let data = usize::try_from(n).ok().and_then(|n| rest.get(..n));
-    let Some(data) = data else { return expected(rest, "the octets of a literal") };
-    if let Some(at) = memchr::memchr(0, data) {
-        return fail(&data[at..], ParseErrorKind::Nul);
+    let (rest, data) = any_literal(i)?;
+    if peek(i) != Some(b'~') {
+        if let Some(at) = memchr::memchr(0, data) {
+            return fail(&data[at..], ParseErrorKind::Nul);
+        }
     }
-    Ok((&rest[data.len()..], data))
+    Ok((rest, data))
+}
+
+/// As [`literal`], but NUL passes: mail that holds it exists, and a client wants it nevertheless.
+pub(crate) fn any_literal(i: In<'_>) -> Res<'_, In<'_>> {
+    let (rest, n) = literal_head(i)?;
+    let Some(rest) = rest.strip_prefix(b"\r\n") else { return expected(rest, "a literal's octets") };
+    match usize::try_from(n).ok().and_then(|n| rest.split_at_checked(n)) {
+        Some((data, rest)) => Ok((rest, data)),
+        None => expected(rest, "the octets of a literal"),
+    }
+}
+
+/// `{n}` and its kin, to the brace.
+pub(crate) fn literal_head(i: In<'_>) -> Res<'_, u64> {
+    let rest = i.strip_prefix(b"~").unwrap_or(i);
+    let (rest, ()) = byte(rest, b'{', "a literal")?;
+    let (rest, n) = number64(rest)?;
+    let rest = rest.strip_prefix(b"+").or(rest.strip_prefix(b"-")).unwrap_or(rest);
+    map(byte(rest, b'}', "}"), |()| n)
 }
 
 /// `( item SP item ... )`, at least `min` of them.
@@ -265,21 +369,51 @@ pub(crate) fn paren_list<'a, T>(
             return Ok((rest, Vec::new()));
         }
     }
-    let (i, first) = item(i)?;
-    let mut items = vec![first];
-    let mut i = i;
-    loop {
-        match peek(i) {
-            Some(b' ') => {
-                ctx.room(i, items.len())?;
-                let (rest, next) = item(&i[1..])?;
-                items.push(next);
-                i = rest;
-            }
-            Some(b')') => return Ok((&i[1..], items)),
-            _ => return expected(i, ") or a space"),
-        }
+    let (mut i, items) = spaced(i, ctx, &mut item)?;
+    if ctx.quirks.trailing_space {
+        i = i.strip_prefix(b" ").unwrap_or(i);
     }
+    map(byte(i, b')', ") or a space"), |()| items)
+}
+
+/// `item SP item ...`, at least one.
+pub(crate) fn spaced<'a, T>(
+    i: In<'a>,
+    ctx: Ctx,
+    mut item: impl FnMut(In<'a>) -> Res<'a, T>,
+) -> Res<'a, Vec<T>> {
+    let (mut i, first) = item(i)?;
+    let mut items = vec![first];
+    while let Some(rest) = i.strip_prefix(b" ") {
+        if ctx.quirks.trailing_space && matches!(peek(rest), None | Some(b')')) {
+            break;
+        }
+        ctx.room(i, items.len())?;
+        let (rest, next) = item(rest)?;
+        items.push(next);
+        i = rest;
+    }
+    Ok((i, items))
+}
+
+/// ` A B C` to the end or a bracket, perhaps nothing at all.
+pub(crate) fn trailing<'a, T>(
+    mut i: In<'a>,
+    ctx: Ctx,
+    mut item: impl FnMut(In<'a>) -> Res<'a, T>,
+) -> Res<'a, Vec<T>> {
+    let mut list = Vec::new();
+    while let Some(rest) = i.strip_prefix(b" ") {
+        i = rest;
+        if ctx.quirks.trailing_space && peek(rest).is_none_or(|b| matches!(b, b' ' | b']')) {
+            continue;
+        }
+        ctx.room(i, list.len())?;
+        let (rest, value) = item(rest)?;
+        list.push(value);
+        i = rest;
+    }
+    Ok((i, list))
 }
 
 /// Any one value, kept as it stands: atom, string, or balanced list (RFC 4466 tagged-ext-val). Iterative.
@@ -300,8 +434,10 @@ pub(crate) fn opaque(i: In<'_>, ctx: Ctx) -> Res<'_, In<'_>> {
                 &rest[1..]
             }
             Some(b' ') if depth > 0 => &rest[1..],
-            Some(b'"') => quoted(rest)?.0,
+            Some(b'"') => quoted(rest, ctx)?.0,
             Some(b'{') => literal(rest)?.0,
+            Some(b'~') if rest.get(1) == Some(&b'{') => literal(rest)?.0,
+            Some(b'\\') if rest.get(1) == Some(&b'*') => &rest[2..],
             Some(b'\\') => run(&rest[1..], chars::ASTRING, "a flag")?.0,
             _ => run(rest, chars::LIST, "a value")?.0,
         };
@@ -311,22 +447,92 @@ pub(crate) fn opaque(i: In<'_>, ctx: Ctx) -> Res<'_, In<'_>> {
     }
 }
 
-/// An upper-cased copy of a keyword, for one `match`; longer ones than any known keyword come out empty.
-pub(crate) struct Upper {
-    bytes: [u8; 20],
-    len: usize,
+/// A keyword of at most 16 octets, upper-cased and packed into a number, for one `match`. Longer ones are all ones.
+pub(crate) type Key = u128;
+
+pub(crate) const fn key(word: &[u8]) -> Key {
+    if word.len() > 16 {
+        return Key::MAX;
+    }
+    let mut key = 0;
+    let mut n = 0;
+    while n < word.len() {
+        key = key << 8 | word[n].to_ascii_uppercase() as Key;
+        n += 1;
+    }
+    key
 }
 
-impl Upper {
-    pub(crate) fn new(word: &[u8]) -> Self {
-        let mut bytes = [0; 20];
-        let len = if word.len() <= bytes.len() { word.len() } else { 0 };
-        bytes[..len].copy_from_slice(&word[..len]);
-        bytes.make_ascii_uppercase();
-        Self { bytes, len }
+/// At least one octet of `class`, and its key.
+#[inline]
+pub(crate) fn keyword<'a>(i: In<'a>, class: u8, what: &'static str) -> Res<'a, (In<'a>, Key)> {
+    let mut packed: Key = 0;
+    let mut n = 0;
+    while let Some(&b) = i.get(n) {
+        if !chars::is(b, class) {
+            break;
+        }
+        packed = packed << 8 | Key::from(b.to_ascii_uppercase());
+        n += 1;
     }
-
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+    if n == 0 {
+        return expected(i, what);
     }
+    if n > 16 {
+        packed = Key::MAX;
+    }
+    Ok((&i[n..], (&i[..n], packed)))
 }
+
+/// `keys!(SELECT, RFC822_SIZE = "RFC822.SIZE")`: the keys of words, as constants to match.
+macro_rules! keys {
+    ($($name:ident $(= $text:literal)?),* $(,)?) => {
+        $(const $name: $crate::lex::Key = keys!(@ $name $($text)?);)*
+    };
+    (@ $name:ident $text:literal) => { $crate::lex::key($text.as_bytes()) };
+    (@ $name:ident) => { $crate::lex::key(stringify!($name).as_bytes()) };
+}
+
+pub(crate) use keys;
+
+/// An enumeration of words, parsed and written: `words!(/// docs; pub enum X { A = "A" } "a thing")`.
+macro_rules! words {
+    ($(#[$meta:meta])* pub enum $name:ident($what:literal) { $($(#[$vmeta:meta])* $variant:ident = $text:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+        #[non_exhaustive]
+        pub enum $name { $($(#[$vmeta])* $variant),* }
+
+        impl $name {
+            const ALL: &'static [($name, &'static str)] = &[$(($name::$variant, $text)),*];
+
+            /// Its name on the wire.
+            pub fn name(self) -> &'static str {
+                match self { $($name::$variant => $text),* }
+            }
+
+            /// `None` for a name that is none of these.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::find(name.as_bytes())
+            }
+
+            pub(crate) fn find(name: &[u8]) -> Option<Self> {
+                Self::ALL.iter().find(|(_, text)| text.as_bytes().eq_ignore_ascii_case(name)).map(|(v, _)| *v)
+            }
+
+            #[allow(dead_code)]
+            pub(crate) fn parse(i: $crate::lex::In<'_>) -> $crate::lex::Res<'_, Self> {
+                let (rest, name) = $crate::lex::run(i, $crate::chars::ATOM, $what)?;
+                match Self::find(name) {
+                    Some(value) => Ok((rest, value)),
+                    None => $crate::lex::expected(i, $what),
+                }
+            }
+        }
+
+        $crate::own::into_owned!(copy $name);
+    };
+}
+
+pub(crate) use words;

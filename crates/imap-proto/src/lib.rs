@@ -52,32 +52,51 @@ mod command_decoder;
 mod config;
 mod datetime;
 mod error;
+mod few;
 mod flag;
 mod frame;
+mod idset;
 mod lex;
+mod list;
+mod own;
+mod payload;
+mod quirks;
 mod response;
 mod response_decoder;
 mod sequence;
+mod status;
 mod text;
 pub mod utf7;
 mod write;
 
 pub use command::{
-    AppendHead, Command, CommandBody, EncodedCommand, FetchItem, FetchItems, IdField, Partial, SearchKey,
-    Section, SectionText, StatusItem, StoreAction,
+    AclChange, AppendData, AppendHead, AppendMessage, CatenatePart, Command, CommandBody, CreateParam,
+    CreateParams, EncodedCommand, EntryKind, FetchItem, FetchItemList, FetchItems, FetchModifier,
+    FetchModifiers, GetMetadata, IdField, List, ListReturn, ListReturns, ListSelection, ListSelections,
+    LiteralKind, MailboxFilter, MailboxFilters, MetadataDepth, MetadataEntries, MetadataEntry, ModSeqEntry,
+    MultiSearch, Notify, NotifyEvent, NotifyEvents, NotifyGroup, PartPath, Partial, PartialRange, Pattern,
+    Patterns, QuotaLimit, QuotaLimits, SearchKey, SearchKeys, SearchReturn, SearchReturns, Section,
+    SectionText, SelectParam, SelectParams, SortCriteria, SortCriterion, SortKey, StoreAction, Subkey,
 };
 pub use command_decoder::{AppendStart, CommandDecoder, Event, RawCommand, RawLine};
 pub use config::{Config, FrameLimits, ParseLimits};
 pub use datetime::{Date, DateTime};
 pub use error::{FrameError, FrameErrorKind, ParseError, ParseErrorKind, ResponseFrameError};
-pub use flag::Flag;
+pub use few::Few;
+pub use flag::{Flag, Flags};
 pub use frame::LiteralSpec;
+pub use idset::IdSet;
+pub use list::ListIter;
+pub use payload::Payload;
+pub use quirks::Quirks;
 pub use response::{
-    Address, BodyExtension, BodyPart, BodyStructure, Code, Data, Disposition, Envelope, FetchData,
-    FetchWriter, ListEntry, MultiPart, Namespace, Params, PartExtension, PartKind, Payload, Response, Status,
-    StatusKind, encode_search,
+    Address, Addresses, BodyExtension, BodyExtensions, BodyNode, BodyPart, BodyStructure, Code, Data,
+    Disposition, Envelope, Esearch, FetchData, FetchWriter, ListEntry, ListExtended, MultiPart, Namespace,
+    Params, Part, PartExtension, PartKind, Progress, QuotaResource, RawEnvelope, RawExtension, Response,
+    SearchResult, Status, StatusKind, Thread, encode_search,
 };
 pub use response_decoder::{RawResponse, ResponseConfig, ResponseDecoder, ResponseEvent};
-pub use sequence::{IdSet, SeqNum, SeqRange, SequenceSet};
-pub use text::{Atom, Mailbox, Secret, Tag};
+pub use sequence::{NotASet, SeqNum, SeqRange, SequenceSet};
+pub use status::{StatusData, StatusDataList, StatusItem, StatusItems, StatusValue};
+pub use text::{Atom, Capabilities, Mailbox, Mailboxes, Opaque, Secret, Strings, Tag};
 pub use write::Literals;

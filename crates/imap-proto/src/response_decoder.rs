@@ -24,7 +24,7 @@ impl Default for ResponseConfig {
     fn default() -> Self {
         Self {
             response_octets_max: 16 * 1024 * 1024,
-            literal_held_max: 1024 * 1024,
+            literal_held_max: 64 * 1024,
             literal_octets_max: 4 * 1024 * 1024 * 1024,
             parse: ParseLimits::client(),
         }
@@ -204,13 +204,30 @@ impl ResponseDecoder {
         };
         let n = lf + 1;
         if self.buf.is_empty() {
-            return match check_line(&input[..n], 0) {
+            return match self.whole_in_input(&input[..input.len().min(room)], n) {
                 Err(error) => Step::Error(error),
-                Ok(None) => Step::InInput(n),
-                Ok(Some(_)) => self.line_in_buf(input, n),
+                Ok(Some(n)) => Step::InInput(n),
+                Ok(None) => self.line_in_buf(input, n),
             };
         }
         self.line_in_buf(input, n)
+    }
+
+    /// Where the response ends whose first line is `n` octets, if it is all here and none of it streams: then it need
+    /// not be copied.
+    fn whole_in_input(&self, input: &[u8], n: usize) -> Result<Option<usize>, Error> {
+        let (mut start, mut end) = (0, n);
+        loop {
+            let Some((_, literal)) = check_line(&input[..end], start)? else { return Ok(Some(end)) };
+            if literal.octets > self.config.literal_held_max {
+                return Ok(None);
+            }
+            let after = usize::try_from(literal.octets).ok().and_then(|octets| end.checked_add(octets));
+            let Some(rest) = after.and_then(|at| input.get(at..)) else { return Ok(None) };
+            let Some(lf) = memchr::memchr(b'\n', rest) else { return Ok(None) };
+            start = input.len() - rest.len();
+            end = start + lf + 1;
+        }
     }
 
     fn line_in_buf(&mut self, input: &mut &[u8], n: usize) -> Step {

@@ -19,6 +19,8 @@ pub(crate) fn tight() -> Config {
         pre_auth: FrameLimits { line_octets_max: 60, literal_octets_max: 10, command_octets_max: 80 },
         authenticated: FrameLimits { line_octets_max: 100, literal_octets_max: 20, command_octets_max: 150 },
         append_octets_max: 1000,
+        literal_minus: false,
+        append_more: false,
         parse: ParseLimits::default(),
     }
 }
@@ -56,7 +58,7 @@ fn feed(decoder: &mut CommandDecoder, input: &mut &[u8], seen: &mut Vec<Seen>) -
             Some(Seen::Message(all)) => all.extend_from_slice(chunk),
             _ => seen.push(Seen::Message(chunk.to_vec())),
         },
-        Event::MessageEnd => seen.push(Seen::MessageEnd),
+        Event::MessageEnd(_) => seen.push(Seen::MessageEnd),
         Event::Line(raw) => seen.push(Seen::Line(raw.as_bytes().to_vec())),
         Event::Error(error) => seen.push(Seen::Error(error.tag.map(|t| t.to_string()), error.kind)),
     }
