@@ -25,7 +25,11 @@ pub(crate) const fn is(byte: u8, class: u8) -> bool {
 /// The length of the longest prefix of `input` in `class`.
 #[inline]
 pub(crate) fn span(input: &[u8], class: u8) -> usize {
-    input.iter().position(|&b| !is(b, class)).unwrap_or(input.len())
+    let mut n = 0;
+    while n < input.len() && is(input[n], class) {
+        n += 1;
+    }
+    n
 }
 
 pub(crate) fn all(input: &[u8], class: u8) -> bool {

@@ -217,7 +217,8 @@ impl CommandDecoder {
                 Step::Again => {}
                 Step::NeedMore => return Event::NeedMore,
                 Step::InInput(n) => {
-                    self.start_command();
+                    // Nothing of it was buffered.
+                    self.state = State::Line;
                     return whole(take(input, n));
                 }
                 Step::InBuf => {
@@ -240,6 +241,7 @@ impl CommandDecoder {
     }
 
     /// Empties the buffer that the last event borrowed.
+    #[inline]
     fn take_back(&mut self) {
         if self.lent {
             self.lent = false;
@@ -341,7 +343,9 @@ impl CommandDecoder {
     fn whole_in_input(&self, line: &[u8]) -> bool {
         match self.state {
             State::Raw => true,
-            State::Line => literal_outside_quotes(&line[..line.len() - 2]).is_none(),
+            State::Line => {
+                !line.ends_with(b"}\r\n") || literal_outside_quotes(&line[..line.len() - 2]).is_none()
+            }
             _ => false,
         }
     }

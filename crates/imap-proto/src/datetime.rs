@@ -205,7 +205,7 @@ fn digits(i: In<'_>, n: usize) -> Res<'_, u16> {
 pub(crate) fn date_time(i: In<'_>, ctx: Ctx) -> Res<'_, DateTime> {
     let (i, ()) = byte(i, b'"', "a quoted date and time")?;
     let padded = i.strip_prefix(b" ");
-    if padded.is_none() && !ctx.quirks.one_digit_day && !i.get(1).is_some_and(u8::is_ascii_digit) {
+    if padded.is_none() && !ctx.one_digit_day() && !i.get(1).is_some_and(u8::is_ascii_digit) {
         return expected(i, "a day of two places");
     }
     let (i, date) = date_text(padded.unwrap_or(i))?;

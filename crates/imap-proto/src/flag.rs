@@ -99,7 +99,7 @@ pub(crate) fn write_flags(w: &mut Writer<'_>, flags: &[Flag<'_>]) {
 
 #[inline]
 pub(crate) fn flag(i: In<'_>, ctx: Ctx) -> Res<'_, Flag<'_>> {
-    let class = if ctx.quirks.loose_keywords { ASTRING } else { ATOM };
+    let class = if ctx.loose_keywords() { ASTRING } else { ATOM };
     if peek(i) != Some(b'\\') {
         let (i, keyword) = run(i, class, "a flag")?;
         return Ok((i, Flag::Keyword(Atom::checked(ascii(keyword)))));

@@ -58,27 +58,71 @@ pub(crate) fn finish<'a, T>(
     }
 }
 
-/// How deep the parser is, against [`ParseLimits`], and what it tolerates.
+/// How deep the parser is, against [`ParseLimits`], and what it tolerates. Small enough for two registers.
 #[derive(Clone, Copy)]
 pub struct Ctx {
-    pub(crate) quirks: Quirks,
+    items_max: u32,
     depth: u16,
     depth_max: u16,
-    items_max: u32,
+    switches: u16,
 }
+
+macro_rules! switches {
+    ($($bit:literal $quirk:ident),* $(,)?) => {
+        const fn bits(quirks: &Quirks) -> u16 {
+            0 $(| (quirks.$quirk as u16) << $bit)*
+        }
+
+        impl Ctx {
+            $(#[inline]
+            pub(crate) fn $quirk(self) -> bool {
+                self.switches & 1 << $bit != 0
+            })*
+        }
+    };
+}
+
+switches!(
+    0 trailing_space,
+    1 spaces_between_addresses,
+    2 empty_address_list,
+    3 nil_encoding,
+    4 nil_param_value,
+    5 nil_media,
+    6 missing_text,
+    7 empty_continue,
+    8 raw_8bit,
+    9 unescaped_quotes,
+    10 negative_numbers,
+    11 quota_spaces,
+    12 one_digit_day,
+    13 loose_keywords,
+);
+
+const CHECKED_BIT: u16 = 1 << 15;
 
 impl Ctx {
     /// For text that was parsed before.
-    pub(crate) const CHECKED: Ctx =
-        Ctx { quirks: Quirks::ALL, depth: 0, depth_max: u16::MAX, items_max: u32::MAX };
+    pub(crate) const CHECKED: Ctx = Ctx {
+        switches: bits(&Quirks::ALL) | CHECKED_BIT,
+        depth: 0,
+        depth_max: u16::MAX,
+        items_max: u32::MAX,
+    };
 
     pub(crate) fn new(limits: &ParseLimits) -> Self {
         Self {
-            quirks: limits.quirks,
+            switches: bits(&limits.quirks),
             depth: 0,
             depth_max: u16::try_from(limits.depth_max).unwrap_or(u16::MAX),
             items_max: u32::try_from(limits.items_max).unwrap_or(u32::MAX),
         }
+    }
+
+    /// The text was parsed before: lists within it need not be checked again.
+    #[inline]
+    pub(crate) fn checked(self) -> bool {
+        self.switches & CHECKED_BIT != 0
     }
 
     pub(crate) fn deeper<'a>(self, at: In<'a>) -> Res<'a, Self> {
@@ -94,10 +138,6 @@ impl Ctx {
             return fail(at, ParseErrorKind::TooManyItems { limit: self.items_max as usize });
         }
         Ok((at, ()))
-    }
-
-    pub(crate) fn items_max(self) -> usize {
-        self.items_max as usize
     }
 
     pub(crate) fn depth_left(self) -> u32 {
@@ -227,7 +267,7 @@ pub(crate) fn nz_number(i: In<'_>) -> Res<'_, NonZeroU32> {
 /// A size. A negative one is 0 by quirk.
 pub(crate) fn size(i: In<'_>, ctx: Ctx) -> Res<'_, u64> {
     match i.strip_prefix(b"-") {
-        Some(rest) if ctx.quirks.negative_numbers => map(number64(rest), |_| 0),
+        Some(rest) if ctx.negative_numbers() => map(number64(rest), |_| 0),
         _ => number64(i),
     }
 }
@@ -276,7 +316,7 @@ pub(crate) fn nil(i: In<'_>) -> Option<In<'_>> {
 /// What may stand in a quoted string.
 #[inline]
 fn quoted_class(ctx: Ctx) -> u8 {
-    if ctx.quirks.raw_8bit { QUOTED | HIGH } else { QUOTED }
+    if ctx.raw_8bit() { QUOTED | HIGH } else { QUOTED }
 }
 
 #[inline]
@@ -294,7 +334,7 @@ pub(crate) fn quoted(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
 /// Whether a quote before `rest` closes its string.
 #[inline]
 fn closes(rest: In<'_>, ctx: Ctx) -> bool {
-    !ctx.quirks.unescaped_quotes || matches!(peek(rest), None | Some(b' ' | b')' | b'(' | b']' | b'>'))
+    !ctx.unescaped_quotes() || matches!(peek(rest), None | Some(b' ' | b')' | b'(' | b']' | b'>'))
 }
 
 #[cold]
@@ -356,6 +396,49 @@ pub(crate) fn literal_head(i: In<'_>) -> Res<'_, u64> {
     map(byte(rest, b'}', "}"), |()| n)
 }
 
+/// How long the parentheses at the start of checked text are, with what is in them.
+#[inline]
+pub(crate) fn parens_len(i: In<'_>) -> usize {
+    // Most lists are flat and hold no strings.
+    let flat = memchr::memchr(b')', i).map_or(i.len(), |at| at + 1);
+    match memchr::memchr3(b'(', b'"', b'{', &i[1..flat]) {
+        None => flat,
+        Some(_) => nested_len(i),
+    }
+}
+
+fn nested_len(i: In<'_>) -> usize {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(&b) = i.get(at) {
+        at += match b {
+            b'"' => i.len() - at - quoted_rest(&i[at..]).len(),
+            b'{' => i.len() - at - literal(&i[at..]).map_or(&[][..], |(rest, _)| rest).len(),
+            _ => 1,
+        };
+        depth += usize::from(b == b'(');
+        depth = depth.saturating_sub(usize::from(b == b')'));
+        if depth == 0 {
+            break;
+        }
+    }
+    at.min(i.len())
+}
+
+/// What follows a checked quoted string.
+#[inline]
+fn quoted_rest(i: In<'_>) -> In<'_> {
+    let mut at = 1;
+    while let Some(&b) = i.get(at) {
+        match b {
+            b'"' if closes(&i[at + 1..], Ctx::CHECKED) => return &i[at + 1..],
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    &[]
+}
+
 /// `( item SP item ... )`, at least `min` of them.
 pub(crate) fn paren_list<'a, T>(
     i: In<'a>,
@@ -370,7 +453,7 @@ pub(crate) fn paren_list<'a, T>(
         }
     }
     let (mut i, items) = spaced(i, ctx, &mut item)?;
-    if ctx.quirks.trailing_space {
+    if ctx.trailing_space() {
         i = i.strip_prefix(b" ").unwrap_or(i);
     }
     map(byte(i, b')', ") or a space"), |()| items)
@@ -385,7 +468,7 @@ pub(crate) fn spaced<'a, T>(
     let (mut i, first) = item(i)?;
     let mut items = vec![first];
     while let Some(rest) = i.strip_prefix(b" ") {
-        if ctx.quirks.trailing_space && matches!(peek(rest), None | Some(b')')) {
+        if ctx.trailing_space() && matches!(peek(rest), None | Some(b')')) {
             break;
         }
         ctx.room(i, items.len())?;
@@ -405,7 +488,7 @@ pub(crate) fn trailing<'a, T>(
     let mut list = Vec::new();
     while let Some(rest) = i.strip_prefix(b" ") {
         i = rest;
-        if ctx.quirks.trailing_space && peek(rest).is_none_or(|b| matches!(b, b' ' | b']')) {
+        if ctx.trailing_space() && peek(rest).is_none_or(|b| matches!(b, b' ' | b']')) {
             continue;
         }
         ctx.room(i, list.len())?;
@@ -447,7 +530,8 @@ pub(crate) fn opaque(i: In<'_>, ctx: Ctx) -> Res<'_, In<'_>> {
     }
 }
 
-/// A keyword of at most 16 octets, upper-cased and packed into a number, for one `match`. Longer ones are all ones.
+/// A keyword of at most 16 octets, packed into a number for one `match`; longer ones are all ones. Bit 5 of each octet is set, so
+/// that case does not count. It makes no other character of an atom one that a keyword of letters, digits, `-` and `.` has.
 pub(crate) type Key = u128;
 
 pub(crate) const fn key(word: &[u8]) -> Key {
@@ -457,31 +541,42 @@ pub(crate) const fn key(word: &[u8]) -> Key {
     let mut key = 0;
     let mut n = 0;
     while n < word.len() {
-        key = key << 8 | word[n].to_ascii_uppercase() as Key;
+        key = key << 8 | (word[n] | 0x20) as Key;
         n += 1;
     }
     key
 }
 
-/// At least one octet of `class`, and its key.
+/// At least one octet of `class`, which must be ASCII, and its key.
 #[inline]
 pub(crate) fn keyword<'a>(i: In<'a>, class: u8, what: &'static str) -> Res<'a, (In<'a>, Key)> {
-    let mut packed: Key = 0;
-    let mut n = 0;
-    while let Some(&b) = i.get(n) {
-        if !chars::is(b, class) {
-            break;
-        }
-        packed = packed << 8 | Key::from(b.to_ascii_uppercase());
-        n += 1;
-    }
+    let n = chars::span(i, class);
+    let (word, rest) = i.split_at(n);
+    let packed = match i.first_chunk::<16>() {
+        _ if n == 0 => return expected(i, what),
+        _ if n > 16 => Key::MAX,
+        Some(chunk) => (Key::from_be_bytes(*chunk) | Key::from_be_bytes([0x20; 16])) >> (128 - 8 * n),
+        None => key(word),
+    };
+    Ok((rest, (word, packed)))
+}
+
+/// Eight digits at once: the number that `chunk` starts with, and of how many digits.
+#[inline]
+pub(crate) fn digits8(chunk: [u8; 8]) -> (u32, usize) {
+    const ONES: u64 = u64::MAX / 0xff;
+    let digits = u64::from_le_bytes(chunk) ^ (ONES * 0x30);
+    // A high bit in each octet that is no digit.
+    let others = (((digits & (ONES * 0x7f)) + ONES * 0x76) | digits) & (ONES * 0x80);
+    let n = (others.trailing_zeros() / 8) as usize;
     if n == 0 {
-        return expected(i, what);
+        return (0, 0);
     }
-    if n > 16 {
-        packed = Key::MAX;
-    }
-    Ok((&i[n..], (&i[..n], packed)))
+    let v = digits << (64 - 8 * n);
+    let v = v.wrapping_mul(10).wrapping_add(v >> 8) & 0x00ff_00ff_00ff_00ff;
+    let v = v.wrapping_mul(100).wrapping_add(v >> 16) & 0x0000_ffff_0000_ffff;
+    let v = v.wrapping_mul(10_000).wrapping_add(v >> 32) as u32;
+    (v, n)
 }
 
 /// `keys!(SELECT, RFC822_SIZE = "RFC822.SIZE")`: the keys of words, as constants to match.
@@ -536,3 +631,33 @@ macro_rules! words {
 }
 
 pub(crate) use words;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_have_the_same_key_in_any_case_and_place() {
+        for word in ["a", "FETCH", "body.peek", "X-zZ@[`{|}~_0123", "BODYSTRUCTURE"] {
+            let word = word.as_bytes();
+            let n = chars::span(word, ATOM);
+            for text in [word.to_vec(), [&word[..n], b" and more than sixteen octets"].concat()] {
+                let (_, (found, packed)) = keyword(&text, ATOM, "").unwrap();
+                assert_eq!((found, packed), (&word[..n], key(&word[..n])));
+            }
+        }
+        assert_eq!(keyword(b"NOTIFICATIONOVERFLOW", ATOM, "").unwrap().1.1, Key::MAX);
+    }
+
+    #[test]
+    fn eight_digits_at_once_are_the_same_number() {
+        for text in ["1", "0", "12345", "99999999", "00000012", "1234567"] {
+            let mut chunk = *b" (x/:;Az";
+            chunk[..text.len()].copy_from_slice(text.as_bytes());
+            assert_eq!(digits8(chunk), (text.parse().unwrap(), text.len()), "{text}");
+        }
+        for b in (0..=255).filter(|b: &u8| !b.is_ascii_digit()) {
+            assert_eq!(digits8([b'7', b, b'1', b'1', b'1', b'1', b'1', b'1']), (7, 1), "{b}");
+        }
+    }
+}

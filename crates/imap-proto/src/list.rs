@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 
-use crate::lex::{Ctx, In, Res, byte, expected, peek};
+use crate::lex::{Ctx, In, Res, byte, expected, parens_len, peek};
 use crate::write::Writer;
 
 /// What a list can hold.
@@ -60,12 +60,12 @@ pub(crate) fn bare<'w, T: Element<'w>>(start: In<'w>, ctx: Ctx) -> Res<'w, In<'w
         match peek(rest) {
             Some(b' ') if T::SPACED => {
                 i = &rest[1..];
-                if ctx.quirks.trailing_space && matches!(peek(i), None | Some(b')' | b' ')) {
+                if ctx.trailing_space() && matches!(peek(i), None | Some(b')' | b' ')) {
                     i = rest;
                     break;
                 }
             }
-            Some(b' ') if ctx.quirks.spaces_between_addresses && rest.get(1) == Some(&b'(') => i = &rest[1..],
+            Some(b' ') if ctx.spaces_between_addresses() && rest.get(1) == Some(&b'(') => i = &rest[1..],
             Some(b'(') if !T::SPACED => {}
             _ => break,
         }
@@ -76,12 +76,16 @@ pub(crate) fn bare<'w, T: Element<'w>>(start: In<'w>, ctx: Ctx) -> Res<'w, In<'w
 /// Checks `( item SP item ... )`; the text between the parentheses.
 #[inline]
 pub(crate) fn paren<'w, T: Element<'w>>(i: In<'w>, ctx: Ctx, min: usize) -> Res<'w, In<'w>> {
+    if ctx.checked() && peek(i) == Some(b'(') {
+        let n = parens_len(i);
+        return Ok((&i[n..], i.get(1..n - 1).unwrap_or_default()));
+    }
     let (i, ()) = byte(i, b'(', "(")?;
     if min == 0 && peek(i) == Some(b')') {
         return Ok((&i[1..], &i[..0]));
     }
     let (mut i, text) = bare::<T>(i, ctx)?;
-    if ctx.quirks.trailing_space {
+    if ctx.trailing_space() {
         while let Some(rest) = i.strip_prefix(b" ") {
             i = rest;
         }

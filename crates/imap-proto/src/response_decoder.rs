@@ -14,6 +14,8 @@ pub struct ResponseConfig {
     /// Larger literals are streamed: their octets come as [`ResponseEvent::LiteralChunk`], and the response shows
     /// [`Payload::Streamed`](crate::Payload::Streamed). 0 streams every message.
     pub literal_held_max: u64,
+    /// Octets of memory kept between responses. A client that is told long lists again and again saves their pages.
+    pub buffer_kept: usize,
     /// Largest literal accepted at all, in octets.
     pub literal_octets_max: u64,
     /// Limits of the grammar.
@@ -25,6 +27,7 @@ impl Default for ResponseConfig {
         Self {
             response_octets_max: 16 * 1024 * 1024,
             literal_held_max: 64 * 1024,
+            buffer_kept: 1024 * 1024,
             literal_octets_max: 4 * 1024 * 1024 * 1024,
             parse: ParseLimits::client(),
         }
@@ -160,7 +163,7 @@ impl ResponseDecoder {
     fn restart(&mut self) {
         self.lent = false;
         self.buf.clear();
-        self.buf.shrink_to(16 * 1024);
+        self.buf.shrink_to(self.config.buffer_kept);
         self.line_start = 0;
         self.state = State::Line;
     }

@@ -1,6 +1,9 @@
 //! STATUS: what is asked for, and what is told (RFC 3501 sections 6.3.10 and 7.2.4, RFCs 7162, 7889, 8438, 8474, 9051, 9208).
 
-use crate::lex::{Ctx, In, Res, after_sp, ascii, atom, atom_str, in_parens, map, nil, number64, peek};
+use crate::chars;
+use crate::lex::{
+    Ctx, In, Res, after_sp, ascii, atom_str, in_parens, keys, keyword, map, nil, number64, peek,
+};
 use crate::list::{Element, list};
 use crate::own::into_owned;
 use crate::text::mailbox;
@@ -38,19 +41,19 @@ pub enum StatusItem<'a> {
     Other(Atom<'a>),
 }
 
-const NAMES: [(&str, StatusItem<'static>); 11] = [
-    ("MESSAGES", StatusItem::Messages),
-    ("RECENT", StatusItem::Recent),
-    ("UIDNEXT", StatusItem::UidNext),
-    ("UIDVALIDITY", StatusItem::UidValidity),
-    ("UNSEEN", StatusItem::Unseen),
-    ("HIGHESTMODSEQ", StatusItem::HighestModSeq),
-    ("SIZE", StatusItem::Size),
-    ("DELETED", StatusItem::Deleted),
-    ("DELETED-STORAGE", StatusItem::DeletedStorage),
-    ("APPENDLIMIT", StatusItem::AppendLimit),
-    ("MAILBOXID", StatusItem::MailboxId),
-];
+keys!(
+    MESSAGES,
+    RECENT,
+    UIDNEXT,
+    UIDVALIDITY,
+    UNSEEN,
+    HIGHESTMODSEQ,
+    SIZE,
+    DELETED,
+    APPENDLIMIT,
+    MAILBOXID,
+    DELETED_STORAGE = "DELETED-STORAGE",
+);
 
 list! {
     /// What STATUS asks for.
@@ -78,18 +81,39 @@ impl StatusItem<'_> {
     /// The item's name on the wire.
     pub fn name(&self) -> &str {
         match self {
+            StatusItem::Messages => "MESSAGES",
+            StatusItem::Recent => "RECENT",
+            StatusItem::UidNext => "UIDNEXT",
+            StatusItem::UidValidity => "UIDVALIDITY",
+            StatusItem::Unseen => "UNSEEN",
+            StatusItem::HighestModSeq => "HIGHESTMODSEQ",
+            StatusItem::Size => "SIZE",
+            StatusItem::Deleted => "DELETED",
+            StatusItem::DeletedStorage => "DELETED-STORAGE",
+            StatusItem::AppendLimit => "APPENDLIMIT",
+            StatusItem::MailboxId => "MAILBOXID",
             StatusItem::Other(name) => name.as_str(),
-            known => NAMES.iter().find(|(_, item)| item == known).map_or("", |(name, _)| name),
         }
     }
 }
 
 impl<'w> Element<'w> for StatusItem<'w> {
     fn parse(i: In<'w>, _: Ctx) -> Res<'w, Self> {
-        let (rest, name) = atom(i)?;
-        let known = NAMES.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name));
-        let item =
-            known.map_or_else(|| StatusItem::Other(Atom::checked(ascii(name))), |(_, item)| item.clone());
+        let (rest, (name, key)) = keyword(i, chars::ATOM, "a STATUS item")?;
+        let item = match key {
+            MESSAGES => StatusItem::Messages,
+            RECENT => StatusItem::Recent,
+            UIDNEXT => StatusItem::UidNext,
+            UIDVALIDITY => StatusItem::UidValidity,
+            UNSEEN => StatusItem::Unseen,
+            HIGHESTMODSEQ => StatusItem::HighestModSeq,
+            SIZE => StatusItem::Size,
+            DELETED => StatusItem::Deleted,
+            DELETED_STORAGE => StatusItem::DeletedStorage,
+            APPENDLIMIT => StatusItem::AppendLimit,
+            MAILBOXID => StatusItem::MailboxId,
+            _ => StatusItem::Other(Atom::checked(ascii(name))),
+        };
         Ok((rest, item))
     }
 
@@ -183,6 +207,6 @@ impl<'w> Element<'w> for StatusData<'w> {
 pub(crate) fn status_data(i: In<'_>, ctx: Ctx) -> Res<'_, (Mailbox<'_>, StatusDataList<'_>)> {
     let (i, name) = mailbox(i, ctx)?;
     let (i, items) = after_sp(i, |i| StatusDataList::parse_paren(i, ctx, 0))?;
-    let i = i.strip_prefix(b" ").filter(|rest| ctx.quirks.trailing_space && rest.is_empty()).unwrap_or(i);
+    let i = i.strip_prefix(b" ").filter(|rest| ctx.trailing_space() && rest.is_empty()).unwrap_or(i);
     Ok((i, (name, items)))
 }

@@ -12,41 +12,49 @@ use crate::write::Writer;
 
 /// A command's tag: one or more ASTRING-CHARs except `+`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Tag<'a>(Cow<'a, str>);
+pub struct Tag<'a>(Cow<'a, [u8]>);
 
 impl<'a> Tag<'a> {
     /// `None` unless `tag` is one by RFC 3501 section 9 and at most 128 octets long.
     pub fn new(tag: impl Into<Cow<'a, str>>) -> Option<Self> {
-        let tag = tag.into();
-        let valid = (1..=128).contains(&tag.len()) && chars::all(tag.as_bytes(), TAG);
+        let tag = match tag.into() {
+            Cow::Borrowed(tag) => Cow::Borrowed(tag.as_bytes()),
+            Cow::Owned(tag) => Cow::Owned(tag.into_bytes()),
+        };
+        let valid = (1..=128).contains(&tag.len()) && chars::all(&tag, TAG);
         valid.then_some(Self(tag))
     }
 
     pub(crate) fn from_bytes(tag: &'a [u8]) -> Option<Self> {
-        Self::new(std::str::from_utf8(tag).ok()?)
+        chars::all(tag, TAG).then(|| Self::checked(tag)).flatten()
     }
 
     /// For text of which a parser has just found that it is all TAG characters.
+    #[inline]
     pub(crate) fn checked(tag: &'a [u8]) -> Option<Self> {
-        let text = std::str::from_utf8(tag).ok()?;
-        (1..=128).contains(&tag.len()).then_some(Self(Cow::Borrowed(text)))
+        (1..=128).contains(&tag.len()).then_some(Self(Cow::Borrowed(tag)))
     }
 
     /// The tag's text.
     pub fn as_str(&self) -> &str {
+        crate::lex::ascii(&self.0)
+    }
+
+    /// The same as octets.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
 impl fmt::Debug for Tag<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tag({})", self.0)
+        write!(f, "Tag({})", self.as_str())
     }
 }
 
 impl fmt::Display for Tag<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
@@ -290,6 +298,7 @@ list! {
     Strings<'w> of Cow<'w, [u8]>
 }
 
+#[inline]
 pub(crate) fn mailbox(i: In<'_>, ctx: Ctx) -> Res<'_, Mailbox<'_>> {
     map(astring(i, ctx), Mailbox::from_wire)
 }

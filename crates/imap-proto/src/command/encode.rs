@@ -30,7 +30,7 @@ impl Command<'_> {
         let mut encoded = EncodedCommand::default();
         let EncodedCommand { bytes, pauses, gaps } = &mut encoded;
         let mut w = Writer { out: bytes, literals, pauses: Some(pauses), gaps: Some(gaps) };
-        w.raw(self.tag.as_str());
+        w.raw(self.tag.as_bytes());
         w.raw(" ");
         body(&mut w, &self.body);
         w.raw("\r\n");

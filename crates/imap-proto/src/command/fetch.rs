@@ -349,6 +349,7 @@ keys!(
     MIME,
 );
 
+#[inline]
 pub(super) fn fetch_items(i: In<'_>, ctx: Ctx) -> Res<'_, FetchItems<'_>> {
     if peek(i) == Some(b'(') {
         return map(FetchItemList::parse_paren(i, ctx, 1), FetchItems::List);
@@ -403,6 +404,7 @@ fn preview(i: In<'_>) -> Res<'_, FetchItem<'_>> {
     }
 }
 
+#[inline]
 fn body_section(i: In<'_>, ctx: Ctx, peek: bool) -> Res<'_, FetchItem<'_>> {
     let (i, section) = section(i, ctx)?;
     map(partial(i), |partial| FetchItem::Section { peek, section, partial })
@@ -413,6 +415,7 @@ fn binary(i: In<'_>, ctx: Ctx, peek: bool) -> Res<'_, FetchItem<'_>> {
     map(partial(i), |partial| FetchItem::Binary { peek, part, partial })
 }
 
+#[inline]
 fn partial(i: In<'_>) -> Res<'_, Option<Partial>> {
     let Some(i) = i.strip_prefix(b"<") else { return Ok((i, None)) };
     let (i, start) = number(i)?;
@@ -432,6 +435,7 @@ pub(crate) fn part_path(i: In<'_>, ctx: Ctx) -> Res<'_, PartPath> {
 }
 
 /// Part numbers, and whether a dot stands behind the last one.
+#[inline]
 fn path(mut i: In<'_>, ctx: Ctx) -> Res<'_, (PartPath, bool)> {
     let mut part = PartPath::new();
     while peek(i).is_some_and(|b| b.is_ascii_digit()) {

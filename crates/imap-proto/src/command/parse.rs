@@ -132,6 +132,7 @@ fn command(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
     Ok((rest, plain))
 }
 
+#[inline]
 fn on_mailbox<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx) -> Res<'a, CommandBody<'a>> {
     use CommandBody as C;
     let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
@@ -194,6 +195,7 @@ fn uid(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
     }
 }
 
+#[inline]
 fn on_messages<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx, uid: bool) -> Res<'a, CommandBody<'a>> {
     use CommandBody as C;
     let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
@@ -294,6 +296,7 @@ pub(crate) fn id_fields(i: In<'_>, ctx: Ctx) -> Res<'_, Option<Vec<IdField<'_>>>
 }
 
 /// ` RETURN (...)`, if it stands here.
+#[inline]
 fn returns<'a>(i: In<'a>, ctx: Ctx) -> Res<'a, Option<SearchReturns<'a>>> {
     match strip_word(i, b" RETURN ") {
         Some(i) => map(SearchReturns::parse_paren(i, ctx, 0), Some),
@@ -302,6 +305,7 @@ fn returns<'a>(i: In<'a>, ctx: Ctx) -> Res<'a, Option<SearchReturns<'a>>> {
 }
 
 /// ` [CHARSET x] keys`
+#[inline]
 fn charset_and_keys<'a>(i: In<'a>, ctx: Ctx) -> Res<'a, (Option<Cow<'a, [u8]>>, SearchKeys<'a>)> {
     let (i, ()) = sp(i)?;
     let (i, charset) = match strip_word(i, b"CHARSET ") {
@@ -314,6 +318,7 @@ fn charset_and_keys<'a>(i: In<'a>, ctx: Ctx) -> Res<'a, (Option<Cow<'a, [u8]>>, 
     map(SearchKeys::parse_bare(i, ctx), |keys| (charset, keys))
 }
 
+#[inline]
 fn search(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     let (i, returns) = returns(i, ctx)?;
     map(charset_and_keys(i, ctx), |(charset, keys)| CommandBody::Search { uid, returns, charset, keys })
@@ -357,6 +362,7 @@ fn fetch(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     Ok((i, CommandBody::Fetch { uid, set, items, modifiers }))
 }
 
+#[inline]
 fn store(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     let (i, set) = saved_or_set(i, ctx)?;
     let (i, unchanged_since) = unchanged_since(i)?;

@@ -304,7 +304,7 @@ impl<'w> Element<'w> for (Cow<'w, [u8]>, Cow<'w, [u8]>) {
     fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self> {
         let (i, name) = string(i, ctx)?;
         let (i, ()) = sp(i)?;
-        if peek(i) == Some(b'"') || !ctx.quirks.nil_param_value {
+        if peek(i) == Some(b'"') || !ctx.nil_param_value() {
             return map(string(i, ctx), |value| (name, value));
         }
         map(nstring(i, ctx), |value| (name, value.unwrap_or_default()))
@@ -436,14 +436,14 @@ fn fields<'a>(i: In<'a>, ctx: Ctx, nodes: &mut Vec<Node<'a>>) -> Res<'a, ()> {
 
 fn media(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
     match nil(i) {
-        Some(rest) if ctx.quirks.nil_media => Ok((rest, Cow::Borrowed(&[]))),
+        Some(rest) if ctx.nil_media() => Ok((rest, Cow::Borrowed(&[]))),
         _ => string(i, ctx),
     }
 }
 
 fn encoding(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
     match nil(i) {
-        Some(rest) if ctx.quirks.nil_encoding => Ok((rest, Cow::Borrowed(b"7BIT"))),
+        Some(rest) if ctx.nil_encoding() => Ok((rest, Cow::Borrowed(b"7BIT"))),
         _ => string(i, ctx),
     }
 }

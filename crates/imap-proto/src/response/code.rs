@@ -268,7 +268,7 @@ fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: u128, ctx: Ctx) -> Res<'a,
 
 /// Leading spaces, by quirk.
 fn trim(i: In<'_>, ctx: Ctx) -> In<'_> {
-    if ctx.quirks.trailing_space { i.trim_ascii_start() } else { i }
+    if ctx.trailing_space() { i.trim_ascii_start() } else { i }
 }
 
 fn close_spaces<'a>((i, code): (In<'a>, Code<'a>)) -> (In<'a>, Code<'a>) {

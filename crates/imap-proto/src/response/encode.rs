@@ -19,7 +19,7 @@ impl Response<'_> {
                 w.text(text);
             }
             Response::Tagged { tag, status } => {
-                w.raw(tag.as_str());
+                w.raw(tag.as_bytes());
                 w.raw(" ");
                 write_status(w, status);
             }

@@ -213,7 +213,7 @@ fn then_sp<'a, T>(parsed: Res<'a, T>) -> Res<'a, T> {
 /// NIL or addresses, nothing between them. By quirk `()`, and a space between them.
 fn addresses(i: In<'_>, ctx: Ctx) -> Res<'_, Addresses<'_>> {
     if peek(i) == Some(b'(') {
-        return Addresses::parse_paren(i, ctx, usize::from(!ctx.quirks.empty_address_list));
+        return Addresses::parse_paren(i, ctx, usize::from(!ctx.empty_address_list()));
     }
     match nil(i) {
         Some(rest) => Ok((rest, Addresses::default())),

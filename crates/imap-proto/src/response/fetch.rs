@@ -144,7 +144,7 @@ keys!(
 #[inline]
 pub(super) fn fetch_items(i: In<'_>, ctx: Ctx) -> Res<'_, Vec<FetchData<'_>>> {
     let (mut i, ()) = byte(i, b'(', "(")?;
-    let mut items = Vec::with_capacity(4);
+    let mut items = Vec::with_capacity(8);
     if let Some(rest) = i.strip_prefix(b")") {
         return Ok((rest, items));
     }
@@ -155,7 +155,7 @@ pub(super) fn fetch_items(i: In<'_>, ctx: Ctx) -> Res<'_, Vec<FetchData<'_>>> {
         i = rest;
         match i {
             [b')', rest @ ..] => return Ok((rest, items)),
-            [b' ', b')', rest @ ..] if ctx.quirks.trailing_space => return Ok((rest, items)),
+            [b' ', b')', rest @ ..] if ctx.trailing_space() => return Ok((rest, items)),
             [b' ', rest @ ..] => i = rest,
             _ => return expected(i, ") or a space"),
         }

@@ -98,7 +98,7 @@ impl<'a> ListEntry<'a> {
         let (i, delimiter) = after_sp(i, |i| delimiter(i, ctx))?;
         let (i, mailbox) = after_sp(i, |i| mailbox(i, ctx))?;
         let (i, extended) = match i.strip_prefix(b" ") {
-            Some(rest) if ctx.quirks.trailing_space && rest.is_empty() => (rest, Vec::new()),
+            Some(rest) if ctx.trailing_space() && rest.is_empty() => (rest, Vec::new()),
             Some(rest) => paren_list(rest, ctx, 0, |i| ListExtended::parse(i, ctx))?,
             None => (i, Vec::new()),
         };
@@ -215,7 +215,7 @@ pub(super) fn quota(i: In<'_>, ctx: Ctx) -> Res<'_, (Cow<'_, [u8]>, Vec<QuotaRes
     let (i, root) = astring(i, ctx)?;
     let resource = |i| {
         let mut i: In<'_> = i;
-        while ctx.quirks.quota_spaces && peek(i) == Some(b' ') {
+        while ctx.quota_spaces() && peek(i) == Some(b' ') {
             i = &i[1..];
         }
         let (i, name) = atom_str(i)?;

@@ -35,7 +35,7 @@ impl<'a> Response<'a> {
 fn continuation<'a>(message: In<'a>, text: In<'a>, ctx: Ctx) -> Result<Response<'a>, ParseError> {
     match text {
         [b' ', text @ ..] => Ok(Response::Continue(String::from_utf8_lossy(text))),
-        text if ctx.quirks.empty_continue => Ok(Response::Continue(String::from_utf8_lossy(text))),
+        text if ctx.empty_continue() => Ok(Response::Continue(String::from_utf8_lossy(text))),
         text => finish(message, None, expected(text, "a space")),
     }
 }
@@ -88,13 +88,13 @@ fn untagged(i: In<'_>, ctx: Ctx) -> Res<'_, Response<'_>> {
 /// Drops spaces at the end, by quirk.
 fn without_spaces<'a, T>(parsed: Res<'a, T>, ctx: Ctx) -> Res<'a, T> {
     let (i, value) = parsed?;
-    let spaces = ctx.quirks.trailing_space && i.iter().all(|b| *b == b' ');
+    let spaces = ctx.trailing_space() && i.iter().all(|b| *b == b' ');
     Ok((if spaces { &i[i.len()..] } else { i }, value))
 }
 
 fn capabilities(i: In<'_>, ctx: Ctx) -> Res<'_, Capabilities<'_>> {
     let Some(mut rest) = i.strip_prefix(b" ") else { return Ok((i, Capabilities::default())) };
-    while ctx.quirks.trailing_space && peek(rest) == Some(b' ') {
+    while ctx.trailing_space() && peek(rest) == Some(b' ') {
         rest = &rest[1..];
     }
     if rest.is_empty() { Ok((rest, Capabilities::default())) } else { Capabilities::parse_bare(rest, ctx) }
@@ -197,7 +197,7 @@ fn status(i: In<'_>, ctx: Ctx) -> Res<'_, Status<'_>> {
         PREAUTH => StatusKind::PreAuth,
         _ => return expected(i, "OK, NO or BAD"),
     };
-    let Some(text) = rest.strip_prefix(b" ").or(ctx.quirks.missing_text.then_some(rest)) else {
+    let Some(text) = rest.strip_prefix(b" ").or(ctx.missing_text().then_some(rest)) else {
         return expected(rest, "a space");
     };
     // A code that cannot be understood becomes text: the status itself must not be lost.
@@ -208,7 +208,7 @@ fn status(i: In<'_>, ctx: Ctx) -> Res<'_, Status<'_>> {
         },
         _ => (text, None),
     };
-    if text.is_empty() && !ctx.quirks.missing_text {
+    if text.is_empty() && !ctx.missing_text() {
         return expected(text, "text");
     }
     Ok((&text[text.len()..], Status { kind, code, text: String::from_utf8_lossy(text) }))

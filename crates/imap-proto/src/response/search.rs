@@ -5,14 +5,14 @@ use std::num::NonZeroU32;
 
 use crate::command::mod_seq;
 use crate::lex::{
-    Ctx, In, Res, after_sp, ascii, byte, expected, fail, in_parens, keys, keyword, map, nil, number,
+    Ctx, In, Res, after_sp, ascii, byte, digits8, expected, in_parens, keys, keyword, map, nil, number,
     nz_number, peek, sp, string, strip_word,
 };
 use crate::own::into_owned;
 use crate::sequence::sequence_set;
 use crate::text::mailbox;
 use crate::write::Writer;
-use crate::{Atom, Mailbox, Opaque, ParseErrorKind, PartialRange, SequenceSet, chars};
+use crate::{Atom, Mailbox, Opaque, PartialRange, SequenceSet, chars};
 
 /// An ESEARCH response.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -85,21 +85,16 @@ into_owned!(enum SearchResult {
 pub(super) fn ids(mut i: In<'_>, ctx: Ctx) -> Res<'_, (Vec<u32>, Option<u64>)> {
     // Most numbers of a mailbox have as many digits as the others: one allocation.
     let mut ids = Vec::with_capacity((i.len() / 4).min(1 << 16));
-    let max = (i.len()).min(ctx.items_max());
     while let [b' ', rest @ ..] = i {
-        let mut value: u64 = 0;
-        let mut n = 0;
-        while let Some(digit) = rest.get(n).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-            value = value.saturating_mul(10).saturating_add(u64::from(digit));
-            n += 1;
-        }
-        if n == 0 {
-            break;
-        }
-        let Ok(id) = u32::try_from(value) else { return fail(rest, ParseErrorKind::NumberTooLarge) };
-        if ids.len() >= max {
-            return fail(rest, ParseErrorKind::TooManyItems { limit: max });
-        }
+        let (id, n) = match rest.first_chunk().map(|chunk| digits8(*chunk)) {
+            Some((id, n @ 1..8)) => (id, n),
+            _ if !peek(rest).is_some_and(|b| b.is_ascii_digit()) => break,
+            _ => {
+                let (after, id) = number(rest)?;
+                (id, rest.len() - after.len())
+            }
+        };
+        ctx.room(rest, ids.len())?;
         ids.push(id);
         i = &rest[n..];
     }
@@ -110,7 +105,7 @@ pub(super) fn ids(mut i: In<'_>, ctx: Ctx) -> Res<'_, (Vec<u32>, Option<u64>)> {
         }
         None => (i, None),
     };
-    let i = if ctx.quirks.trailing_space && i.iter().all(|b| *b == b' ') { &i[i.len()..] } else { i };
+    let i = if ctx.trailing_space() && i.iter().all(|b| *b == b' ') { &i[i.len()..] } else { i };
     Ok((i, (ids, mod_seq)))
 }
 
@@ -191,7 +186,7 @@ pub(super) fn esearch(mut i: In<'_>, ctx: Ctx) -> Res<'_, Esearch<'_>> {
         i = rest;
     }
     while let Some(rest) = i.strip_prefix(b" ") {
-        if ctx.quirks.trailing_space && rest.is_empty() {
+        if ctx.trailing_space() && rest.is_empty() {
             return Ok((rest, found));
         }
         ctx.room(i, found.results.len())?;

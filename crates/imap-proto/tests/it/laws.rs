@@ -556,6 +556,25 @@ proptest! {
     }
 
     #[test]
+    fn every_proper_prefix_of_an_encoded_command_is_incomplete(body in command_body(), cut in any::<prop::sample::Index>()) {
+        let octets = Command { tag: Tag::new("a1").unwrap(), body }.encode(Literals::NonSync).bytes;
+        let mut decoder = CommandDecoder::new(Config { append_more: true, ..Config::default() });
+        decoder.set_authenticated(true);
+        let mut input = &octets[..cut.index(octets.len())];
+        loop {
+            let accept = match decoder.decode(&mut input) {
+                Event::NeedMore => break,
+                Event::Append(_) => true,
+                Event::MessageChunk(_) => false,
+                other => panic!("{other:?} for a prefix of {}", octets.escape_ascii()),
+            };
+            if accept {
+                decoder.accept_message();
+            }
+        }
+    }
+
+    #[test]
     fn any_octets_in_any_split_give_the_same_events(
         octets in vec(prop_oneof![
             "(a|b) (NOOP|LOGIN|APPEND x|IDLE) ?".prop_map(String::into_bytes),

@@ -161,21 +161,6 @@ fn encoded_text_cannot_break_out_of_its_line() {
 }
 
 #[test]
-fn fetch_flags_encode_without_allocating() {
-    let flags = [Flag::Seen, Flag::Keyword(Atom::new("$Junk").unwrap())];
-    let mut out = Vec::with_capacity(256);
-    let before = out.as_ptr();
-    for seq in 1..=4 {
-        let mut fetch = FetchWriter::new(&mut out, seq);
-        fetch.flags(&flags);
-        fetch.uid(u32::MAX);
-        fetch.end();
-    }
-    assert!(out.starts_with(b"* 1 FETCH (FLAGS (\\Seen $Junk) UID 4294967295)\r\n* 2 FETCH"));
-    assert_eq!(out.as_ptr(), before);
-}
-
-#[test]
 fn a_large_literal_can_be_sent_without_being_copied() {
     let mut out = Vec::new();
     let mut fetch = FetchWriter::new(&mut out, 3);
