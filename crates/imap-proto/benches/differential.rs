@@ -22,8 +22,11 @@ fn commands_mean_the_same_to_imap_codec_and_to_us() {
                 Command::parse(line.trim_end().as_bytes(), &limits).unwrap_or_else(|e| panic!("{line}: {e}"));
             let by_them = codec.encode(&theirs).dump();
             assert_eq!(Command::parse(&by_them[..by_them.len() - 2], &limits).as_ref(), Ok(&ours), "{line}");
+            // imap-codec's types tell an atom from a quoted string: compared by what it writes.
             let by_us = ours.encode(Literals::NonSync).bytes;
-            assert_eq!(codec.decode(&by_us).map(|(_, c)| c), Ok(theirs.clone()), "{line}");
+            let (_, again) = codec.decode(&by_us).unwrap_or_else(|e| panic!("{line}: {e:?}"));
+            let again = codec.encode(&again).dump();
+            assert_eq!(Command::parse(&again[..again.len() - 2], &limits).as_ref(), Ok(&ours), "{line}");
         }
     }
 }

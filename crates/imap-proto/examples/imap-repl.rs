@@ -13,7 +13,10 @@ use posthaste_imap_proto::*;
 
 fn main() -> io::Result<()> {
     let client = std::env::args().skip(1).any(|arg| arg == "client");
-    let mut repl: Box<dyn FnMut(&[u8])> = if client { Box::new(responses()) } else { Box::new(commands()) };
+    if client { explain(responses()) } else { explain(commands()) }
+}
+
+fn explain(mut repl: impl FnMut(&[u8])) -> io::Result<()> {
     for line in io::stdin().lock().lines() {
         repl(format!("{}\r\n", line?).as_bytes());
         io::stdout().flush()?;

@@ -174,6 +174,8 @@ macro_rules! list {
             }
         }
 
+        // A list of values without a lifetime has no use for it.
+        #[allow(clippy::extra_unused_lifetimes)]
         impl<$w> FromIterator<$item> for $name<'static> {
             fn from_iter<I: IntoIterator<Item = $item>>(items: I) -> Self {
                 let mut out = Vec::new();
@@ -208,6 +210,7 @@ macro_rules! list {
         #[cfg(feature = "serde")]
         impl<'de, 'a> serde::Deserialize<'de> for $name<'a> {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                #[allow(clippy::extra_unused_lifetimes)]
                 fn collect<$w>(items: Vec<$item>) -> $name<'static> {
                     items.into_iter().collect()
                 }

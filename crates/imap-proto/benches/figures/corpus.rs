@@ -71,7 +71,10 @@ pub(crate) fn commands(seed: u64, sessions: usize) -> Vec<String> {
 }
 
 fn messages(rng: &mut Seeded, say: &mut dyn FnMut(String)) {
-    let (a, b, c) = (rng.uid(), rng.uid(), rng.uid());
+    // Ascending and apart: imap-codec normalizes what it encodes.
+    let a = rng.uid();
+    let b = a + 2 + rng.below(500);
+    let c = b + 2 + rng.below(500);
     say("NOOP".into());
     match rng.below(4) {
         0 => say(format!(

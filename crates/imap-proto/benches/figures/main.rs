@@ -19,13 +19,17 @@ use timing::{Effort, at_least, at_most, contestant, race};
 
 const SEED: u64 = 9051;
 
+type Measure = fn(Effort);
+/// Hostile input of a given size.
+type Hostile = fn(usize) -> String;
+
 #[global_allocator]
 static COUNTING: counting::Counting = counting::Counting;
 
 fn main() {
     let effort = Effort::from_args();
     println!("corpus of seed {SEED}");
-    let parts: [(&str, fn(Effort)); 7] = [
+    let parts: [(&str, Measure); 7] = [
         ("commands", commands),
         ("flags", flags),
         ("structures", structures),
@@ -51,7 +55,7 @@ fn keep<T>(value: T) {
 fn memory<'w>(wire: &'w [u8], copy: &'w mut [u8]) -> [timing::Contestant<'w>; 2] {
     [
         contestant("memchr lines", || {
-            memchr::memchr_iter(b'\n', black_box(wire)).for_each(|at| keep(at));
+            memchr::memchr_iter(b'\n', black_box(wire)).for_each(keep);
         }),
         contestant("memcpy", move || {
             copy.copy_from_slice(black_box(wire));
@@ -268,7 +272,7 @@ fn encode_ours(known: &[(u32, u32, Vec<Flag<'_>>)], out: &mut Vec<u8>) {
 
 /// Twice the hostile input takes at most so many times as long: 2 is linear.
 fn hostile(effort: Effort) {
-    let inputs: [(&str, fn(usize) -> String); 4] = [
+    let inputs: [(&str, Hostile); 4] = [
         ("deep search", |n| format!("a SEARCH {}ALL\r\n", "NOT (OR ALL (".repeat(n / 50))),
         ("quotes", |n| format!("a LOGIN \"{}\r\n", "\\\"".repeat(n))),
         ("flags", |n| format!("a STORE 1 FLAGS ({})\r\n", "x ".repeat(n))),

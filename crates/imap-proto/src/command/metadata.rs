@@ -182,8 +182,11 @@ impl<'w> Element<'w> for QuotaLimit<'w> {
     }
 }
 
+/// An identifier, what happens to its rights, and which.
+type AclWords<'a> = (Cow<'a, [u8]>, AclChange, Cow<'a, [u8]>);
+
 /// `identifier SP [+-]rights`
-pub(super) fn acl_change(i: In<'_>, ctx: Ctx) -> Res<'_, (Cow<'_, [u8]>, AclChange, Cow<'_, [u8]>)> {
+pub(super) fn acl_change(i: In<'_>, ctx: Ctx) -> Res<'_, AclWords<'_>> {
     let (i, identifier) = astring(i, ctx)?;
     let (i, rights) = after_sp(i, |i| astring(i, ctx))?;
     let (change, skip) = match rights.first() {

@@ -82,6 +82,9 @@ impl<'a> Status<'a> {
     }
 }
 
+/// Whom an access control list names, and the rights (RFC 4314 section 2).
+pub type AclEntry<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
 /// Untagged data (sections 7.2 to 7.4 and the extensions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -145,7 +148,7 @@ pub enum Data<'a> {
     /// RFC 4314: identifiers and their rights.
     Acl {
         mailbox: Mailbox<'a>,
-        entries: Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+        entries: Vec<AclEntry<'a>>,
     },
     /// RFC 4314: the rights that the identifier always has, and sets of which each can be granted as a whole.
     ListRights {

@@ -312,8 +312,11 @@ fn write_positions(w: &mut Writer<'_>, name: &str, sets: &[(u32, SequenceSet)]) 
     });
 }
 
+/// A command's tag and batches.
+type Batches<'a> = (Cow<'a, [u8]>, Vec<(u32, u32)>);
+
 /// `(TAG "x") ranges` of UIDBATCHES (RFC 10022); descending, each from its higher end.
-pub(super) fn uid_batches(i: In<'_>, ctx: Ctx) -> Res<'_, (Cow<'_, [u8]>, Vec<(u32, u32)>)> {
+pub(super) fn uid_batches(i: In<'_>, ctx: Ctx) -> Res<'_, Batches<'_>> {
     let (i, tag) = in_parens(i, |i| {
         let (i, ()) = crate::lex::word(i, "TAG ")?;
         string(i, ctx)
