@@ -74,8 +74,10 @@ fn benches() -> Result<Vec<String>, String> {
     Ok(names)
 }
 
+/// A crate whose benchmark needs more than its tests do has it in a package of its own, `benches/Cargo.toml`.
 fn run_bench(name: &str, quick: bool) -> Result<String, String> {
-    let package = format!("posthaste-{name}");
+    let apart = run::root().join("crates").join(name).join("benches/Cargo.toml").is_file();
+    let package = format!("posthaste-{name}{}", if apart { "-benches" } else { "" });
     let mut args = vec!["bench", "--quiet", "--package", &package, "--benches", "--"];
     if quick {
         args.push("--quick");

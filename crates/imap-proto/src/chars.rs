@@ -8,20 +8,28 @@ pub(crate) const ASTRING: u8 = 2;
 pub(crate) const TAG: u8 = 4;
 /// list-char: ATOM-CHAR, the wildcards or `]`.
 pub(crate) const LIST: u8 = 8;
-/// May stand unescaped in a quoted string. Octets above 127 are accepted, as real peers send them.
+/// May stand unescaped in a quoted string: TEXT-CHAR but quote and backslash.
 pub(crate) const QUOTED: u8 = 16;
 /// A FETCH attribute's or capability's name without its section: ATOM-CHAR but `[`.
 pub(crate) const NAME: u8 = 32;
+/// An octet above 127.
+pub(crate) const HIGH: u8 = 64;
 
 pub(crate) static CLASS: [u8; 256] = classes();
 
+#[inline]
 pub(crate) const fn is(byte: u8, class: u8) -> bool {
     CLASS[byte as usize] & class != 0
 }
 
 /// The length of the longest prefix of `input` in `class`.
+#[inline]
 pub(crate) fn span(input: &[u8], class: u8) -> usize {
-    input.iter().position(|&b| !is(b, class)).unwrap_or(input.len())
+    let mut n = 0;
+    while n < input.len() && is(input[n], class) {
+        n += 1;
+    }
+    n
 }
 
 pub(crate) fn all(input: &[u8], class: u8) -> bool {
@@ -56,7 +64,9 @@ const fn class_of(b: u8) -> u8 {
     if matches!(b, b'%' | b'*') {
         class |= LIST;
     }
-    if !matches!(b, 0 | b'\r' | b'\n' | b'"' | b'\\') {
+    if b >= 0x80 {
+        class |= HIGH;
+    } else if !matches!(b, 0 | b'\r' | b'\n' | b'"' | b'\\') {
         class |= QUOTED;
     }
     class

@@ -7,6 +7,7 @@ use crate::command::AppendHead;
 use crate::config::FrameLimits;
 use crate::error::FrameErrorKind as Kind;
 use crate::frame::{LiteralSpec, QuoteScan, literal_at_end, literal_outside_quotes};
+use crate::lex::strip_word;
 use crate::{Command, Config, FrameError, ParseError, ParseLimits, Tag};
 
 /// Finds the commands in a client's octets, whichever way they are cut.
@@ -56,8 +57,10 @@ pub enum Event<'b> {
     Append(AppendStart<'b>),
     /// The next octets of the message accepted, as they are.
     MessageChunk(&'b [u8]),
-    /// The message and its command are complete: store it and answer. Without this event it must not be stored.
-    MessageEnd,
+    /// The message and its command are complete: store it and answer. Without this event it must not be stored. The
+    /// command parses, with [`Payload::Streamed`](crate::Payload::Streamed) for what was handed out: with
+    /// [`Config::append_more`] a server must parse it before it stores anything.
+    MessageEnd(RawCommand<'b>),
     /// The line asked for with [`CommandDecoder::expect_line`], without CRLF.
     Line(RawLine<'b>),
     /// The client broke the framing; the decoder skips what belongs to the refused command. Answer BAD (or NO) with the error's
@@ -115,7 +118,7 @@ impl fmt::Debug for Event<'_> {
             Event::Continue => f.write_str("Continue"),
             Event::Append(a) => write!(f, "Append({:?})", a.literal),
             Event::MessageChunk(c) => write!(f, "MessageChunk({} octets)", c.len()),
-            Event::MessageEnd => f.write_str("MessageEnd"),
+            Event::MessageEnd(c) => write!(f, "MessageEnd({} octets)", c.0.len()),
             Event::Line(l) => write!(f, "Line({} octets)", l.0.len()),
             Event::Error(e) => write!(f, "Error({e:?})"),
         }
@@ -214,7 +217,8 @@ impl CommandDecoder {
                 Step::Again => {}
                 Step::NeedMore => return Event::NeedMore,
                 Step::InInput(n) => {
-                    self.start_command();
+                    // Nothing of it was buffered.
+                    self.state = State::Line;
                     return whole(take(input, n));
                 }
                 Step::InBuf => {
@@ -223,18 +227,21 @@ impl CommandDecoder {
                     return whole(&self.buf);
                 }
                 Step::Append { text, literal } => {
-                    self.lent = true;
                     return Event::Append(AppendStart { text: self.buf[..text].trim_ascii_end(), literal });
                 }
                 Step::Continue => return Event::Continue,
                 Step::Chunk(n) => return Event::MessageChunk(take(input, n)),
-                Step::MessageEnd => return Event::MessageEnd,
+                Step::MessageEnd => {
+                    self.lent = true;
+                    return Event::MessageEnd(RawCommand(&self.buf[..self.buf.len() - 2]));
+                }
                 Step::Error(error) => return Event::Error(error),
             }
         }
     }
 
     /// Empties the buffer that the last event borrowed.
+    #[inline]
     fn take_back(&mut self) {
         if self.lent {
             self.lent = false;
@@ -250,6 +257,7 @@ impl CommandDecoder {
         self.buf.shrink_to(4096);
         self.line_start = 0;
         self.line_octets = 0;
+        self.tag = None;
     }
 
     fn start_command(&mut self) {
@@ -264,13 +272,13 @@ impl CommandDecoder {
     fn step(&mut self, input: &mut &[u8]) -> Step {
         match self.state {
             State::Body { left: 0 } => {
-                self.start_command();
+                self.line_start = self.buf.len();
                 self.state = State::AfterBody;
                 Step::Again
             }
             State::Literal { left: 0 } => {
                 self.line_start = self.buf.len();
-                self.state = State::Line;
+                self.state = if self.tag.is_some() { State::AfterBody } else { State::Line };
                 Step::Again
             }
             State::DiscardLiteral { left: 0 } => {
@@ -338,7 +346,9 @@ impl CommandDecoder {
     fn whole_in_input(&self, line: &[u8]) -> bool {
         match self.state {
             State::Raw => true,
-            State::Line => literal_outside_quotes(&line[..line.len() - 2]).is_none(),
+            State::Line => {
+                !line.ends_with(b"}\r\n") || literal_outside_quotes(&line[..line.len() - 2]).is_none()
+            }
             _ => false,
         }
     }
@@ -349,18 +359,25 @@ impl CommandDecoder {
         let literal = literal_outside_quotes(line);
         match (self.state, literal) {
             (State::Raw, _) => Step::InBuf,
-            (State::AfterBody, None) if line.is_empty() => {
-                self.start_command();
+            (State::AfterBody, None) if line.is_empty() || self.config.append_more => {
+                self.state = State::Line;
                 self.tag = None;
                 Step::MessageEnd
             }
-            (State::AfterBody, literal) => self.after_message(literal.map(|(_, l)| l)),
+            (State::AfterBody, literal) if !self.config.append_more => {
+                self.after_message(literal.map(|(_, l)| l))
+            }
             (_, None) => Step::InBuf,
             (_, Some((at, literal))) => self.literal(self.line_start + at, literal),
         }
     }
 
     fn literal(&mut self, at: usize, literal: LiteralSpec) -> Step {
+        if self.config.literal_minus && !literal.sync && literal.octets > NON_SYNC_MAX {
+            let error = self.error(Kind::NonSyncTooLarge { octets: literal.octets });
+            self.skip_literal(literal);
+            return error;
+        }
         if self.authenticated && message_follows(&self.buf[..at]) {
             return self.message(at, literal);
         }
@@ -385,6 +402,9 @@ impl CommandDecoder {
             return error;
         }
         self.tag = tag_of(&self.buf);
+        // NUL marks where the message was: no peer can send one there.
+        self.buf.truncate(self.buf.len() - 2);
+        self.buf.push(0);
         self.state = State::Offered(literal);
         Step::Append { text: at, literal }
     }
@@ -473,6 +493,9 @@ impl fmt::Debug for CommandDecoder {
     }
 }
 
+/// The largest non-synchronizing literal under LITERAL- (RFC 7888 section 5).
+const NON_SYNC_MAX: u64 = 4096;
+
 /// Enough to recognize a literal's announcement with 64 bits of length, zeros in front included up to a point.
 const TAIL: usize = 64;
 
@@ -492,8 +515,17 @@ fn tag_of(command: &[u8]) -> Option<Tag<'static>> {
     tag.map(Tag::into_owned)
 }
 
-/// Whether the literal after `text` is the message of an APPEND, and not its mailbox.
+/// Whether the literal after `text` is a message of an APPEND or REPLACE, and not its mailbox or a URL.
 fn message_follows(text: &[u8]) -> bool {
     let rest = &text[chars::span(text, TAG)..];
-    crate::lex::strip_word(rest, b" APPEND ").is_some_and(|rest| !rest.is_empty())
+    let rest = strip_word(rest, b" UID").unwrap_or(rest);
+    let arguments = match strip_word(rest, b" REPLACE ") {
+        Some(rest) => memchr::memchr(b' ', rest).map(|sp| &rest[sp + 1..]),
+        None => strip_word(rest, b" APPEND "),
+    };
+    let url = text.len() > 5
+        && strip_word(&text[text.len() - 5..], b" URL ")
+            .or(strip_word(&text[text.len() - 5..], b"(URL "))
+            .is_some();
+    arguments.is_some_and(|rest| !rest.is_empty()) && !url
 }

@@ -1,3 +1,5 @@
+use crate::Quirks;
+
 /// What one connection may ask of the decoder and the parsers.
 ///
 /// The defaults suit a server on the open internet: an unauthenticated peer can make it hold 16 KiB,
@@ -11,6 +13,12 @@ pub struct Config {
     /// Largest message in octets that APPEND may announce (RFC 7889 calls it APPENDLIMIT). The message is
     /// streamed, so this guards the store and not the decoder's memory.
     pub append_octets_max: u64,
+    /// LITERAL- (RFC 7888 section 5) is advertised and not LITERAL+: non-synchronizing literals of more than 4096 octets
+    /// are refused.
+    pub literal_minus: bool,
+    /// An APPEND may go on behind its message: MULTIAPPEND, CATENATE or UTF8=ACCEPT is advertised. Otherwise
+    /// that is [`FrameErrorKind::AfterMessage`](crate::FrameErrorKind::AfterMessage).
+    pub append_more: bool,
     /// Limits of the grammar.
     pub parse: ParseLimits,
 }
@@ -29,6 +37,8 @@ impl Default for Config {
                 command_octets_max: 256 * 1024,
             },
             append_octets_max: 64 * 1024 * 1024,
+            literal_minus: false,
+            append_more: false,
             parse: ParseLimits::default(),
         }
     }
@@ -53,17 +63,19 @@ pub struct ParseLimits {
     pub depth_max: u32,
     /// Elements of one list: flags, FETCH items, ranges of a set, SEARCH keys, body parts.
     pub items_max: usize,
+    /// Which deviations from the grammar parse.
+    pub quirks: Quirks,
 }
 
 impl Default for ParseLimits {
     fn default() -> Self {
-        Self { depth_max: 100, items_max: 16 * 1024 }
+        Self { depth_max: 100, items_max: 16 * 1024, quirks: Quirks::SERVER }
     }
 }
 
 impl ParseLimits {
-    /// Limits for a client that trusts its server somewhat: deep structures, a million search results.
+    /// Limits for a client that trusts its server somewhat: a million search results, and all quirks.
     pub fn client() -> Self {
-        Self { depth_max: 100, items_max: 4 * 1024 * 1024 }
+        Self { depth_max: 100, items_max: 4 * 1024 * 1024, quirks: Quirks::ALL }
     }
 }

@@ -1,6 +1,7 @@
 //! Dates as IMAP writes them.
 
-use crate::lex::{In, Res, byte, expected, peek, sp};
+use crate::lex::{Ctx, In, Res, byte, expected, peek, sp};
+use crate::own::into_owned;
 use crate::write::Writer;
 
 const MONTHS: [&[u8; 3]; 12] =
@@ -8,6 +9,8 @@ const MONTHS: [&[u8; 3]; 12] =
 
 /// A calendar day: `1-Feb-1994`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "(u16, u8, u8)", into = "(u16, u8, u8)"))]
 pub struct Date {
     year: u16,
     month: u8,
@@ -58,6 +61,37 @@ impl Date {
     }
 }
 
+impl From<Date> for (u16, u8, u8) {
+    fn from(date: Date) -> Self {
+        (date.year, date.month, date.day)
+    }
+}
+
+impl TryFrom<(u16, u8, u8)> for Date {
+    type Error = &'static str;
+
+    fn try_from((year, month, day): (u16, u8, u8)) -> Result<Self, &'static str> {
+        Date::new(year, month, day).ok_or("no such day")
+    }
+}
+
+impl From<DateTime> for (Date, u32, i16) {
+    fn from(t: DateTime) -> Self {
+        (t.date, t.second_of_day, t.zone_minutes)
+    }
+}
+
+impl TryFrom<(Date, u32, i16)> for DateTime {
+    type Error = &'static str;
+
+    fn try_from((date, second_of_day, zone_minutes): (Date, u32, i16)) -> Result<Self, &'static str> {
+        let valid = second_of_day < 86_400 && zone_minutes.unsigned_abs() < 24 * 60;
+        valid.then_some(Self { date, second_of_day, zone_minutes }).ok_or("no such time")
+    }
+}
+
+into_owned!(copy Date, DateTime);
+
 fn days_in(year: u16, month: u8) -> u8 {
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     match month {
@@ -70,6 +104,8 @@ fn days_in(year: u16, month: u8) -> u8 {
 
 /// An INTERNALDATE: `" 7-Feb-1994 22:43:04 -0800"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "(Date, u32, i16)", into = "(Date, u32, i16)"))]
 pub struct DateTime {
     date: Date,
     second_of_day: u32,
@@ -166,10 +202,13 @@ fn digits(i: In<'_>, n: usize) -> Res<'_, u16> {
 }
 
 /// `date-time`, with its quotes. A one-digit day may come without its leading space.
-pub(crate) fn date_time(i: In<'_>) -> Res<'_, DateTime> {
+pub(crate) fn date_time(i: In<'_>, ctx: Ctx) -> Res<'_, DateTime> {
     let (i, ()) = byte(i, b'"', "a quoted date and time")?;
-    let i = i.strip_prefix(b" ").unwrap_or(i);
-    let (i, date) = date_text(i)?;
+    let padded = i.strip_prefix(b" ");
+    if padded.is_none() && !ctx.one_digit_day() && !i.get(1).is_some_and(u8::is_ascii_digit) {
+        return expected(i, "a day of two places");
+    }
+    let (i, date) = date_text(padded.unwrap_or(i))?;
     let (i, ()) = sp(i)?;
     let (i, hour) = digits(i, 2)?;
     let (i, ()) = byte(i, b':', ":")?;
@@ -205,7 +244,7 @@ mod tests {
 
     #[test]
     fn date_times_convert_to_unix_time_and_back() {
-        let (_, t) = date_time(b"\"17-Jul-1996 02:44:25 -0700\"").unwrap();
+        let (_, t) = date_time(b"\"17-Jul-1996 02:44:25 -0700\"", Ctx::CHECKED).unwrap();
         assert_eq!(t.unix(), 837_596_665);
         assert_eq!(DateTime::from_unix(0).unwrap().date(), Date::new(1970, 1, 1).unwrap());
         for days in [-719_528, -1, 0, 59, 11_016, 19_782, 2_932_896] {
@@ -222,7 +261,7 @@ mod tests {
             "\"01-Jan-2024 24:00:00 +0000\"",
             "\"01-Foo-2024 00:00:00 +0000\"",
         ] {
-            assert!(date_time(bad.as_bytes()).is_err(), "{bad}");
+            assert!(date_time(bad.as_bytes(), Ctx::CHECKED).is_err(), "{bad}");
         }
         assert!(date(b"29-Feb-2023").is_err());
         assert!(date(b"29-Feb-2024").is_ok());

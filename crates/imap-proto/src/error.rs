@@ -32,6 +32,10 @@ pub enum ParseErrorKind {
     /// NUL is never legal outside a literal8 (RFC 3501 section 9, CHAR8).
     #[error("NUL is not allowed")]
     Nul,
+    /// An octet above 127 where only ASCII may stand: neither IMAP4rev2 nor UTF8=ACCEPT is in force
+    /// ([`Quirks::raw_8bit`](crate::Quirks::raw_8bit)).
+    #[error("octets above 127 are not allowed here")]
+    EightBit,
     /// Nested deeper than [`ParseLimits::depth_max`](crate::ParseLimits::depth_max).
     #[error("nested deeper than {limit} levels")]
     TooDeep {
@@ -87,6 +91,12 @@ pub enum FrameErrorKind {
         octets: u64,
         /// The limit in octets.
         limit: u64,
+    },
+    /// A non-synchronizing literal of more than the 4096 octets that LITERAL- allows; its octets are skipped.
+    #[error("non-synchronizing literal of {octets} octets, where LITERAL- allows 4096")]
+    NonSyncTooLarge {
+        /// What was announced.
+        octets: u64,
     },
     /// Something other than CRLF follows the message of an APPEND. The message must not be stored.
     #[error("unexpected text after the message")]

@@ -1,12 +1,15 @@
 //! Flags and keywords (RFC 3501 section 2.3.2).
 
 use crate::Atom;
-use crate::chars::{self, ATOM};
-use crate::lex::{Ctx, In, Res, ascii, atom_str, expected, paren_list, peek};
+use crate::chars::{self, ASTRING, ATOM};
+use crate::lex::{Ctx, In, Res, ascii, expected, peek, run};
+use crate::list::{Element, list};
+use crate::own::into_owned;
 use crate::write::Writer;
 
 /// One flag of a message. Case of system flags is folded; keywords keep theirs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Flag<'a> {
     /// `\Answered`
     Answered,
@@ -36,24 +39,9 @@ impl<'a> Flag<'a> {
 
     /// Parses one flag as it stands on the wire, such as `\Seen` or `$Junk`; `None` if it is not one.
     pub fn from_wire(text: &'a str) -> Option<Self> {
-        match flag(text.as_bytes()) {
+        match flag(text.as_bytes(), Ctx::new(&crate::ParseLimits::default())) {
             Ok(([], flag)) => Some(flag),
             _ => None,
-        }
-    }
-
-    /// The same flag, independent of the input buffer.
-    pub fn into_owned(self) -> Flag<'static> {
-        match self {
-            Flag::Answered => Flag::Answered,
-            Flag::Flagged => Flag::Flagged,
-            Flag::Deleted => Flag::Deleted,
-            Flag::Seen => Flag::Seen,
-            Flag::Draft => Flag::Draft,
-            Flag::Recent => Flag::Recent,
-            Flag::NewKeywords => Flag::NewKeywords,
-            Flag::Extension(a) => Flag::Extension(a.into_owned()),
-            Flag::Keyword(a) => Flag::Keyword(a.into_owned()),
         }
     }
 
@@ -75,42 +63,68 @@ impl<'a> Flag<'a> {
     }
 }
 
+into_owned!(
+    enum Flag {
+        Answered,
+        Flagged,
+        Deleted,
+        Seen,
+        Draft,
+        Recent,
+        NewKeywords,
+        Extension(a),
+        Keyword(a),
+    }
+);
+
+impl<'w> Element<'w> for Flag<'w> {
+    #[inline]
+    fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self> {
+        flag(i, ctx)
+    }
+
+    fn write(&self, w: &mut Writer<'_>) {
+        self.encode(w.out);
+    }
+}
+
+list! {
+    /// Flags and keywords; in LIST, a mailbox's attributes.
+    Flags<'w> of Flag<'w>
+}
+
 pub(crate) fn write_flags(w: &mut Writer<'_>, flags: &[Flag<'_>]) {
     w.list(flags, |w, f| f.encode(w.out));
 }
 
-pub(crate) fn flag(i: In<'_>) -> Res<'_, Flag<'_>> {
+#[inline]
+pub(crate) fn flag(i: In<'_>, ctx: Ctx) -> Res<'_, Flag<'_>> {
+    let class = if ctx.loose_keywords() { ASTRING } else { ATOM };
     if peek(i) != Some(b'\\') {
-        let (i, keyword) = atom_str(i)?;
-        return Ok((i, Flag::Keyword(Atom::checked(keyword))));
-    }
-    if let Some(rest) = i.strip_prefix(b"\\*") {
-        return Ok((rest, Flag::NewKeywords));
+        let (i, keyword) = run(i, class, "a flag")?;
+        return Ok((i, Flag::Keyword(Atom::checked(ascii(keyword)))));
     }
     let name = &i[1..];
-    let n = chars::span(name, ATOM);
+    if let Some(rest) = name.strip_prefix(b"*") {
+        return Ok((rest, Flag::NewKeywords));
+    }
+    let n = chars::span(name, class);
     if n == 0 {
         return expected(name, "a flag's name");
     }
     Ok((&name[n..], system_flag(&name[..n])))
 }
 
+#[inline]
 fn system_flag(name: &[u8]) -> Flag<'_> {
-    for (known, flag) in [
-        (&b"Seen"[..], Flag::Seen),
-        (b"Answered", Flag::Answered),
-        (b"Flagged", Flag::Flagged),
-        (b"Deleted", Flag::Deleted),
-        (b"Draft", Flag::Draft),
-        (b"Recent", Flag::Recent),
-    ] {
-        if name.eq_ignore_ascii_case(known) {
-            return flag;
-        }
-    }
-    Flag::Extension(Atom::checked(ascii(name)))
-}
-
-pub(crate) fn flag_list(i: In<'_>, ctx: Ctx) -> Res<'_, Vec<Flag<'_>>> {
-    paren_list(i, ctx, 0, flag)
+    let (known, flag): (&[u8], _) = match (name.len(), name[0] | 0x20) {
+        (4, b's') => (b"Seen", Flag::Seen),
+        (5, b'd') => (b"Draft", Flag::Draft),
+        (6, b'r') => (b"Recent", Flag::Recent),
+        (7, b'f') => (b"Flagged", Flag::Flagged),
+        (7, b'd') => (b"Deleted", Flag::Deleted),
+        (8, b'a') => (b"Answered", Flag::Answered),
+        _ => return Flag::Extension(Atom::checked(ascii(name))),
+    };
+    if name.eq_ignore_ascii_case(known) { flag } else { Flag::Extension(Atom::checked(ascii(name))) }
 }

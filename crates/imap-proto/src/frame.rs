@@ -7,7 +7,7 @@ pub struct LiteralSpec {
     pub octets: u64,
     /// `{n}`: the peer waits for a continuation request. Otherwise `{n+}`: the octets come at once (RFC 7888).
     pub sync: bool,
-    /// `~{n}`: a literal8, which may hold NUL (RFC 3516). BINARY is not served yet: refuse it.
+    /// `~{n}`: a literal8, which may hold NUL (RFC 3516).
     pub binary: bool,
 }
 

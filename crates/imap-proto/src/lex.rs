@@ -1,19 +1,20 @@
 //! The leaves of the grammar, as nom parsers over complete input: the decoder has already found the message's end.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 use nom::IResult;
 use nom::error::{ErrorKind, ParseError as NomError};
 
-use crate::chars::{self, ASTRING, ATOM};
-use crate::{ParseError, ParseErrorKind, ParseLimits, Tag};
+use crate::chars::{self, ASTRING, ATOM, HIGH, QUOTED};
+use crate::{ParseError, ParseErrorKind, ParseLimits, Quirks, Tag};
 
 pub(crate) type In<'a> = &'a [u8];
 pub(crate) type Res<'a, T> = IResult<In<'a>, T, Fault<'a>>;
 
 /// Where and why a parser gave up.
 #[derive(Debug)]
-pub(crate) struct Fault<'a> {
+pub struct Fault<'a> {
     pub(crate) rest: In<'a>,
     pub(crate) kind: ParseErrorKind,
 }
@@ -28,10 +29,12 @@ impl<'a> NomError<In<'a>> for Fault<'a> {
     }
 }
 
+#[cold]
 pub(crate) fn fail<T>(rest: In<'_>, kind: ParseErrorKind) -> Res<'_, T> {
     Err(nom::Err::Error(Fault { rest, kind }))
 }
 
+#[cold]
 pub(crate) fn expected<'a, T>(rest: In<'a>, what: &'static str) -> Res<'a, T> {
     fail(rest, ParseErrorKind::Expected(what))
 }
@@ -55,41 +58,103 @@ pub(crate) fn finish<'a, T>(
     }
 }
 
-/// How deep the parser is, against [`ParseLimits`].
+/// How deep the parser is, against [`ParseLimits`], and what it tolerates. Small enough for two registers.
 #[derive(Clone, Copy)]
-pub(crate) struct Ctx {
-    limits: ParseLimits,
-    depth: u32,
+pub struct Ctx {
+    items_max: u32,
+    depth: u16,
+    depth_max: u16,
+    switches: u16,
 }
 
+macro_rules! switches {
+    ($($bit:literal $quirk:ident),* $(,)?) => {
+        const fn bits(quirks: &Quirks) -> u16 {
+            0 $(| (quirks.$quirk as u16) << $bit)*
+        }
+
+        impl Ctx {
+            $(#[inline]
+            pub(crate) fn $quirk(self) -> bool {
+                self.switches & 1 << $bit != 0
+            })*
+        }
+    };
+}
+
+switches!(
+    0 trailing_space,
+    1 spaces_between_addresses,
+    2 empty_address_list,
+    3 nil_encoding,
+    4 nil_param_value,
+    5 nil_media,
+    6 missing_text,
+    7 empty_continue,
+    8 raw_8bit,
+    9 unescaped_quotes,
+    10 negative_numbers,
+    11 quota_spaces,
+    12 one_digit_day,
+    13 loose_keywords,
+);
+
+const CHECKED_BIT: u16 = 1 << 15;
+
 impl Ctx {
+    /// For text that was parsed before.
+    pub(crate) const CHECKED: Ctx = Ctx {
+        switches: bits(&Quirks::ALL) | CHECKED_BIT,
+        depth: 0,
+        depth_max: u16::MAX,
+        items_max: u32::MAX,
+    };
+
     pub(crate) fn new(limits: &ParseLimits) -> Self {
-        Self { limits: *limits, depth: 0 }
+        Self {
+            switches: bits(&limits.quirks),
+            depth: 0,
+            depth_max: u16::try_from(limits.depth_max).unwrap_or(u16::MAX),
+            items_max: u32::try_from(limits.items_max).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The text was parsed before: lists within it need not be checked again.
+    #[inline]
+    pub(crate) fn checked(self) -> bool {
+        self.switches & CHECKED_BIT != 0
     }
 
     pub(crate) fn deeper<'a>(self, at: In<'a>) -> Res<'a, Self> {
-        if self.depth >= self.limits.depth_max {
-            return fail(at, ParseErrorKind::TooDeep { limit: self.limits.depth_max });
+        if self.depth >= self.depth_max {
+            return fail(at, ParseErrorKind::TooDeep { limit: self.depth_max() });
         }
         Ok((at, Self { depth: self.depth + 1, ..self }))
     }
 
+    #[inline]
     pub(crate) fn room<'a>(self, at: In<'a>, items: usize) -> Res<'a, ()> {
-        if items >= self.limits.items_max {
-            return fail(at, ParseErrorKind::TooManyItems { limit: self.limits.items_max });
+        if items >= self.items_max as usize {
+            return fail(at, ParseErrorKind::TooManyItems { limit: self.items_max as usize });
         }
         Ok((at, ()))
     }
 
     pub(crate) fn depth_left(self) -> u32 {
-        self.limits.depth_max - self.depth
+        u32::from(self.depth_max - self.depth)
     }
 
     pub(crate) fn depth_max(self) -> u32 {
-        self.limits.depth_max
+        u32::from(self.depth_max)
     }
 }
 
+#[inline]
+pub(crate) fn map<'a, T, U>(parsed: Res<'a, T>, f: impl FnOnce(T) -> U) -> Res<'a, U> {
+    parsed.map(|(i, v)| (i, f(v)))
+}
+
+#[inline]
 pub(crate) fn byte<'a>(i: In<'a>, want: u8, what: &'static str) -> Res<'a, ()> {
     match i.split_first() {
         Some((&b, rest)) if b == want => Ok((rest, ())),
@@ -97,15 +162,33 @@ pub(crate) fn byte<'a>(i: In<'a>, want: u8, what: &'static str) -> Res<'a, ()> {
     }
 }
 
+#[inline]
 pub(crate) fn sp(i: In<'_>) -> Res<'_, ()> {
     byte(i, b' ', "a space")
 }
 
+/// `then`, behind a space.
+#[inline]
+pub(crate) fn after_sp<'a, T>(i: In<'a>, then: impl FnOnce(In<'a>) -> Res<'a, T>) -> Res<'a, T> {
+    let (i, ()) = sp(i)?;
+    then(i)
+}
+
+/// `( then )`
+pub(crate) fn in_parens<'a, T>(i: In<'a>, then: impl FnOnce(In<'a>) -> Res<'a, T>) -> Res<'a, T> {
+    let (i, ()) = byte(i, b'(', "(")?;
+    let (i, value) = then(i)?;
+    let (i, ()) = byte(i, b')', ")")?;
+    Ok((i, value))
+}
+
+#[inline]
 pub(crate) fn peek(i: In<'_>) -> Option<u8> {
     i.first().copied()
 }
 
 /// Strips `word`, in any case, if it stands here.
+#[inline]
 pub(crate) fn strip_word<'a>(i: In<'a>, word: &[u8]) -> Option<In<'a>> {
     let head = i.get(..word.len())?;
     head.eq_ignore_ascii_case(word).then(|| &i[word.len()..])
@@ -119,6 +202,7 @@ pub(crate) fn word<'a>(i: In<'a>, word: &'static str) -> Res<'a, ()> {
 }
 
 /// At least one octet of `class`.
+#[inline]
 pub(crate) fn run<'a>(i: In<'a>, class: u8, what: &'static str) -> Res<'a, In<'a>> {
     match chars::span(i, class) {
         0 => expected(i, what),
@@ -126,34 +210,43 @@ pub(crate) fn run<'a>(i: In<'a>, class: u8, what: &'static str) -> Res<'a, In<'a
     }
 }
 
+#[inline]
 pub(crate) fn atom(i: In<'_>) -> Res<'_, In<'_>> {
     run(i, ATOM, "an atom")
 }
 
 /// Octets of a class within ASCII, as text.
+#[inline]
 pub(crate) fn ascii(bytes: &[u8]) -> &str {
-    // Every class but QUOTED holds ASCII only.
+    // Every class used with it holds ASCII only.
     std::str::from_utf8(bytes).unwrap_or("")
 }
 
+#[inline]
 pub(crate) fn atom_str(i: In<'_>) -> Res<'_, &str> {
     let (i, a) = atom(i)?;
     Ok((i, ascii(a)))
 }
 
+#[inline]
 pub(crate) fn number64(i: In<'_>) -> Res<'_, u64> {
     let mut value: u64 = 0;
     let mut n = 0;
     while let Some(digit) = i.get(n).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-        value = match value.checked_mul(10).and_then(|v| v.checked_add(u64::from(digit))) {
-            Some(v) => v,
-            None => return fail(i, ParseErrorKind::NumberTooLarge),
-        };
+        if n < 19 {
+            value = value * 10 + u64::from(digit);
+        } else {
+            value = match value.checked_mul(10).and_then(|v| v.checked_add(u64::from(digit))) {
+                Some(v) => v,
+                None => return fail(i, ParseErrorKind::NumberTooLarge),
+            };
+        }
         n += 1;
     }
     if n == 0 { expected(i, "a number") } else { Ok((&i[n..], value)) }
 }
 
+#[inline]
 pub(crate) fn number(i: In<'_>) -> Res<'_, u32> {
     let (rest, n) = number64(i)?;
     match u32::try_from(n) {
@@ -162,94 +255,188 @@ pub(crate) fn number(i: In<'_>) -> Res<'_, u32> {
     }
 }
 
-pub(crate) fn nz_number(i: In<'_>) -> Res<'_, std::num::NonZeroU32> {
+#[inline]
+pub(crate) fn nz_number(i: In<'_>) -> Res<'_, NonZeroU32> {
     let (rest, n) = number(i)?;
-    match std::num::NonZeroU32::new(n) {
+    match NonZeroU32::new(n) {
         Some(n) => Ok((rest, n)),
         None => expected(i, "a number above zero"),
     }
 }
 
+/// A size. A negative one is 0 by quirk.
+pub(crate) fn size(i: In<'_>, ctx: Ctx) -> Res<'_, u64> {
+    match i.strip_prefix(b"-") {
+        Some(rest) if ctx.negative_numbers() => map(number64(rest), |_| 0),
+        _ => number64(i),
+    }
+}
+
 /// `string`: quoted or literal.
-pub(crate) fn string(i: In<'_>) -> Res<'_, Cow<'_, [u8]>> {
+#[inline]
+pub(crate) fn string(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
     match peek(i) {
-        Some(b'"') => quoted(i),
-        Some(b'{') => {
-            let (i, l) = literal(i)?;
-            Ok((i, Cow::Borrowed(l)))
-        }
+        Some(b'"') => quoted(i, ctx),
+        Some(b'{' | b'~') => map(literal(i), Cow::Borrowed),
         _ => expected(i, "a string"),
     }
 }
 
 /// `astring`.
-pub(crate) fn astring(i: In<'_>) -> Res<'_, Cow<'_, [u8]>> {
+#[inline]
+pub(crate) fn astring(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
     match peek(i) {
-        Some(b'"' | b'{') => string(i),
-        _ => {
-            let (i, a) = run(i, ASTRING, "a string or an atom")?;
-            Ok((i, Cow::Borrowed(a)))
-        }
+        Some(b'"' | b'{') => string(i, ctx),
+        _ => map(run(i, ASTRING, "a string or an atom"), Cow::Borrowed),
     }
 }
 
 /// `nstring`: a string or NIL.
-pub(crate) fn nstring(i: In<'_>) -> Res<'_, Option<Cow<'_, [u8]>>> {
-    if let Some(rest) = nil(i) {
-        return Ok((rest, None));
+#[inline]
+pub(crate) fn nstring(i: In<'_>, ctx: Ctx) -> Res<'_, Option<Cow<'_, [u8]>>> {
+    match peek(i) {
+        Some(b'"') => map(quoted(i, ctx), Some),
+        _ => match nil(i) {
+            Some(rest) => Ok((rest, None)),
+            None => map(string(i, ctx), Some),
+        },
     }
-    let (i, s) = string(i)?;
-    Ok((i, Some(s)))
 }
 
+#[inline]
 pub(crate) fn nil(i: In<'_>) -> Option<In<'_>> {
-    strip_word(i, b"NIL").filter(|rest| !peek(rest).is_some_and(|b| chars::is(b, ATOM)))
-}
-
-pub(crate) fn quoted(i: In<'_>) -> Res<'_, Cow<'_, [u8]>> {
-    let (i, ()) = byte(i, b'"', "a quoted string")?;
-    let plain = chars::span(i, chars::QUOTED);
-    match i.get(plain) {
-        Some(b'"') => Ok((&i[plain + 1..], Cow::Borrowed(&i[..plain]))),
-        Some(b'\\') => quoted_escaped(i, plain),
-        Some(0) => fail(&i[plain..], ParseErrorKind::Nul),
-        _ => expected(&i[plain..], "a closing quote"),
+    match i {
+        [b'N' | b'n', b'I' | b'i', b'L' | b'l', rest @ ..] => {
+            (!peek(rest).is_some_and(|b| chars::is(b, ATOM))).then_some(rest)
+        }
+        _ => None,
     }
 }
 
-fn quoted_escaped(i: In<'_>, plain: usize) -> Res<'_, Cow<'_, [u8]>> {
-    let mut value = i[..plain].to_vec();
-    let mut rest = &i[plain..];
+/// What may stand in a quoted string.
+#[inline]
+fn quoted_class(ctx: Ctx) -> u8 {
+    if ctx.raw_8bit() { QUOTED | HIGH } else { QUOTED }
+}
+
+#[inline]
+pub(crate) fn quoted(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
+    let Some(text) = i.strip_prefix(b"\"") else { return expected(i, "a quoted string") };
+    let plain = chars::span(text, quoted_class(ctx));
+    match text.get(plain) {
+        Some(b'"') if closes(&text[plain + 1..], ctx) => {
+            Ok((&text[plain + 1..], Cow::Borrowed(&text[..plain])))
+        }
+        _ => quoted_escaped(text, plain, ctx),
+    }
+}
+
+/// Whether a quote before `rest` closes its string.
+#[inline]
+fn closes(rest: In<'_>, ctx: Ctx) -> bool {
+    !ctx.unescaped_quotes() || matches!(peek(rest), None | Some(b' ' | b')' | b'(' | b']' | b'>'))
+}
+
+#[cold]
+fn quoted_escaped<'a>(text: In<'a>, plain: usize, ctx: Ctx) -> Res<'a, Cow<'a, [u8]>> {
+    let class = quoted_class(ctx);
+    let mut value = text[..plain].to_vec();
+    let mut rest = &text[plain..];
     loop {
         match rest {
-            [b'"', after @ ..] => return Ok((after, Cow::Owned(value))),
+            [b'"', after @ ..] if closes(after, ctx) => return Ok((after, Cow::Owned(value))),
             [b'\\', b @ (b'"' | b'\\'), after @ ..] => {
                 value.push(*b);
                 rest = after;
             }
+            [b'"', after @ ..] => {
+                value.push(b'"');
+                rest = after;
+            }
             [0, ..] => return fail(rest, ParseErrorKind::Nul),
-            [b, ..] if chars::is(*b, chars::QUOTED) => {
-                let n = chars::span(rest, chars::QUOTED);
+            [b, ..] if chars::is(*b, class) => {
+                let n = chars::span(rest, class);
                 value.extend_from_slice(&rest[..n]);
                 rest = &rest[n..];
             }
+            [b, ..] if *b >= 0x80 => return fail(rest, ParseErrorKind::EightBit),
             _ => return expected(rest, "a closing quote"),
         }
     }
 }
 
-/// A literal that the decoder has collected in place: `{n}` or `{n+}`, CRLF, n octets without NUL.
+/// A literal that the decoder has collected in place: `{n}`, `{n+}` or `{n-}`, CRLF, n octets without NUL; with `~` before it, with
+/// any octets (RFC 3516).
 pub(crate) fn literal(i: In<'_>) -> Res<'_, In<'_>> {
-    let (rest, ()) = byte(i, b'{', "a literal")?;
-    let (rest, n) = number64(rest)?;
-    let rest = rest.strip_prefix(b"+").unwrap_or(rest);
-    let Some(rest) = rest.strip_prefix(b"}\r\n") else { return expected(rest, "a literal's length") };
-    let data = usize::try_from(n).ok().and_then(|n| rest.get(..n));
-    let Some(data) = data else { return expected(rest, "the octets of a literal") };
-    if let Some(at) = memchr::memchr(0, data) {
-        return fail(&data[at..], ParseErrorKind::Nul);
+    let (rest, data) = any_literal(i)?;
+    if peek(i) != Some(b'~') {
+        if let Some(at) = memchr::memchr(0, data) {
+            return fail(&data[at..], ParseErrorKind::Nul);
+        }
     }
-    Ok((&rest[data.len()..], data))
+    Ok((rest, data))
+}
+
+/// As [`literal`], but NUL passes: mail that holds it exists, and a client wants it nevertheless.
+pub(crate) fn any_literal(i: In<'_>) -> Res<'_, In<'_>> {
+    let (rest, n) = literal_head(i)?;
+    let Some(rest) = rest.strip_prefix(b"\r\n") else { return expected(rest, "a literal's octets") };
+    match usize::try_from(n).ok().and_then(|n| rest.split_at_checked(n)) {
+        Some((data, rest)) => Ok((rest, data)),
+        None => expected(rest, "the octets of a literal"),
+    }
+}
+
+/// `{n}` and its kin, to the brace.
+pub(crate) fn literal_head(i: In<'_>) -> Res<'_, u64> {
+    let rest = i.strip_prefix(b"~").unwrap_or(i);
+    let (rest, ()) = byte(rest, b'{', "a literal")?;
+    let (rest, n) = number64(rest)?;
+    let rest = rest.strip_prefix(b"+").or(rest.strip_prefix(b"-")).unwrap_or(rest);
+    map(byte(rest, b'}', "}"), |()| n)
+}
+
+/// How long the parentheses at the start of checked text are, with what is in them.
+#[inline]
+pub(crate) fn parens_len(i: In<'_>) -> usize {
+    // Most lists are flat and hold no strings.
+    let flat = memchr::memchr(b')', i).map_or(i.len(), |at| at + 1);
+    match memchr::memchr3(b'(', b'"', b'{', &i[1..flat]) {
+        None => flat,
+        Some(_) => nested_len(i),
+    }
+}
+
+fn nested_len(i: In<'_>) -> usize {
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(&b) = i.get(at) {
+        at += match b {
+            b'"' => i.len() - at - quoted_rest(&i[at..]).len(),
+            b'{' => i.len() - at - literal(&i[at..]).map_or(&[][..], |(rest, _)| rest).len(),
+            _ => 1,
+        };
+        depth += usize::from(b == b'(');
+        depth = depth.saturating_sub(usize::from(b == b')'));
+        if depth == 0 {
+            break;
+        }
+    }
+    at.min(i.len())
+}
+
+/// What follows a checked quoted string.
+#[inline]
+fn quoted_rest(i: In<'_>) -> In<'_> {
+    let mut at = 1;
+    while let Some(&b) = i.get(at) {
+        match b {
+            b'"' if closes(&i[at + 1..], Ctx::CHECKED) => return &i[at + 1..],
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    &[]
 }
 
 /// `( item SP item ... )`, at least `min` of them.
@@ -265,21 +452,51 @@ pub(crate) fn paren_list<'a, T>(
             return Ok((rest, Vec::new()));
         }
     }
-    let (i, first) = item(i)?;
-    let mut items = vec![first];
-    let mut i = i;
-    loop {
-        match peek(i) {
-            Some(b' ') => {
-                ctx.room(i, items.len())?;
-                let (rest, next) = item(&i[1..])?;
-                items.push(next);
-                i = rest;
-            }
-            Some(b')') => return Ok((&i[1..], items)),
-            _ => return expected(i, ") or a space"),
-        }
+    let (mut i, items) = spaced(i, ctx, &mut item)?;
+    if ctx.trailing_space() {
+        i = i.strip_prefix(b" ").unwrap_or(i);
     }
+    map(byte(i, b')', ") or a space"), |()| items)
+}
+
+/// `item SP item ...`, at least one.
+pub(crate) fn spaced<'a, T>(
+    i: In<'a>,
+    ctx: Ctx,
+    mut item: impl FnMut(In<'a>) -> Res<'a, T>,
+) -> Res<'a, Vec<T>> {
+    let (mut i, first) = item(i)?;
+    let mut items = vec![first];
+    while let Some(rest) = i.strip_prefix(b" ") {
+        if ctx.trailing_space() && matches!(peek(rest), None | Some(b')')) {
+            break;
+        }
+        ctx.room(i, items.len())?;
+        let (rest, next) = item(rest)?;
+        items.push(next);
+        i = rest;
+    }
+    Ok((i, items))
+}
+
+/// ` A B C` to the end or a bracket, perhaps nothing at all.
+pub(crate) fn trailing<'a, T>(
+    mut i: In<'a>,
+    ctx: Ctx,
+    mut item: impl FnMut(In<'a>) -> Res<'a, T>,
+) -> Res<'a, Vec<T>> {
+    let mut list = Vec::new();
+    while let Some(rest) = i.strip_prefix(b" ") {
+        i = rest;
+        if ctx.trailing_space() && peek(rest).is_none_or(|b| matches!(b, b' ' | b']')) {
+            continue;
+        }
+        ctx.room(i, list.len())?;
+        let (rest, value) = item(rest)?;
+        list.push(value);
+        i = rest;
+    }
+    Ok((i, list))
 }
 
 /// Any one value, kept as it stands: atom, string, or balanced list (RFC 4466 tagged-ext-val). Iterative.
@@ -300,8 +517,10 @@ pub(crate) fn opaque(i: In<'_>, ctx: Ctx) -> Res<'_, In<'_>> {
                 &rest[1..]
             }
             Some(b' ') if depth > 0 => &rest[1..],
-            Some(b'"') => quoted(rest)?.0,
+            Some(b'"') => quoted(rest, ctx)?.0,
             Some(b'{') => literal(rest)?.0,
+            Some(b'~') if rest.get(1) == Some(&b'{') => literal(rest)?.0,
+            Some(b'\\') if rest.get(1) == Some(&b'*') => &rest[2..],
             Some(b'\\') => run(&rest[1..], chars::ASTRING, "a flag")?.0,
             _ => run(rest, chars::LIST, "a value")?.0,
         };
@@ -311,22 +530,134 @@ pub(crate) fn opaque(i: In<'_>, ctx: Ctx) -> Res<'_, In<'_>> {
     }
 }
 
-/// An upper-cased copy of a keyword, for one `match`; longer ones than any known keyword come out empty.
-pub(crate) struct Upper {
-    bytes: [u8; 20],
-    len: usize,
+/// A keyword of at most 16 octets, packed into a number for one `match`; longer ones are all ones. Bit 5 of each octet is set, so
+/// that case does not count. It makes no other character of an atom one that a keyword of letters, digits, `-` and `.` has.
+pub(crate) type Key = u128;
+
+pub(crate) const fn key(word: &[u8]) -> Key {
+    if word.len() > 16 {
+        return Key::MAX;
+    }
+    let mut key = 0;
+    let mut n = 0;
+    while n < word.len() {
+        key = key << 8 | (word[n] | 0x20) as Key;
+        n += 1;
+    }
+    key
 }
 
-impl Upper {
-    pub(crate) fn new(word: &[u8]) -> Self {
-        let mut bytes = [0; 20];
-        let len = if word.len() <= bytes.len() { word.len() } else { 0 };
-        bytes[..len].copy_from_slice(&word[..len]);
-        bytes.make_ascii_uppercase();
-        Self { bytes, len }
+/// At least one octet of `class`, which must be ASCII, and its key.
+#[inline]
+pub(crate) fn keyword<'a>(i: In<'a>, class: u8, what: &'static str) -> Res<'a, (In<'a>, Key)> {
+    let n = chars::span(i, class);
+    let (word, rest) = i.split_at(n);
+    let packed = match i.first_chunk::<16>() {
+        _ if n == 0 => return expected(i, what),
+        _ if n > 16 => Key::MAX,
+        Some(chunk) => (Key::from_be_bytes(*chunk) | Key::from_be_bytes([0x20; 16])) >> (128 - 8 * n),
+        None => key(word),
+    };
+    Ok((rest, (word, packed)))
+}
+
+/// Eight digits at once: the number that `chunk` starts with, and of how many digits.
+#[inline]
+pub(crate) fn digits8(chunk: [u8; 8]) -> (u32, usize) {
+    const ONES: u64 = u64::MAX / 0xff;
+    let digits = u64::from_le_bytes(chunk) ^ (ONES * 0x30);
+    // A high bit in each octet that is no digit.
+    let others = (((digits & (ONES * 0x7f)) + ONES * 0x76) | digits) & (ONES * 0x80);
+    let n = (others.trailing_zeros() / 8) as usize;
+    if n == 0 {
+        return (0, 0);
+    }
+    let v = digits << (64 - 8 * n);
+    let v = v.wrapping_mul(10).wrapping_add(v >> 8) & 0x00ff_00ff_00ff_00ff;
+    let v = v.wrapping_mul(100).wrapping_add(v >> 16) & 0x0000_ffff_0000_ffff;
+    let v = v.wrapping_mul(10_000).wrapping_add(v >> 32) as u32;
+    (v, n)
+}
+
+/// `keys!(SELECT, RFC822_SIZE = "RFC822.SIZE")`: the keys of words, as constants to match.
+macro_rules! keys {
+    ($($name:ident $(= $text:literal)?),* $(,)?) => {
+        $(const $name: $crate::lex::Key = keys!(@ $name $($text)?);)*
+    };
+    (@ $name:ident $text:literal) => { $crate::lex::key($text.as_bytes()) };
+    (@ $name:ident) => { $crate::lex::key(stringify!($name).as_bytes()) };
+}
+
+pub(crate) use keys;
+
+/// An enumeration of words, parsed and written: `words!(/// docs; pub enum X { A = "A" } "a thing")`.
+macro_rules! words {
+    ($(#[$meta:meta])* pub enum $name:ident($what:literal) { $($(#[$vmeta:meta])* $variant:ident = $text:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+        #[non_exhaustive]
+        pub enum $name { $($(#[$vmeta])* $variant),* }
+
+        impl $name {
+            const ALL: &'static [($name, &'static str)] = &[$(($name::$variant, $text)),*];
+
+            /// Its name on the wire.
+            pub fn name(self) -> &'static str {
+                match self { $($name::$variant => $text),* }
+            }
+
+            /// `None` for a name that is none of these.
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::find(name.as_bytes())
+            }
+
+            pub(crate) fn find(name: &[u8]) -> Option<Self> {
+                Self::ALL.iter().find(|(_, text)| text.as_bytes().eq_ignore_ascii_case(name)).map(|(v, _)| *v)
+            }
+
+            #[allow(dead_code)]
+            pub(crate) fn parse(i: $crate::lex::In<'_>) -> $crate::lex::Res<'_, Self> {
+                let (rest, name) = $crate::lex::run(i, $crate::chars::ATOM, $what)?;
+                match Self::find(name) {
+                    Some(value) => Ok((rest, value)),
+                    None => $crate::lex::expected(i, $what),
+                }
+            }
+        }
+
+        $crate::own::into_owned!(copy $name);
+    };
+}
+
+pub(crate) use words;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keywords_have_the_same_key_in_any_case_and_place() {
+        for word in ["a", "FETCH", "body.peek", "X-zZ@[`{|}~_0123", "BODYSTRUCTURE"] {
+            let word = word.as_bytes();
+            let n = chars::span(word, ATOM);
+            for text in [word.to_vec(), [&word[..n], b" and more than sixteen octets"].concat()] {
+                let (_, (found, packed)) = keyword(&text, ATOM, "").unwrap();
+                assert_eq!((found, packed), (&word[..n], key(&word[..n])));
+            }
+        }
+        assert_eq!(keyword(b"NOTIFICATIONOVERFLOW", ATOM, "").unwrap().1.1, Key::MAX);
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+    #[test]
+    fn eight_digits_at_once_are_the_same_number() {
+        for text in ["1", "0", "12345", "99999999", "00000012", "1234567"] {
+            let mut chunk = *b" (x/:;Az";
+            chunk[..text.len()].copy_from_slice(text.as_bytes());
+            assert_eq!(digits8(chunk), (text.parse().unwrap(), text.len()), "{text}");
+        }
+        for b in (0..=255).filter(|b: &u8| !b.is_ascii_digit()) {
+            assert_eq!(digits8([b'7', b, b'1', b'1', b'1', b'1', b'1', b'1']), (7, 1), "{b}");
+        }
     }
 }

@@ -14,6 +14,8 @@ pub struct ResponseConfig {
     /// Larger literals are streamed: their octets come as [`ResponseEvent::LiteralChunk`], and the response shows
     /// [`Payload::Streamed`](crate::Payload::Streamed). 0 streams every message.
     pub literal_held_max: u64,
+    /// Octets of memory kept between responses. A client that is told long lists again and again saves their pages.
+    pub buffer_kept: usize,
     /// Largest literal accepted at all, in octets.
     pub literal_octets_max: u64,
     /// Limits of the grammar.
@@ -24,7 +26,8 @@ impl Default for ResponseConfig {
     fn default() -> Self {
         Self {
             response_octets_max: 16 * 1024 * 1024,
-            literal_held_max: 1024 * 1024,
+            literal_held_max: 64 * 1024,
+            buffer_kept: 1024 * 1024,
             literal_octets_max: 4 * 1024 * 1024 * 1024,
             parse: ParseLimits::client(),
         }
@@ -160,7 +163,7 @@ impl ResponseDecoder {
     fn restart(&mut self) {
         self.lent = false;
         self.buf.clear();
-        self.buf.shrink_to(16 * 1024);
+        self.buf.shrink_to(self.config.buffer_kept);
         self.line_start = 0;
         self.state = State::Line;
     }
@@ -204,13 +207,30 @@ impl ResponseDecoder {
         };
         let n = lf + 1;
         if self.buf.is_empty() {
-            return match check_line(&input[..n], 0) {
+            return match self.whole_in_input(&input[..input.len().min(room)], n) {
                 Err(error) => Step::Error(error),
-                Ok(None) => Step::InInput(n),
-                Ok(Some(_)) => self.line_in_buf(input, n),
+                Ok(Some(n)) => Step::InInput(n),
+                Ok(None) => self.line_in_buf(input, n),
             };
         }
         self.line_in_buf(input, n)
+    }
+
+    /// Where the response ends whose first line is `n` octets, if it is all here and none of it streams: then it need
+    /// not be copied.
+    fn whole_in_input(&self, input: &[u8], n: usize) -> Result<Option<usize>, Error> {
+        let (mut start, mut end) = (0, n);
+        loop {
+            let Some((_, literal)) = check_line(&input[..end], start)? else { return Ok(Some(end)) };
+            if literal.octets > self.config.literal_held_max {
+                return Ok(None);
+            }
+            let after = usize::try_from(literal.octets).ok().and_then(|octets| end.checked_add(octets));
+            let Some(rest) = after.and_then(|at| input.get(at..)) else { return Ok(None) };
+            let Some(lf) = memchr::memchr(b'\n', rest) else { return Ok(None) };
+            start = input.len() - rest.len();
+            end = start + lf + 1;
+        }
     }
 
     fn line_in_buf(&mut self, input: &mut &[u8], n: usize) -> Step {

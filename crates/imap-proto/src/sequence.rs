@@ -2,11 +2,17 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::str::FromStr;
 
-use crate::lex::{Ctx, In, Res, expected, nz_number, peek};
+use crate::few::{Few, Filler};
+use crate::lex::{Ctx, In, Res, expected, fail, peek};
+use crate::own::into_owned;
+use crate::write::Writer;
+use crate::{IdSet, ParseErrorKind};
 
 /// A number in a set, or `*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum SeqNum {
     /// A sequence number or a UID.
     Number(NonZeroU32),
@@ -21,10 +27,18 @@ impl SeqNum {
             SeqNum::Last => last,
         }
     }
+
+    pub(crate) fn write(self, w: &mut Writer<'_>) {
+        match self {
+            SeqNum::Number(n) => w.number(n.get()),
+            SeqNum::Last => w.raw("*"),
+        }
+    }
 }
 
 /// `a` or `a:b`; the ends may come in either order (RFC 3501 section 9, seq-range).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SeqRange {
     /// One end.
     pub start: SeqNum,
@@ -32,45 +46,76 @@ pub struct SeqRange {
     pub end: SeqNum,
 }
 
-/// A `sequence-set` as a client wrote it: one or more ranges, unordered, perhaps overlapping.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+impl SeqRange {
+    /// Exactly one number.
+    pub fn single(n: NonZeroU32) -> Self {
+        Self { start: SeqNum::Number(n), end: SeqNum::Number(n) }
+    }
+
+    pub(crate) fn write(self, w: &mut Writer<'_>) {
+        self.start.write(w);
+        if self.end != self.start {
+            w.raw(":");
+            self.end.write(w);
+        }
+    }
+}
+
+impl Filler for SeqRange {
+    const FILLER: Self = SeqRange { start: SeqNum::Last, end: SeqNum::Last };
+}
+
+into_owned!(copy SeqNum, SeqRange);
+
+/// A `sequence-set` as a client wrote it: one or more ranges, unordered, perhaps overlapping; or `$`, the result that the server
+/// saved (RFC 5182). Up to four ranges are held in place.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SequenceSet {
-    ranges: Vec<SeqRange>,
+    ranges: Few<SeqRange, 4>,
 }
 
 impl SequenceSet {
+    /// `$`: what SEARCH RETURN (SAVE) found last (RFC 5182 section 2.1). It has no ranges.
+    pub const SAVED: SequenceSet = SequenceSet { ranges: Few::new() };
+
     /// `None` for no ranges at all.
-    pub fn new(ranges: Vec<SeqRange>) -> Option<Self> {
+    pub fn new(ranges: impl IntoIterator<Item = SeqRange>) -> Option<Self> {
+        let ranges: Few<_, 4> = ranges.into_iter().collect();
         (!ranges.is_empty()).then_some(Self { ranges })
     }
 
     /// A set of one number; `None` for zero.
     pub fn single(n: u32) -> Option<Self> {
-        let n = SeqNum::Number(NonZeroU32::new(n)?);
-        Some(Self { ranges: vec![SeqRange { start: n, end: n }] })
+        Self::new([SeqRange::single(NonZeroU32::new(n)?)])
     }
 
     /// `1:*`.
     pub fn all() -> Self {
-        Self { ranges: vec![SeqRange { start: SeqNum::Number(NonZeroU32::MIN), end: SeqNum::Last }] }
+        let all = SeqRange { start: SeqNum::Number(NonZeroU32::MIN), end: SeqNum::Last };
+        Self { ranges: [all].into_iter().collect() }
     }
 
     /// The set as an ordered one; `None` if it is empty.
     pub fn from_ids(ids: &IdSet) -> Option<Self> {
         let number = |n| NonZeroU32::new(n).map(SeqNum::Number);
-        let ranges = ids.ranges().filter_map(|(a, b)| Some(SeqRange { start: number(a)?, end: number(b)? }));
-        Self::new(ranges.collect())
+        Self::new(ids.ranges().filter_map(|(a, b)| Some(SeqRange { start: number(a)?, end: number(b)? })))
     }
 
-    /// The ranges as written.
+    /// Whether this is `$`.
+    pub fn is_saved(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// The ranges as written; none for `$`.
     pub fn ranges(&self) -> &[SeqRange] {
         &self.ranges
     }
 
-    /// The numbers meant when `last` is the highest in use (0: none is, and `*` means nothing).
+    /// The numbers meant when `last` is the highest in use (0: none is, and `*` means nothing). Of `$`, none: the server
+    /// knows what it saved.
     pub fn resolve(&self, last: u32) -> IdSet {
         let mut set = IdSet::new();
-        for range in &self.ranges {
+        for range in self.ranges.iter() {
             let (a, b) = (range.start.resolve(last), range.end.resolve(last));
             if a != 0 && b != 0 {
                 set.ranges.push((a.min(b), a.max(b)));
@@ -80,31 +125,96 @@ impl SequenceSet {
         set
     }
 
+    /// The set with the lower end of each range first, as some servers want it (modern-email/defects #40); `*` counts as the highest.
+    pub fn ascending(&self) -> SequenceSet {
+        let key = |n: SeqNum| n.resolve(u32::MAX);
+        let order = |r: &SeqRange| match key(r.start) > key(r.end) {
+            true => SeqRange { start: r.end, end: r.start },
+            false => *r,
+        };
+        SequenceSet { ranges: self.ranges.iter().map(order).collect() }
+    }
+
     /// Appends the set as it stands on the wire.
     pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut w = Writer::response(out);
+        if self.is_saved() {
+            return w.raw("$");
+        }
         for (n, range) in self.ranges.iter().enumerate() {
             if n > 0 {
-                out.push(b',');
+                w.raw(",");
             }
-            encode_num(range.start, out);
-            if range.end != range.start {
-                out.push(b':');
-                encode_num(range.end, out);
-            }
+            range.write(&mut w);
         }
     }
 }
 
-fn encode_num(n: SeqNum, out: &mut Vec<u8>) {
-    match n {
-        SeqNum::Number(n) => crate::write::number(out, u64::from(n.get())),
-        SeqNum::Last => out.push(b'*'),
+impl crate::own::Own for SequenceSet {
+    type Owned = SequenceSet;
+    fn own(self) -> SequenceSet {
+        self
     }
 }
 
+impl fmt::Display for SequenceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::new();
+        self.encode(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+impl fmt::Debug for SequenceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SequenceSet({self})")
+    }
+}
+
+/// A text that is no sequence set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a sequence set")]
+pub struct NotASet;
+
+impl FromStr for SequenceSet {
+    type Err = NotASet;
+
+    fn from_str(text: &str) -> Result<Self, NotASet> {
+        match saved_or_set(text.as_bytes(), Ctx::CHECKED) {
+            Ok(([], set)) => Ok(set),
+            _ => Err(NotASet),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for SequenceSet {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for SequenceSet {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// `sequence-set` or `$`.
+#[inline]
+pub(crate) fn saved_or_set(i: In<'_>, ctx: Ctx) -> Res<'_, SequenceSet> {
+    match i.strip_prefix(b"$") {
+        Some(rest) => Ok((rest, SequenceSet::SAVED)),
+        None => sequence_set(i, ctx),
+    }
+}
+
+#[inline]
 pub(crate) fn sequence_set(i: In<'_>, ctx: Ctx) -> Res<'_, SequenceSet> {
     let (mut i, first) = seq_range(i)?;
-    let mut ranges = vec![first];
+    let mut ranges = Few::new();
+    ranges.push(first);
     while peek(i) == Some(b',') {
         ctx.room(i, ranges.len())?;
         let (rest, range) = seq_range(&i[1..])?;
@@ -114,7 +224,8 @@ pub(crate) fn sequence_set(i: In<'_>, ctx: Ctx) -> Res<'_, SequenceSet> {
     Ok((i, SequenceSet { ranges }))
 }
 
-fn seq_range(i: In<'_>) -> Res<'_, SeqRange> {
+#[inline]
+pub(crate) fn seq_range(i: In<'_>) -> Res<'_, SeqRange> {
     let (i, start) = seq_num(i)?;
     if peek(i) != Some(b':') {
         return Ok((i, SeqRange { start, end: start }));
@@ -123,215 +234,22 @@ fn seq_range(i: In<'_>) -> Res<'_, SeqRange> {
     Ok((i, SeqRange { start, end }))
 }
 
-fn seq_num(i: In<'_>) -> Res<'_, SeqNum> {
-    match peek(i) {
-        Some(b'*') => Ok((&i[1..], SeqNum::Last)),
-        Some(b'0'..=b'9') => {
-            let (i, n) = nz_number(i)?;
-            Ok((i, SeqNum::Number(n)))
-        }
-        _ => expected(i, "a sequence number"),
+#[inline]
+pub(crate) fn seq_num(i: In<'_>) -> Res<'_, SeqNum> {
+    if let Some(rest) = i.strip_prefix(b"*") {
+        return Ok((rest, SeqNum::Last));
     }
-}
-
-/// An ordered set of numbers, as disjoint ranges that do not touch.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct IdSet {
-    ranges: Vec<(u32, u32)>,
-}
-
-impl IdSet {
-    /// The empty set.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The inclusive range `first..=last`; empty if `first > last`.
-    pub fn range(first: u32, last: u32) -> Self {
-        Self { ranges: if first <= last { vec![(first, last)] } else { Vec::new() } }
-    }
-
-    fn normalize(&mut self) {
-        self.ranges.sort_unstable();
-        let mut kept = 0;
-        for n in 1..self.ranges.len() {
-            let (a, b) = self.ranges[n];
-            if a <= self.ranges[kept].1.saturating_add(1) {
-                self.ranges[kept].1 = self.ranges[kept].1.max(b);
-            } else {
-                kept += 1;
-                self.ranges[kept] = (a, b);
-            }
-        }
-        self.ranges.truncate(kept + 1);
-    }
-
-    /// Adds one number; constant time when numbers come in order.
-    pub fn insert(&mut self, id: u32) {
-        match self.ranges.last_mut() {
-            Some(last) if id > last.1 && id - 1 == last.1 => last.1 = id,
-            Some(last) if id <= last.1 => self.insert_inside(id),
-            _ => self.ranges.push((id, id)),
+    let mut value: u64 = 0;
+    let mut n = 0;
+    while let Some(digit) = i.get(n).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
+        value = value * 10 + u64::from(digit);
+        n += 1;
+        if value > u64::from(u32::MAX) {
+            return fail(i, ParseErrorKind::NumberTooLarge);
         }
     }
-
-    fn insert_inside(&mut self, id: u32) {
-        if !self.contains(id) {
-            self.ranges.push((id, id));
-            self.normalize();
-        }
-    }
-
-    /// Whether `id` is in the set; logarithmic in the number of ranges.
-    pub fn contains(&self, id: u32) -> bool {
-        let n = self.ranges.partition_point(|r| r.1 < id);
-        self.ranges.get(n).is_some_and(|r| r.0 <= id)
-    }
-
-    /// Whether the set is empty.
-    pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
-    }
-
-    /// How many numbers it holds.
-    pub fn len(&self) -> u64 {
-        self.ranges.iter().map(|r| u64::from(r.1 - r.0) + 1).sum()
-    }
-
-    /// The ranges in order, both ends included.
-    pub fn ranges(&self) -> impl DoubleEndedIterator<Item = (u32, u32)> + '_ {
-        self.ranges.iter().copied()
-    }
-
-    /// The numbers in order. Mind that a client may have sent `1:*`: intersect first.
-    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.ranges.iter().flat_map(|r| r.0..=r.1)
-    }
-
-    /// The smallest number.
-    pub fn first(&self) -> Option<u32> {
-        self.ranges.first().map(|r| r.0)
-    }
-
-    /// The largest number.
-    pub fn last(&self) -> Option<u32> {
-        self.ranges.last().map(|r| r.1)
-    }
-
-    /// What is in either set; linear in the number of ranges.
-    pub fn union(&self, other: &IdSet) -> IdSet {
-        let mut set = IdSet { ranges: [&self.ranges[..], &other.ranges[..]].concat() };
-        set.normalize();
-        set
-    }
-
-    /// What is in both sets; linear in the number of ranges.
-    pub fn intersection(&self, other: &IdSet) -> IdSet {
-        let mut ranges = Vec::new();
-        let (mut a, mut b) = (self.ranges.iter().peekable(), other.ranges.iter().peekable());
-        while let (Some(x), Some(y)) = (a.peek(), b.peek()) {
-            let (first, last) = (x.0.max(y.0), x.1.min(y.1));
-            if first <= last {
-                ranges.push((first, last));
-            }
-            if x.1 < y.1 {
-                a.next()
-            } else {
-                b.next()
-            };
-        }
-        IdSet { ranges }
-    }
-
-    /// What is in `self` and not in `other`; linear in the number of ranges.
-    pub fn difference(&self, other: &IdSet) -> IdSet {
-        self.intersection(&other.complement())
-    }
-
-    fn complement(&self) -> IdSet {
-        let mut ranges = Vec::with_capacity(self.ranges.len() + 1);
-        let mut next = Some(0);
-        for &(a, b) in &self.ranges {
-            if let Some(first) = next.filter(|first| *first < a) {
-                ranges.push((first, a - 1));
-            }
-            next = b.checked_add(1);
-        }
-        if let Some(first) = next {
-            ranges.push((first, u32::MAX));
-        }
-        IdSet { ranges }
-    }
-}
-
-impl FromIterator<u32> for IdSet {
-    fn from_iter<I: IntoIterator<Item = u32>>(ids: I) -> Self {
-        let mut set = IdSet { ranges: ids.into_iter().map(|id| (id, id)).collect() };
-        set.normalize();
-        set
-    }
-}
-
-impl fmt::Display for IdSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, (a, b)) in self.ranges().enumerate() {
-            let comma = if n > 0 { "," } else { "" };
-            if a == b { write!(f, "{comma}{a}")? } else { write!(f, "{comma}{a}:{b}")? }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for IdSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IdSet({self})")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::ParseLimits;
-
-    fn parse(text: &str) -> SequenceSet {
-        let (rest, set) = sequence_set(text.as_bytes(), Ctx::new(&ParseLimits::default())).unwrap();
-        assert!(rest.is_empty());
-        set
-    }
-
-    #[test]
-    fn star_and_reversed_ranges_resolve_as_in_rfc_3501() {
-        assert_eq!(parse("2,4:7,9,12:*").resolve(15).to_string(), "2,4:7,9,12:15");
-        assert_eq!(parse("*:4,5:7").resolve(10).to_string(), "4:10");
-        assert_eq!(parse("559:*").resolve(100).to_string(), "100:559");
-        assert_eq!(parse("1:*").resolve(0).to_string(), "");
-        assert_eq!(parse("*").resolve(3).to_string(), "3");
-    }
-
-    #[test]
-    fn a_huge_range_stays_a_range() {
-        let set = parse("1:4294967295,4294967295:1").resolve(7);
-        assert_eq!((set.len(), set.ranges().count()), (u64::from(u32::MAX), 1));
-    }
-
-    proptest! {
-        #[test]
-        fn set_operations_agree_with_a_naive_model(
-            a in proptest::collection::btree_set(0_u32..60, 0..40),
-            b in proptest::collection::btree_set(0_u32..60, 0..40),
-        ) {
-            let (x, y): (IdSet, IdSet) = (a.iter().copied().collect(), b.iter().copied().collect());
-            prop_assert!(x.union(&y).iter().eq(a.union(&b).copied()));
-            prop_assert!(x.intersection(&y).iter().eq(a.intersection(&b).copied()));
-            prop_assert!(x.difference(&y).iter().eq(a.difference(&b).copied()));
-            let mut grown = IdSet::new();
-            a.iter().rev().chain(&b).for_each(|id| grown.insert(*id));
-            prop_assert_eq!(grown, x.union(&y));
-            for id in 0..60 {
-                prop_assert_eq!(x.contains(id), a.contains(&id));
-            }
-        }
+    match NonZeroU32::new(value as u32) {
+        Some(number) => Ok((&i[n..], SeqNum::Number(number))),
+        None => expected(i, "a sequence number"),
     }
 }

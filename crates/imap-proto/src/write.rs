@@ -25,18 +25,27 @@ pub enum Literals {
     Sync,
     /// `{n+}`: a client whose server advertised LITERAL+ (RFC 7888).
     NonSync,
+    /// `{n+}` up to 4096 octets, `{n}` beyond: a client whose server advertised LITERAL- (RFC 7888 section 5), as
+    /// IMAP4rev2 does.
+    NonSyncSmall,
 }
 
 /// Where encoded octets go, and where a client has to wait for the server.
-pub(crate) struct Writer<'o> {
+pub struct Writer<'o> {
     pub(crate) out: &'o mut Vec<u8>,
     pub(crate) literals: Literals,
     pub(crate) pauses: Option<&'o mut Vec<usize>>,
+    pub(crate) gaps: Option<&'o mut Vec<(usize, u64)>>,
 }
 
 impl<'o> Writer<'o> {
     pub(crate) fn response(out: &'o mut Vec<u8>) -> Self {
-        Self { out, literals: Literals::Sync, pauses: None }
+        Self { out, literals: Literals::Sync, pauses: None, gaps: None }
+    }
+
+    /// For text that only this crate reads again.
+    pub(crate) fn checked(out: &'o mut Vec<u8>) -> Self {
+        Self { out, literals: Literals::NonSync, pauses: None, gaps: None }
     }
 
     pub(crate) fn raw(&mut self, bytes: impl AsRef<[u8]>) {
@@ -76,17 +85,46 @@ impl<'o> Writer<'o> {
         self.out.push(b'"');
     }
 
+    /// A quoted string where no literal may stand; what it cannot hold is left out.
+    pub(crate) fn quoted_only(&mut self, value: &[u8]) {
+        let kept: Vec<u8> = value.iter().copied().filter(|b| !matches!(b, 0 | b'\r' | b'\n')).collect();
+        self.quoted(&kept);
+    }
+
     pub(crate) fn literal(&mut self, value: &[u8]) {
+        // NUL may stand in a literal8 only (RFC 3516).
+        if memchr::memchr(0, value).is_some() {
+            self.raw("~");
+        }
+        self.announce(value.len() as u64);
+        self.raw(value);
+    }
+
+    /// `{n}` CRLF, as `literals` has it.
+    pub(crate) fn announce(&mut self, octets: u64) {
         self.out.push(b'{');
-        self.number(value.len() as u64);
-        self.raw(if self.literals == Literals::NonSync { "+}\r\n" } else { "}\r\n" });
-        if self.literals == Literals::Sync {
+        self.number(octets);
+        let at_once = match self.literals {
+            Literals::Sync => false,
+            Literals::NonSync => true,
+            Literals::NonSyncSmall => octets <= 4096,
+        };
+        self.raw(if at_once { "+}\r\n" } else { "}\r\n" });
+        if !at_once {
             let at = self.out.len();
             if let Some(pauses) = &mut self.pauses {
                 pauses.push(at);
             }
         }
-        self.raw(value);
+    }
+
+    /// A literal whose octets the caller inserts.
+    pub(crate) fn gap(&mut self, octets: u64) {
+        self.announce(octets);
+        let at = self.out.len();
+        if let Some(gaps) = &mut self.gaps {
+            gaps.push((at, octets));
+        }
     }
 
     /// `(a b c)`.
@@ -108,6 +146,18 @@ impl<'o> Writer<'o> {
             }
             each(self, item);
         }
+    }
+
+    /// `name`, and what stands behind it.
+    pub(crate) fn word(&mut self, name: &str, value: &str) {
+        self.raw(name);
+        self.raw(value);
+    }
+
+    /// `name`, and a number behind it.
+    pub(crate) fn numbered(&mut self, name: &str, n: impl Into<u64>) {
+        self.raw(name);
+        self.number(n);
     }
 
     /// Human-readable text: CR, LF and NUL become spaces.

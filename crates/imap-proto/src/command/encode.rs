@@ -1,7 +1,7 @@
-use super::{AppendHead, Command, CommandBody, IdField, StoreAction};
-use crate::flag::write_flags;
+use super::{Command, CommandBody, IdField, Notify, StoreAction};
+use crate::list::Element;
 use crate::write::{Literals, Writer};
-use crate::{Mailbox, base64};
+use crate::{Mailbox, SequenceSet, base64};
 
 /// A command as octets, and where to wait.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -10,12 +10,16 @@ pub struct EncodedCommand {
     pub bytes: Vec<u8>,
     /// Offsets into `bytes`, ascending: stop there until the server has sent `+`. Empty with LITERAL+.
     pub pauses: Vec<usize>,
+    /// Offsets into `bytes`, ascending, and how many octets to send there by other means: one for each
+    /// [`Payload::Streamed`](crate::Payload::Streamed). A pause at the same offset comes first.
+    pub gaps: Vec<(usize, u64)>,
 }
 
 impl std::fmt::Debug for EncodedCommand {
     // It may hold a password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "EncodedCommand({} octets, {} pauses)", self.bytes.len(), self.pauses.len())
+        let Self { bytes, pauses, gaps } = self;
+        write!(f, "EncodedCommand({} octets, {} pauses, {} gaps)", bytes.len(), pauses.len(), gaps.len())
     }
 }
 
@@ -24,8 +28,9 @@ impl Command<'_> {
     /// octets for commands.
     pub fn encode(&self, literals: Literals) -> EncodedCommand {
         let mut encoded = EncodedCommand::default();
-        let mut w = Writer { out: &mut encoded.bytes, literals, pauses: Some(&mut encoded.pauses) };
-        w.raw(self.tag.as_str());
+        let EncodedCommand { bytes, pauses, gaps } = &mut encoded;
+        let mut w = Writer { out: bytes, literals, pauses: Some(pauses), gaps: Some(gaps) };
+        w.raw(self.tag.as_bytes());
         w.raw(" ");
         body(&mut w, &self.body);
         w.raw("\r\n");
@@ -40,24 +45,21 @@ fn body(w: &mut Writer<'_>, command: &CommandBody<'_>) {
         C::Noop => w.raw("NOOP"),
         C::Logout => w.raw("LOGOUT"),
         C::StartTls => w.raw("STARTTLS"),
+        C::Unauthenticate => w.raw("UNAUTHENTICATE"),
         C::Namespace => w.raw("NAMESPACE"),
         C::Idle => w.raw("IDLE"),
         C::Check => w.raw("CHECK"),
         C::Close => w.raw("CLOSE"),
         C::Unselect => w.raw("UNSELECT"),
         C::Expunge => w.raw("EXPUNGE"),
-        C::UidExpunge(set) => {
-            w.raw("UID EXPUNGE ");
-            set.encode(w.out);
-        }
         C::Authenticate { mechanism, initial } => {
-            w.raw("AUTHENTICATE ");
-            w.raw(mechanism.as_str());
-            if let Some(initial) = initial {
-                w.raw(" ");
-                match initial.expose() {
-                    [] => w.raw("="),
-                    data => base64::encode(data, w.out),
+            w.word("AUTHENTICATE ", mechanism.as_str());
+            match initial.as_ref().map(|i| i.expose()) {
+                None => {}
+                Some([]) => w.raw(" ="),
+                Some(data) => {
+                    w.raw(" ");
+                    base64::encode(data, w.out);
                 }
             }
         }
@@ -67,9 +69,38 @@ fn body(w: &mut Writer<'_>, command: &CommandBody<'_>) {
             w.raw(" ");
             w.astring(password.expose());
         }
-        C::Select(m) => on_mailbox(w, "SELECT ", m),
-        C::Examine(m) => on_mailbox(w, "EXAMINE ", m),
-        C::Create(m) => on_mailbox(w, "CREATE ", m),
+        C::Enable(names) => {
+            w.raw("ENABLE ");
+            names.write_bare(w);
+        }
+        C::Id(fields) => {
+            w.raw("ID ");
+            write_id(w, fields.as_deref());
+        }
+        C::Compress(algorithm) => w.word("COMPRESS ", algorithm.as_str()),
+        C::Notify(notify) => Notify::write(notify, w),
+        _ => on_mailboxes(w, command),
+    }
+}
+
+fn on_mailboxes(w: &mut Writer<'_>, command: &CommandBody<'_>) {
+    use CommandBody as C;
+    match command {
+        C::Select { mailbox, params } | C::Examine { mailbox, params } => {
+            let select = matches!(command, C::Select { .. });
+            on_mailbox(w, if select { "SELECT " } else { "EXAMINE " }, mailbox);
+            if !params.is_empty() {
+                w.raw(" ");
+                params.write_paren(w);
+            }
+        }
+        C::Create { mailbox, params } => {
+            on_mailbox(w, "CREATE ", mailbox);
+            if !params.is_empty() {
+                w.raw(" ");
+                params.write_paren(w);
+            }
+        }
         C::Delete(m) => on_mailbox(w, "DELETE ", m),
         C::Subscribe(m) => on_mailbox(w, "SUBSCRIBE ", m),
         C::Unsubscribe(m) => on_mailbox(w, "UNSUBSCRIBE ", m),
@@ -77,66 +108,187 @@ fn body(w: &mut Writer<'_>, command: &CommandBody<'_>) {
             on_mailbox(w, "RENAME ", from);
             on_mailbox(w, " ", to);
         }
-        C::List { reference, pattern } => {
-            on_mailbox(w, "LIST ", reference);
-            on_pattern(w, pattern);
-        }
+        C::List(list) => list.write(w),
         C::Lsub { reference, pattern } => {
             on_mailbox(w, "LSUB ", reference);
-            on_pattern(w, pattern);
+            w.raw(" ");
+            pattern.write(w);
         }
         C::Status { mailbox, items } => {
             on_mailbox(w, "STATUS ", mailbox);
             w.raw(" ");
-            w.list(items, |w, item| w.raw(item.name()));
+            items.write_paren(w);
         }
-        C::Append { head, message } => {
-            append_head(w, head);
-            w.raw(" ");
-            w.literal(message);
-        }
-        C::Id(fields) => {
-            w.raw("ID ");
-            write_id(w, fields.as_deref());
+        C::Append { mailbox, messages } => {
+            on_mailbox(w, "APPEND ", mailbox);
+            messages.iter().for_each(|message| message.write(w));
         }
         _ => on_messages(w, command),
     }
 }
 
+fn verb(w: &mut Writer<'_>, uid: bool, verb: &str) {
+    w.word(if uid { "UID " } else { "" }, verb);
+}
+
+fn on_set(w: &mut Writer<'_>, uid: bool, name: &str, set: &SequenceSet) {
+    verb(w, uid, name);
+    set.encode(w.out);
+}
+
 fn on_messages(w: &mut Writer<'_>, command: &CommandBody<'_>) {
     use CommandBody as C;
     match command {
-        C::Search { uid, charset, keys } => {
-            w.raw(if *uid { "UID SEARCH " } else { "SEARCH " });
-            if let Some(charset) = charset {
-                w.raw("CHARSET ");
-                w.astring(charset);
-                w.raw(" ");
-            }
-            w.spaced(keys, |w, key| key.write(w));
-        }
-        C::Fetch { uid, set, items } => {
-            w.raw(if *uid { "UID FETCH " } else { "FETCH " });
-            set.encode(w.out);
+        C::UidExpunge(set) => on_set(w, true, "EXPUNGE ", set),
+        C::Fetch { uid, set, items, modifiers } => {
+            on_set(w, *uid, "FETCH ", set);
             w.raw(" ");
             items.write(w);
+            if !modifiers.is_empty() {
+                w.raw(" ");
+                modifiers.write_paren(w);
+            }
         }
-        C::Store { uid, set, action, silent, flags } => {
-            w.raw(if *uid { "UID STORE " } else { "STORE " });
-            set.encode(w.out);
+        C::Store { uid, set, unchanged_since, action, silent, flags } => {
+            on_set(w, *uid, "STORE ", set);
+            if let Some(n) = unchanged_since {
+                w.numbered(" (UNCHANGEDSINCE ", *n);
+                w.raw(")");
+            }
             w.raw(match action {
                 StoreAction::Replace => " FLAGS",
                 StoreAction::Add => " +FLAGS",
                 StoreAction::Remove => " -FLAGS",
             });
             w.raw(if *silent { ".SILENT " } else { " " });
-            write_flags(w, flags);
+            flags.write_paren(w);
         }
         C::Copy { uid, set, mailbox } => {
-            w.raw(if *uid { "UID COPY " } else { "COPY " });
-            set.encode(w.out);
+            on_set(w, *uid, "COPY ", set);
             on_mailbox(w, " ", mailbox);
         }
+        C::Move { uid, set, mailbox } => {
+            on_set(w, *uid, "MOVE ", set);
+            on_mailbox(w, " ", mailbox);
+        }
+        C::Replace { uid, n, mailbox, message } => {
+            verb(w, *uid, "REPLACE ");
+            n.write(w);
+            on_mailbox(w, " ", mailbox);
+            message.write(w);
+        }
+        C::UidBatches { size, range } => {
+            w.numbered("UIDBATCHES ", *size);
+            if let Some((first, last)) = range {
+                w.numbered(" ", *first);
+                w.numbered(":", *last);
+            }
+        }
+        _ => searches(w, command),
+    }
+}
+
+fn searches(w: &mut Writer<'_>, command: &CommandBody<'_>) {
+    use CommandBody as C;
+    match command {
+        C::Search { uid, returns, charset, keys } => {
+            verb(w, *uid, "SEARCH");
+            write_returns(w, returns.as_ref());
+            write_charset(w, charset.as_deref());
+            w.raw(" ");
+            keys.write_bare(w);
+        }
+        C::MultiSearch(search) => {
+            w.raw("ESEARCH");
+            if let Some(mailboxes) = &search.mailboxes {
+                w.raw(" IN ");
+                mailboxes.write_paren(w);
+            }
+            write_returns(w, search.returns.as_ref());
+            write_charset(w, search.charset.as_deref());
+            w.raw(" ");
+            search.keys.write_bare(w);
+        }
+        C::Sort { uid, returns, criteria, charset, keys } => {
+            verb(w, *uid, "SORT");
+            write_returns(w, returns.as_ref());
+            w.raw(" ");
+            criteria.write_paren(w);
+            w.raw(" ");
+            w.astring(charset);
+            w.raw(" ");
+            keys.write_bare(w);
+        }
+        C::Thread { uid, algorithm, charset, keys } => {
+            verb(w, *uid, "THREAD ");
+            w.word(algorithm.as_str(), " ");
+            w.astring(charset);
+            w.raw(" ");
+            keys.write_bare(w);
+        }
+        C::CancelUpdate(tags) => {
+            w.raw("CANCELUPDATE ");
+            // Tags stand in quotes here (RFC 5267 section 4.3).
+            w.spaced(tags, |w, tag| w.string(&tag));
+        }
+        _ => administration(w, command),
+    }
+}
+
+fn write_returns(w: &mut Writer<'_>, returns: Option<&super::SearchReturns<'_>>) {
+    if let Some(returns) = returns {
+        w.raw(" RETURN ");
+        returns.write_paren(w);
+    }
+}
+
+fn write_charset(w: &mut Writer<'_>, charset: Option<&[u8]>) {
+    if let Some(charset) = charset {
+        w.raw(" CHARSET ");
+        w.astring(charset);
+    }
+}
+
+fn administration(w: &mut Writer<'_>, command: &CommandBody<'_>) {
+    use CommandBody as C;
+    match command {
+        C::GetQuota(root) => {
+            w.raw("GETQUOTA ");
+            w.astring(root);
+        }
+        C::GetQuotaRoot(m) => on_mailbox(w, "GETQUOTAROOT ", m),
+        C::SetQuota { root, limits } => {
+            w.raw("SETQUOTA ");
+            w.astring(root);
+            w.raw(" ");
+            limits.write_paren(w);
+        }
+        C::SetAcl { mailbox, identifier, change, rights } => {
+            on_mailbox(w, "SETACL ", mailbox);
+            w.raw(" ");
+            w.astring(identifier);
+            w.raw(" ");
+            w.astring(&[change.name().as_bytes(), rights].concat());
+        }
+        C::DeleteAcl { mailbox, identifier } => {
+            on_mailbox(w, "DELETEACL ", mailbox);
+            w.raw(" ");
+            w.astring(identifier);
+        }
+        C::GetAcl(m) => on_mailbox(w, "GETACL ", m),
+        C::ListRights { mailbox, identifier } => {
+            on_mailbox(w, "LISTRIGHTS ", mailbox);
+            w.raw(" ");
+            w.astring(identifier);
+        }
+        C::MyRights(m) => on_mailbox(w, "MYRIGHTS ", m),
+        C::GetMetadata(get) => get.write(w),
+        C::SetMetadata { mailbox, entries } => {
+            on_mailbox(w, "SETMETADATA ", mailbox);
+            w.raw(" ");
+            entries.write_paren(w);
+        }
+        // The others were written before.
         _ => {}
     }
 }
@@ -144,23 +296,6 @@ fn on_messages(w: &mut Writer<'_>, command: &CommandBody<'_>) {
 fn on_mailbox(w: &mut Writer<'_>, verb: &str, mailbox: &Mailbox<'_>) {
     w.raw(verb);
     w.astring(mailbox.as_wire());
-}
-
-fn on_pattern(w: &mut Writer<'_>, pattern: &Mailbox<'_>) {
-    w.raw(" ");
-    w.string(pattern.as_wire());
-}
-
-fn append_head(w: &mut Writer<'_>, head: &AppendHead<'_>) {
-    on_mailbox(w, "APPEND ", &head.mailbox);
-    if !head.flags.is_empty() {
-        w.raw(" ");
-        write_flags(w, &head.flags);
-    }
-    if let Some(date) = head.date {
-        w.raw(" ");
-        date.write(w);
-    }
 }
 
 pub(crate) fn write_id(w: &mut Writer<'_>, fields: Option<&[IdField<'_>]>) {

@@ -1,24 +1,46 @@
 //! What a client says.
 
+mod append;
 mod encode;
 mod fetch;
+mod mailboxes;
+mod metadata;
+mod notify;
 mod parse;
 mod search;
 
 use std::borrow::Cow;
 
+pub use append::{AppendData, AppendHead, AppendMessage, CatenatePart, LiteralKind};
 pub use encode::EncodedCommand;
 pub(crate) use encode::write_id;
-pub use fetch::{FetchItem, FetchItems, Partial, Section, SectionText};
-pub(crate) use fetch::{section, write_section};
-pub(crate) use parse::{append_start, id_fields, mailbox};
-pub use search::SearchKey;
+pub use fetch::{
+    FetchItem, FetchItemList, FetchItems, FetchModifier, FetchModifiers, PartPath, Partial, PartialRange,
+    Section, SectionText,
+};
+pub(crate) use fetch::{mod_seq, part_path, section, write_part, write_section};
+pub use mailboxes::{
+    CreateParam, CreateParams, List, ListReturn, ListReturns, ListSelection, ListSelections, Pattern,
+    Patterns, SelectParam, SelectParams,
+};
+pub use metadata::{
+    AclChange, GetMetadata, MetadataDepth, MetadataEntries, MetadataEntry, QuotaLimit, QuotaLimits,
+};
+pub use notify::{MailboxFilter, MailboxFilters, Notify, NotifyEvent, NotifyEvents, NotifyGroup};
+pub(crate) use parse::{append_start, id_fields};
+pub use search::{
+    EntryKind, ModSeqEntry, SearchKey, SearchKeys, SearchReturn, SearchReturns, SortCriteria, SortCriterion,
+    SortKey, Subkey,
+};
 
-use crate::text::owned_bytes;
-use crate::{Atom, DateTime, Flag, Mailbox, Secret, SequenceSet, Tag};
+use crate::own::into_owned;
+use crate::status::StatusItems;
+use crate::text::Strings;
+use crate::{Atom, Capabilities, Flags, Mailbox, Secret, SeqNum, SequenceSet, Tag};
 
 /// One command with its tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Command<'a> {
     /// Chosen by the client; the final response carries it.
     pub tag: Tag<'a>,
@@ -26,9 +48,10 @@ pub struct Command<'a> {
     pub body: CommandBody<'a>,
 }
 
-/// Every command of RFC 3501 section 6, with UIDPLUS, IDLE, NAMESPACE, UNSELECT and ID. Strings are octets: RFC 3501
-/// leaves their charset to the context.
+/// Every command of RFC 3501 section 6, RFC 9051 and the extensions. Strings are octets: RFC 3501 leaves their charset to
+/// the context. Sections are those of RFC 3501 where no RFC is named.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 #[allow(missing_docs)] // The fields bear the grammar's names.
 pub enum CommandBody<'a> {
@@ -44,12 +67,20 @@ pub enum CommandBody<'a> {
     Authenticate { mechanism: Atom<'a>, initial: Option<Secret<'a>> },
     /// LOGIN, section 6.2.3.
     Login { user: Cow<'a, [u8]>, password: Secret<'a> },
+    /// UNAUTHENTICATE, RFC 8437.
+    Unauthenticate,
+    /// ENABLE, RFC 5161.
+    Enable(Capabilities<'a>),
+    /// ID, RFC 2971: fields and values, or NIL.
+    Id(Option<Vec<IdField<'a>>>),
+    /// COMPRESS, RFC 4978: the algorithm, `DEFLATE`. After its OK everything is compressed.
+    Compress(Atom<'a>),
     /// SELECT, section 6.3.1.
-    Select(Mailbox<'a>),
+    Select { mailbox: Mailbox<'a>, params: SelectParams<'a> },
     /// EXAMINE, section 6.3.2.
-    Examine(Mailbox<'a>),
+    Examine { mailbox: Mailbox<'a>, params: SelectParams<'a> },
     /// CREATE, section 6.3.3.
-    Create(Mailbox<'a>),
+    Create { mailbox: Mailbox<'a>, params: CreateParams<'a> },
     /// DELETE, section 6.3.4.
     Delete(Mailbox<'a>),
     /// RENAME, section 6.3.5.
@@ -58,21 +89,23 @@ pub enum CommandBody<'a> {
     Subscribe(Mailbox<'a>),
     /// UNSUBSCRIBE, section 6.3.7.
     Unsubscribe(Mailbox<'a>),
-    /// LIST, section 6.3.8. The pattern is modified UTF-7 with `%` and `*`.
-    List { reference: Mailbox<'a>, pattern: Mailbox<'a> },
+    /// LIST, section 6.3.8 and RFC 5258.
+    List(List<'a>),
     /// LSUB, section 6.3.9.
-    Lsub { reference: Mailbox<'a>, pattern: Mailbox<'a> },
+    Lsub { reference: Mailbox<'a>, pattern: Pattern<'a> },
     /// STATUS, section 6.3.10.
-    Status { mailbox: Mailbox<'a>, items: Vec<StatusItem> },
-    /// APPEND, section 6.3.11, with its message in memory: what a client sends. A server's decoder hands out the
-    /// message in pieces instead, see [`AppendStart`](crate::AppendStart).
-    Append { head: AppendHead<'a>, message: Cow<'a, [u8]> },
+    Status { mailbox: Mailbox<'a>, items: StatusItems<'a> },
     /// NAMESPACE, RFC 2342.
     Namespace,
-    /// ID, RFC 2971: fields and values, or NIL.
-    Id(Option<Vec<IdField<'a>>>),
+    /// APPEND, section 6.3.11; several messages with RFC 3502. A server's decoder hands out their octets in pieces first, see
+    /// [`AppendStart`](crate::AppendStart).
+    Append { mailbox: Mailbox<'a>, messages: Vec<AppendMessage<'a>> },
+    /// REPLACE, RFC 8508.
+    Replace { uid: bool, n: SeqNum, mailbox: Mailbox<'a>, message: Box<AppendMessage<'a>> },
     /// IDLE, RFC 2177. The line that ends it comes as [`Event::Line`](crate::Event::Line).
     Idle,
+    /// NOTIFY, RFC 5465.
+    Notify(Notify<'a>),
     /// CHECK, section 6.4.1.
     Check,
     /// CLOSE, section 6.4.2.
@@ -83,32 +116,86 @@ pub enum CommandBody<'a> {
     Expunge,
     /// UID EXPUNGE, RFC 4315.
     UidExpunge(SequenceSet),
-    /// SEARCH, section 6.4.4. All keys must match.
-    Search { uid: bool, charset: Option<Cow<'a, [u8]>>, keys: Vec<SearchKey<'a>> },
-    /// FETCH, section 6.4.5.
-    Fetch { uid: bool, set: SequenceSet, items: FetchItems<'a> },
-    /// STORE, section 6.4.6.
-    Store { uid: bool, set: SequenceSet, action: StoreAction, silent: bool, flags: Vec<Flag<'a>> },
+    /// SEARCH, section 6.4.4. All keys must match. `returns` is RFC 4731's RETURN.
+    Search {
+        uid: bool,
+        returns: Option<SearchReturns<'a>>,
+        charset: Option<Cow<'a, [u8]>>,
+        keys: SearchKeys<'a>,
+    },
+    /// SORT, RFC 5256; `returns` by RFC 5267.
+    Sort {
+        uid: bool,
+        returns: Option<SearchReturns<'a>>,
+        criteria: SortCriteria<'a>,
+        charset: Cow<'a, [u8]>,
+        keys: SearchKeys<'a>,
+    },
+    /// THREAD, RFC 5256: ORDEREDSUBJECT, REFERENCES, REFS.
+    Thread { uid: bool, algorithm: Atom<'a>, charset: Cow<'a, [u8]>, keys: SearchKeys<'a> },
+    /// ESEARCH in several mailboxes, RFC 7377.
+    MultiSearch(Box<MultiSearch<'a>>),
+    /// CANCELUPDATE, RFC 5267: the tags of searches with UPDATE.
+    CancelUpdate(Strings<'a>),
+    /// FETCH, section 6.4.5. `modifiers` by RFC 4466.
+    Fetch { uid: bool, set: SequenceSet, items: FetchItems<'a>, modifiers: FetchModifiers<'a> },
+    /// STORE, section 6.4.6. `unchanged_since` by RFC 7162.
+    Store {
+        uid: bool,
+        set: SequenceSet,
+        unchanged_since: Option<u64>,
+        action: StoreAction,
+        silent: bool,
+        flags: Flags<'a>,
+    },
     /// COPY, section 6.4.7.
     Copy { uid: bool, set: SequenceSet, mailbox: Mailbox<'a> },
+    /// MOVE, RFC 6851.
+    Move { uid: bool, set: SequenceSet, mailbox: Mailbox<'a> },
+    /// UIDBATCHES, RFC 10022: batches of so many messages; perhaps only these batches.
+    UidBatches { size: u32, range: Option<(u32, u32)> },
+    /// GETQUOTA, RFC 9208.
+    GetQuota(Cow<'a, [u8]>),
+    /// GETQUOTAROOT, RFC 9208.
+    GetQuotaRoot(Mailbox<'a>),
+    /// SETQUOTA, RFC 9208.
+    SetQuota { root: Cow<'a, [u8]>, limits: QuotaLimits<'a> },
+    /// SETACL, RFC 4314.
+    SetAcl { mailbox: Mailbox<'a>, identifier: Cow<'a, [u8]>, change: AclChange, rights: Cow<'a, [u8]> },
+    /// DELETEACL, RFC 4314.
+    DeleteAcl { mailbox: Mailbox<'a>, identifier: Cow<'a, [u8]> },
+    /// GETACL, RFC 4314.
+    GetAcl(Mailbox<'a>),
+    /// LISTRIGHTS, RFC 4314.
+    ListRights { mailbox: Mailbox<'a>, identifier: Cow<'a, [u8]> },
+    /// MYRIGHTS, RFC 4314.
+    MyRights(Mailbox<'a>),
+    /// GETMETADATA, RFC 5464.
+    GetMetadata(Box<GetMetadata<'a>>),
+    /// SETMETADATA, RFC 5464.
+    SetMetadata { mailbox: Mailbox<'a>, entries: MetadataEntries<'a> },
+}
+
+/// ESEARCH (RFC 7377 section 2.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct MultiSearch<'a> {
+    /// IN: which mailboxes; the selected one if absent.
+    pub mailboxes: Option<MailboxFilters<'a>>,
+    /// RETURN
+    pub returns: Option<SearchReturns<'a>>,
+    /// CHARSET
+    pub charset: Option<Cow<'a, [u8]>>,
+    /// All must match.
+    pub keys: SearchKeys<'a>,
 }
 
 /// An ID field and its value, NIL being `None`.
 pub type IdField<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
 
-/// What APPEND says before the message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppendHead<'a> {
-    /// Where to.
-    pub mailbox: Mailbox<'a>,
-    /// Flags to set at once.
-    pub flags: Vec<Flag<'a>>,
-    /// The INTERNALDATE to keep; now if absent.
-    pub date: Option<DateTime>,
-}
-
 /// What STORE does with its flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum StoreAction {
     /// `FLAGS`: they become the message's flags.
     Replace,
@@ -118,115 +205,19 @@ pub enum StoreAction {
     Remove,
 }
 
-/// A number that STATUS tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum StatusItem {
-    /// MESSAGES
-    Messages,
-    /// RECENT
-    Recent,
-    /// UIDNEXT
-    UidNext,
-    /// UIDVALIDITY
-    UidValidity,
-    /// UNSEEN
-    Unseen,
-}
-
-impl StatusItem {
-    const ALL: [(&'static str, StatusItem); 5] = [
-        ("MESSAGES", StatusItem::Messages),
-        ("RECENT", StatusItem::Recent),
-        ("UIDNEXT", StatusItem::UidNext),
-        ("UIDVALIDITY", StatusItem::UidValidity),
-        ("UNSEEN", StatusItem::Unseen),
-    ];
-
-    /// The item's name on the wire.
-    pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(_, item)| *item == self).map_or("", |(name, _)| name)
-    }
-
-    pub(crate) fn from_name(name: &[u8]) -> Option<Self> {
-        Self::ALL.iter().find(|(n, _)| n.as_bytes().eq_ignore_ascii_case(name)).map(|(_, item)| *item)
-    }
-}
-
-impl Command<'_> {
-    /// The same command, independent of the input buffer.
-    pub fn into_owned(self) -> Command<'static> {
-        Command { tag: self.tag.into_owned(), body: self.body.into_owned() }
-    }
-}
-
-impl AppendHead<'_> {
-    /// The same, independent of the input buffer.
-    pub fn into_owned(self) -> AppendHead<'static> {
-        AppendHead {
-            mailbox: self.mailbox.into_owned(),
-            flags: self.flags.into_iter().map(Flag::into_owned).collect(),
-            date: self.date,
-        }
-    }
-}
-
-impl CommandBody<'_> {
-    /// The same command, independent of the input buffer.
-    pub fn into_owned(self) -> CommandBody<'static> {
-        use CommandBody as C;
-        match self {
-            C::Capability => C::Capability,
-            C::Noop => C::Noop,
-            C::Logout => C::Logout,
-            C::StartTls => C::StartTls,
-            C::Namespace => C::Namespace,
-            C::Idle => C::Idle,
-            C::Check => C::Check,
-            C::Close => C::Close,
-            C::Unselect => C::Unselect,
-            C::Expunge => C::Expunge,
-            C::UidExpunge(set) => C::UidExpunge(set),
-            C::Authenticate { mechanism, initial } => C::Authenticate {
-                mechanism: mechanism.into_owned(),
-                initial: initial.map(Secret::into_owned),
-            },
-            C::Login { user, password } => {
-                C::Login { user: owned_bytes(user), password: password.into_owned() }
-            }
-            C::Select(m) => C::Select(m.into_owned()),
-            C::Examine(m) => C::Examine(m.into_owned()),
-            C::Create(m) => C::Create(m.into_owned()),
-            C::Delete(m) => C::Delete(m.into_owned()),
-            C::Subscribe(m) => C::Subscribe(m.into_owned()),
-            C::Unsubscribe(m) => C::Unsubscribe(m.into_owned()),
-            C::Rename { from, to } => C::Rename { from: from.into_owned(), to: to.into_owned() },
-            C::List { reference, pattern } => {
-                C::List { reference: reference.into_owned(), pattern: pattern.into_owned() }
-            }
-            C::Lsub { reference, pattern } => {
-                C::Lsub { reference: reference.into_owned(), pattern: pattern.into_owned() }
-            }
-            C::Status { mailbox, items } => C::Status { mailbox: mailbox.into_owned(), items },
-            C::Append { head, message } => {
-                C::Append { head: head.into_owned(), message: owned_bytes(message) }
-            }
-            C::Id(fields) => C::Id(fields.map(owned_fields)),
-            C::Search { uid, charset, keys } => C::Search {
-                uid,
-                charset: charset.map(owned_bytes),
-                keys: keys.into_iter().map(SearchKey::into_owned).collect(),
-            },
-            C::Fetch { uid, set, items } => C::Fetch { uid, set, items: items.into_owned() },
-            C::Store { uid, set, action, silent, flags } => {
-                let flags = flags.into_iter().map(Flag::into_owned).collect();
-                C::Store { uid, set, action, silent, flags }
-            }
-            C::Copy { uid, set, mailbox } => C::Copy { uid, set, mailbox: mailbox.into_owned() },
-        }
-    }
-}
-
-pub(crate) fn owned_fields(fields: Vec<IdField<'_>>) -> Vec<IdField<'static>> {
-    fields.into_iter().map(|(k, v)| (owned_bytes(k), v.map(owned_bytes))).collect()
-}
+into_owned!(copy StoreAction);
+into_owned!(struct Command { tag, body });
+into_owned!(struct MultiSearch { mailboxes, returns, charset, keys });
+into_owned!(enum CommandBody {
+    Capability, Noop, Logout, StartTls, Authenticate { mechanism, initial }, Login { user, password }, Unauthenticate,
+    Enable(names), Id(fields), Compress(algorithm), Select { mailbox, params }, Examine { mailbox, params },
+    Create { mailbox, params }, Delete(m), Rename { from, to }, Subscribe(m), Unsubscribe(m), List(list),
+    Lsub { reference, pattern }, Status { mailbox, items }, Namespace, Append { mailbox, messages },
+    Replace { uid, n, mailbox, message }, Idle, Notify(notify), Check, Close, Unselect, Expunge, UidExpunge(set),
+    Search { uid, returns, charset, keys }, Sort { uid, returns, criteria, charset, keys },
+    Thread { uid, algorithm, charset, keys }, MultiSearch(search), CancelUpdate(tags),
+    Fetch { uid, set, items, modifiers }, Store { uid, set, unchanged_since, action, silent, flags },
+    Copy { uid, set, mailbox }, Move { uid, set, mailbox }, UidBatches { size, range }, GetQuota(root), GetQuotaRoot(m),
+    SetQuota { root, limits }, SetAcl { mailbox, identifier, change, rights }, DeleteAcl { mailbox, identifier },
+    GetAcl(m), ListRights { mailbox, identifier }, MyRights(m), GetMetadata(get), SetMetadata { mailbox, entries },
+});

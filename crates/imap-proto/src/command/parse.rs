@@ -1,45 +1,52 @@
 use std::borrow::Cow;
 
-use super::fetch::fetch_items;
-use super::search::search_keys;
-use super::{AppendHead, Command, CommandBody, IdField, StatusItem, StoreAction};
+use super::append::{append_head, messages, replace};
+use super::fetch::{fetch_items, unchanged_since};
+use super::mailboxes::{CreateParams, List, Pattern, SelectParams};
+use super::metadata::{GetMetadata, acl_change, metadata_entries, quota_limits};
+use super::notify::{Notify, filters};
+use super::search::{SearchKeys, SearchReturns, SortCriteria, charset};
+use super::{AppendHead, Command, CommandBody, FetchModifiers, IdField, MultiSearch, StoreAction};
 use crate::chars::{self, TAG};
-use crate::datetime::date_time;
-use crate::flag::{flag, flag_list};
 use crate::lex::{
-    Ctx, In, Res, Upper, astring, atom, atom_str, byte, expected, fail, finish, literal, nil, nstring,
-    paren_list, peek, run, sp, string, strip_word, word,
+    Ctx, In, Res, after_sp, astring, atom_str, byte, expected, fail, finish, keys, keyword, map, nil,
+    nstring, nz_number, paren_list, peek, sp, string, strip_word, word,
 };
-use crate::sequence::sequence_set;
-use crate::{Atom, Mailbox, ParseError, ParseErrorKind, ParseLimits, Secret, Tag, base64};
+use crate::list::Element;
+use crate::sequence::saved_or_set;
+use crate::status::StatusItems;
+use crate::text::{Capabilities, Strings, mailbox};
+use crate::{Atom, Flags, Mailbox, ParseError, ParseErrorKind, ParseLimits, Secret, Tag, base64};
 
 impl<'a> Command<'a> {
     /// Parses one command as [`CommandDecoder`](crate::CommandDecoder) delivers it: whole, without its final CRLF, literals
-    /// in place.
+    /// in place. Allocates only for an escape in a quoted string, for base64, and in commands that no client sends often.
     pub fn parse(message: &'a [u8], limits: &ParseLimits) -> Result<Self, ParseError> {
         let (rest, tag) = finish_tag(message)?;
-        let body = match command(rest, Ctx::new(limits)) {
-            Ok((rest, body)) => finish(message, Some(&tag), Ok((rest, body)))?,
-            Err(e) => finish(message, Some(&tag), Err(e))?,
-        };
-        Ok(Command { tag, body })
+        match command(rest, Ctx::new(limits)) {
+            Ok(([], body)) => Ok(Command { tag, body }),
+            other => {
+                let body = finish(message, Some(&tag), other)?;
+                Ok(Command { tag, body })
+            }
+        }
     }
 }
 
-/// Parses `tag APPEND mailbox [flags] [date]`, what stands before an APPEND's message.
+/// Parses what stands before the octets of a message that is to be streamed.
 pub(crate) fn append_start<'a>(
     text: &'a [u8],
     limits: &ParseLimits,
 ) -> Result<(Tag<'a>, AppendHead<'a>), ParseError> {
     let (rest, tag) = finish_tag(text)?;
-    let parsed = word(rest, "APPEND ").and_then(|(i, ())| append_head(i, Ctx::new(limits)));
-    let head = finish(text, Some(&tag), parsed)?;
+    let head = finish(text, Some(&tag), append_head(rest, Ctx::new(limits)))?;
     Ok((tag, head))
 }
 
+#[inline]
 fn finish_tag(message: &[u8]) -> Result<(In<'_>, Tag<'_>), ParseError> {
     let n = chars::span(message, TAG);
-    match (Tag::from_bytes(&message[..n]), message.get(n)) {
+    match (Tag::checked(&message[..n]), message.get(n)) {
         (Some(tag), Some(b' ')) => Ok((&message[n + 1..], tag)),
         (tag, _) => Err(ParseError {
             offset: n,
@@ -49,182 +56,316 @@ fn finish_tag(message: &[u8]) -> Result<(In<'_>, Tag<'_>), ParseError> {
     }
 }
 
+keys!(
+    CAPABILITY,
+    NOOP,
+    LOGOUT,
+    STARTTLS,
+    AUTHENTICATE,
+    LOGIN,
+    UNAUTHENTICATE,
+    ENABLE,
+    ID,
+    COMPRESS,
+    SELECT,
+    EXAMINE,
+    CREATE,
+    DELETE,
+    RENAME,
+    SUBSCRIBE,
+    UNSUBSCRIBE,
+    LIST,
+    LSUB,
+    STATUS,
+    NAMESPACE,
+    APPEND,
+    REPLACE,
+    IDLE,
+    NOTIFY,
+    CHECK,
+    CLOSE,
+    UNSELECT,
+    EXPUNGE,
+    SEARCH,
+    SORT,
+    THREAD,
+    ESEARCH,
+    CANCELUPDATE,
+    FETCH,
+    STORE,
+    COPY,
+    MOVE,
+    UIDBATCHES,
+    GETQUOTA,
+    GETQUOTAROOT,
+    SETQUOTA,
+    SETACL,
+    DELETEACL,
+    GETACL,
+    LISTRIGHTS,
+    MYRIGHTS,
+    GETMETADATA,
+    SETMETADATA,
+    UID,
+);
+
+#[inline]
 fn command(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
     use CommandBody as C;
-    let (rest, verb) = atom(i)?;
-    let upper = Upper::new(verb);
-    let plain = match upper.as_bytes() {
-        b"CAPABILITY" => C::Capability,
-        b"NOOP" => C::Noop,
-        b"LOGOUT" => C::Logout,
-        b"STARTTLS" => C::StartTls,
-        b"NAMESPACE" => C::Namespace,
-        b"IDLE" => C::Idle,
-        b"CHECK" => C::Check,
-        b"CLOSE" => C::Close,
-        b"UNSELECT" => C::Unselect,
-        b"EXPUNGE" => C::Expunge,
-        known => return with_arguments(i, rest, known, ctx),
+    let (rest, (_, verb)) = keyword(i, chars::ATOM, "a command")?;
+    let plain = match verb {
+        FETCH => return fetch(sp(rest)?.0, ctx, false),
+        UID => return uid(sp(rest)?.0, ctx),
+        CAPABILITY => C::Capability,
+        NOOP => C::Noop,
+        LOGOUT => C::Logout,
+        STARTTLS => C::StartTls,
+        UNAUTHENTICATE => C::Unauthenticate,
+        NAMESPACE => C::Namespace,
+        IDLE => C::Idle,
+        CHECK => C::Check,
+        CLOSE => C::Close,
+        UNSELECT => C::Unselect,
+        EXPUNGE => C::Expunge,
+        _ => return on_mailbox(i, rest, verb, ctx),
     };
     Ok((rest, plain))
 }
 
-fn with_arguments<'a>(verb_at: In<'a>, i: In<'a>, verb: &[u8], ctx: Ctx) -> Res<'a, CommandBody<'a>> {
+#[inline]
+fn on_mailbox<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx) -> Res<'a, CommandBody<'a>> {
     use CommandBody as C;
-    let parser: fn(In<'a>, Ctx) -> Res<'a, CommandBody<'a>> = match verb {
-        b"AUTHENTICATE" => |i, _| authenticate(i),
-        b"LOGIN" => |i, _| login(i),
-        b"SELECT" => |i, _| map(mailbox(i), C::Select),
-        b"EXAMINE" => |i, _| map(mailbox(i), C::Examine),
-        b"CREATE" => |i, _| map(mailbox(i), C::Create),
-        b"DELETE" => |i, _| map(mailbox(i), C::Delete),
-        b"SUBSCRIBE" => |i, _| map(mailbox(i), C::Subscribe),
-        b"UNSUBSCRIBE" => |i, _| map(mailbox(i), C::Unsubscribe),
-        b"RENAME" => |i, _| rename(i),
-        b"LIST" => |i, _| map(list(i), |(reference, pattern)| C::List { reference, pattern }),
-        b"LSUB" => |i, _| map(list(i), |(reference, pattern)| C::Lsub { reference, pattern }),
-        b"STATUS" => |i, ctx| status(i, ctx),
-        b"APPEND" => |i, ctx| append(i, ctx),
-        b"ID" => |i, ctx| map(id_fields(i, ctx), C::Id),
-        b"SEARCH" => |i, ctx| search(i, ctx, false),
-        b"FETCH" => |i, ctx| fetch(i, ctx, false),
-        b"STORE" => |i, ctx| store(i, ctx, false),
-        b"COPY" => |i, ctx| copy(i, ctx, false),
-        b"UID" => |i, ctx| uid(i, ctx),
-        _ => return fail(verb_at, ParseErrorKind::UnknownCommand),
-    };
-    let (i, ()) = sp(i)?;
-    parser(i, ctx)
+    let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
+    match verb {
+        LOGIN => login(arguments(i)?, ctx),
+        SELECT => select(arguments(i)?, ctx, |mailbox, params| C::Select { mailbox, params }),
+        EXAMINE => select(arguments(i)?, ctx, |mailbox, params| C::Examine { mailbox, params }),
+        CREATE => create(arguments(i)?, ctx),
+        DELETE => map(mailbox(arguments(i)?, ctx), C::Delete),
+        SUBSCRIBE => map(mailbox(arguments(i)?, ctx), C::Subscribe),
+        UNSUBSCRIBE => map(mailbox(arguments(i)?, ctx), C::Unsubscribe),
+        RENAME => rename(arguments(i)?, ctx),
+        LIST => map(List::parse(arguments(i)?, ctx), C::List),
+        LSUB => lsub(arguments(i)?, ctx),
+        STATUS => status(arguments(i)?, ctx),
+        APPEND => append(arguments(i)?, ctx),
+        AUTHENTICATE => authenticate(arguments(i)?),
+        ENABLE => map(Capabilities::parse_bare(arguments(i)?, ctx), C::Enable),
+        ID => map(id_fields(arguments(i)?, ctx), C::Id),
+        COMPRESS => map(atom_str(arguments(i)?), |a| C::Compress(Atom::checked(a))),
+        NOTIFY => map(Notify::parse(arguments(i)?, ctx), C::Notify),
+        _ => rarer(start, i, verb, ctx),
+    }
 }
 
-fn map<'a, T, U>(parsed: Res<'a, T>, f: impl FnOnce(T) -> U) -> Res<'a, U> {
-    parsed.map(|(i, v)| (i, f(v)))
+fn rarer<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx) -> Res<'a, CommandBody<'a>> {
+    use CommandBody as C;
+    let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
+    match verb {
+        SEARCH | STORE | COPY | MOVE | SORT | THREAD | REPLACE => on_messages(start, i, verb, ctx, false),
+        ESEARCH => multi_search(i, ctx),
+        CANCELUPDATE => map(Strings::parse_bare(arguments(i)?, ctx), C::CancelUpdate),
+        UIDBATCHES => uid_batches(arguments(i)?),
+        GETQUOTA => map(astring(arguments(i)?, ctx), C::GetQuota),
+        GETQUOTAROOT => map(mailbox(arguments(i)?, ctx), C::GetQuotaRoot),
+        SETQUOTA => set_quota(arguments(i)?, ctx),
+        SETACL => set_acl(arguments(i)?, ctx),
+        DELETEACL => {
+            mailbox_and_string(arguments(i)?, ctx, |mailbox, identifier| C::DeleteAcl { mailbox, identifier })
+        }
+        LISTRIGHTS => mailbox_and_string(arguments(i)?, ctx, |mailbox, identifier| C::ListRights {
+            mailbox,
+            identifier,
+        }),
+        GETACL => map(mailbox(arguments(i)?, ctx), C::GetAcl),
+        MYRIGHTS => map(mailbox(arguments(i)?, ctx), C::MyRights),
+        GETMETADATA => map(GetMetadata::parse(arguments(i)?, ctx), |get| C::GetMetadata(Box::new(get))),
+        SETMETADATA => set_metadata(arguments(i)?, ctx),
+        _ => fail(start, ParseErrorKind::UnknownCommand),
+    }
 }
 
+#[inline]
 fn uid(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
-    let (rest, verb) = atom(i)?;
-    let upper = Upper::new(verb);
-    let parser: fn(In<'_>, Ctx) -> Res<'_, CommandBody<'_>> = match upper.as_bytes() {
-        b"SEARCH" => |i, ctx| search(i, ctx, true),
-        b"FETCH" => |i, ctx| fetch(i, ctx, true),
-        b"STORE" => |i, ctx| store(i, ctx, true),
-        b"COPY" => |i, ctx| copy(i, ctx, true),
-        b"EXPUNGE" => |i, ctx| map(sequence_set(i, ctx), CommandBody::UidExpunge),
-        _ => return fail(i, ParseErrorKind::UnknownCommand),
-    };
-    let (rest, ()) = sp(rest)?;
-    parser(rest, ctx)
+    let (rest, (_, verb)) = keyword(i, chars::ATOM, "a command behind UID")?;
+    match verb {
+        FETCH => fetch(sp(rest)?.0, ctx, true),
+        EXPUNGE => map(after_sp(rest, |i| saved_or_set(i, ctx)), CommandBody::UidExpunge),
+        _ => on_messages(i, rest, verb, ctx, true),
+    }
 }
 
-pub(crate) fn mailbox(i: In<'_>) -> Res<'_, Mailbox<'_>> {
-    map(astring(i), Mailbox::from_wire)
+#[inline]
+fn on_messages<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx, uid: bool) -> Res<'a, CommandBody<'a>> {
+    use CommandBody as C;
+    let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
+    match verb {
+        STORE => store(arguments(i)?, ctx, uid),
+        SEARCH => search(i, ctx, uid),
+        COPY => copy(arguments(i)?, ctx, |set, mailbox| C::Copy { uid, set, mailbox }),
+        MOVE => copy(arguments(i)?, ctx, |set, mailbox| C::Move { uid, set, mailbox }),
+        SORT => sort(i, ctx, uid),
+        THREAD => thread(arguments(i)?, ctx, uid),
+        REPLACE => map(replace(arguments(i)?, ctx), |(n, mailbox, message)| C::Replace {
+            uid,
+            n,
+            mailbox,
+            message: Box::new(message),
+        }),
+        _ => fail(start, ParseErrorKind::UnknownCommand),
+    }
 }
 
 fn authenticate(i: In<'_>) -> Res<'_, CommandBody<'_>> {
     let (i, mechanism) = atom_str(i)?;
-    let (i, initial) = match i.strip_prefix(b" ") {
-        None => (i, None),
-        Some(b"=") => (&b""[..], Some(Secret::new(Vec::new()))),
-        Some(text) => match base64::decode(text).filter(|_| !text.is_empty()) {
-            Some(data) => (&b""[..], Some(Secret::new(data))),
-            None => return expected(text, "base64"),
-        },
+    let mechanism = Atom::checked(mechanism);
+    let Some(text) = i.strip_prefix(b" ") else {
+        return Ok((i, CommandBody::Authenticate { mechanism, initial: None }));
     };
-    Ok((i, CommandBody::Authenticate { mechanism: Atom::checked(mechanism), initial }))
+    let data = match text {
+        b"=" => Some(Vec::new()),
+        text => base64::decode(text).filter(|_| !text.is_empty()),
+    };
+    match data {
+        Some(data) => {
+            let initial = Some(Secret::new(data));
+            Ok((&text[text.len()..], CommandBody::Authenticate { mechanism, initial }))
+        }
+        None => expected(text, "base64"),
+    }
 }
 
-fn login(i: In<'_>) -> Res<'_, CommandBody<'_>> {
-    let (i, user) = astring(i)?;
-    let (i, ()) = sp(i)?;
-    let (i, password) = astring(i)?;
+fn login(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+    let (i, user) = astring(i, ctx)?;
+    let (i, password) = after_sp(i, |i| astring(i, ctx))?;
     Ok((i, CommandBody::Login { user, password: Secret::new(password) }))
 }
 
-fn rename(i: In<'_>) -> Res<'_, CommandBody<'_>> {
-    let (i, from) = mailbox(i)?;
-    let (i, ()) = sp(i)?;
-    let (i, to) = mailbox(i)?;
-    Ok((i, CommandBody::Rename { from, to }))
+fn select<'a>(
+    i: In<'a>,
+    ctx: Ctx,
+    body: impl FnOnce(Mailbox<'a>, SelectParams<'a>) -> CommandBody<'a>,
+) -> Res<'a, CommandBody<'a>> {
+    let (i, mailbox) = mailbox(i, ctx)?;
+    let (i, params) = match i.strip_prefix(b" ") {
+        Some(i) => SelectParams::parse_paren(i, ctx, 1)?,
+        None => (i, SelectParams::default()),
+    };
+    Ok((i, body(mailbox, params)))
 }
 
-fn list(i: In<'_>) -> Res<'_, (Mailbox<'_>, Mailbox<'_>)> {
-    let (i, reference) = mailbox(i)?;
-    let (i, ()) = sp(i)?;
-    let (i, pattern) = match peek(i) {
-        Some(b'"' | b'{') => string(i)?,
-        _ => map(run(i, chars::LIST, "a mailbox pattern"), Cow::Borrowed)?,
+fn create(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+    let (i, mailbox) = mailbox(i, ctx)?;
+    let (i, params) = match i.strip_prefix(b" ") {
+        Some(i) => CreateParams::parse_paren(i, ctx, 1)?,
+        None => (i, CreateParams::default()),
     };
-    Ok((i, (reference, Mailbox::from_wire(pattern))))
+    Ok((i, CommandBody::Create { mailbox, params }))
+}
+
+fn rename(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+    let (i, from) = mailbox(i, ctx)?;
+    map(after_sp(i, |i| mailbox(i, ctx)), |to| CommandBody::Rename { from, to })
+}
+
+fn lsub(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+    let (i, reference) = mailbox(i, ctx)?;
+    map(after_sp(i, |i| Pattern::parse(i, ctx)), |pattern| CommandBody::Lsub { reference, pattern })
 }
 
 fn status(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
-    let (i, mailbox) = mailbox(i)?;
-    let (i, ()) = sp(i)?;
-    let (i, items) = paren_list(i, ctx, 1, status_item)?;
-    Ok((i, CommandBody::Status { mailbox, items }))
-}
-
-fn status_item(i: In<'_>) -> Res<'_, StatusItem> {
-    let (rest, name) = atom(i)?;
-    match StatusItem::from_name(name) {
-        Some(item) => Ok((rest, item)),
-        None => expected(i, "a STATUS item"),
-    }
+    let (i, mailbox) = mailbox(i, ctx)?;
+    map(after_sp(i, |i| StatusItems::parse_paren(i, ctx, 1)), |items| CommandBody::Status { mailbox, items })
 }
 
 fn append(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
-    let (i, head) = append_head(i, ctx)?;
-    let (i, ()) = sp(i)?;
-    let (i, message) = literal(i)?;
-    Ok((i, CommandBody::Append { head, message: Cow::Borrowed(message) }))
+    let (i, mailbox) = mailbox(i, ctx)?;
+    map(messages(i, ctx), |messages| CommandBody::Append { mailbox, messages })
 }
 
-fn append_head(i: In<'_>, ctx: Ctx) -> Res<'_, AppendHead<'_>> {
-    let (mut i, mailbox) = mailbox(i)?;
-    let mut head = AppendHead { mailbox, flags: Vec::new(), date: None };
-    if let Some(rest) = i.strip_prefix(b" ").filter(|rest| peek(rest) == Some(b'(')) {
-        (i, head.flags) = flag_list(rest, ctx)?;
-    }
-    if let Some(rest) = i.strip_prefix(b" ").filter(|rest| peek(rest) == Some(b'"')) {
-        let (rest, date) = date_time(rest)?;
-        head.date = Some(date);
-        i = rest;
-    }
-    Ok((i, head))
-}
-
+/// `NIL` or `("field" "value" ...)`
 pub(crate) fn id_fields(i: In<'_>, ctx: Ctx) -> Res<'_, Option<Vec<IdField<'_>>>> {
     if let Some(rest) = nil(i) {
         return Ok((rest, None));
     }
     let field = |i| {
-        let (i, name) = string(i)?;
-        let (i, ()) = sp(i)?;
-        map(nstring(i), |value| (name, value))
+        let (i, name) = string(i, ctx)?;
+        map(after_sp(i, |i| nstring(i, ctx)), |value| (name, value))
     };
     map(paren_list(i, ctx, 0, field), Some)
 }
 
-fn search(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
+/// ` RETURN (...)`, if it stands here.
+#[inline]
+fn returns<'a>(i: In<'a>, ctx: Ctx) -> Res<'a, Option<SearchReturns<'a>>> {
+    match strip_word(i, b" RETURN ") {
+        Some(i) => map(SearchReturns::parse_paren(i, ctx, 0), Some),
+        None => Ok((i, None)),
+    }
+}
+
+/// ` [CHARSET x] keys`
+#[inline]
+fn charset_and_keys<'a>(i: In<'a>, ctx: Ctx) -> Res<'a, (Option<Cow<'a, [u8]>>, SearchKeys<'a>)> {
+    let (i, ()) = sp(i)?;
     let (i, charset) = match strip_word(i, b"CHARSET ") {
         None => (i, None),
         Some(i) => {
-            let (i, charset) = astring(i)?;
-            let (i, ()) = sp(i)?;
-            (i, Some(charset))
+            let (i, charset) = astring(i, ctx)?;
+            after_sp(i, |i| Ok((i, Some(charset))))?
         }
     };
-    map(search_keys(i, ctx), |keys| CommandBody::Search { uid, charset, keys })
+    map(SearchKeys::parse_bare(i, ctx), |keys| (charset, keys))
 }
 
+#[inline]
+fn search(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
+    let (i, returns) = returns(i, ctx)?;
+    map(charset_and_keys(i, ctx), |(charset, keys)| CommandBody::Search { uid, returns, charset, keys })
+}
+
+fn multi_search(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+    let (i, mailboxes) = match strip_word(i, b" IN ") {
+        Some(i) => map(filters(i, ctx), Some)?,
+        None => (i, None),
+    };
+    let (i, returns) = returns(i, ctx)?;
+    map(charset_and_keys(i, ctx), |(charset, keys)| {
+        CommandBody::MultiSearch(Box::new(MultiSearch { mailboxes, returns, charset, keys }))
+    })
+}
+
+fn sort(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
+    let (i, returns) = returns(i, ctx)?;
+    let (i, criteria) = after_sp(i, |i| SortCriteria::parse_paren(i, ctx, 1))?;
+    let (i, charset) = after_sp(i, |i| charset(i, ctx))?;
+    let keys = after_sp(i, |i| SearchKeys::parse_bare(i, ctx));
+    map(keys, |keys| CommandBody::Sort { uid, returns, criteria, charset, keys })
+}
+
+fn thread(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
+    let (i, algorithm) = atom_str(i)?;
+    let algorithm = Atom::checked(algorithm);
+    let (i, charset) = after_sp(i, |i| charset(i, ctx))?;
+    let keys = after_sp(i, |i| SearchKeys::parse_bare(i, ctx));
+    map(keys, |keys| CommandBody::Thread { uid, algorithm, charset, keys })
+}
+
+#[inline]
 fn fetch(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
-    let (i, set) = sequence_set(i, ctx)?;
-    let (i, ()) = sp(i)?;
-    map(fetch_items(i, ctx), |items| CommandBody::Fetch { uid, set, items })
+    let (i, set) = saved_or_set(i, ctx)?;
+    let (i, items) = after_sp(i, |i| fetch_items(i, ctx))?;
+    let (i, modifiers) = match i.strip_prefix(b" ") {
+        Some(i) => FetchModifiers::parse_paren(i, ctx, 1)?,
+        None => (i, FetchModifiers::default()),
+    };
+    Ok((i, CommandBody::Fetch { uid, set, items, modifiers }))
 }
 
+#[inline]
 fn store(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
-    let (i, set) = sequence_set(i, ctx)?;
+    let (i, set) = saved_or_set(i, ctx)?;
+    let (i, unchanged_since) = unchanged_since(i)?;
     let (i, ()) = sp(i)?;
     let (i, action) = match peek(i) {
         Some(b'+') => (&i[1..], StoreAction::Add),
@@ -237,24 +378,60 @@ fn store(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
         None => (i, false),
     };
     let (i, ()) = sp(i)?;
-    let (i, flags) = if peek(i) == Some(b'(') { flag_list(i, ctx)? } else { bare_flags(i, ctx)? };
-    Ok((i, CommandBody::Store { uid, set, action, silent, flags }))
+    let (i, flags) = match peek(i) {
+        Some(b'(') => Flags::parse_paren(i, ctx, 0)?,
+        _ => Flags::parse_bare(i, ctx)?,
+    };
+    Ok((i, CommandBody::Store { uid, set, unchanged_since, action, silent, flags }))
 }
 
-fn bare_flags(i: In<'_>, ctx: Ctx) -> Res<'_, Vec<crate::Flag<'_>>> {
-    let (mut i, first) = flag(i)?;
-    let mut flags = vec![first];
-    while peek(i) == Some(b' ') {
-        ctx.room(i, flags.len())?;
-        let (rest, next) = flag(&i[1..])?;
-        flags.push(next);
-        i = rest;
-    }
-    Ok((i, flags))
+fn copy<'a>(
+    i: In<'a>,
+    ctx: Ctx,
+    body: impl FnOnce(crate::SequenceSet, Mailbox<'a>) -> CommandBody<'a>,
+) -> Res<'a, CommandBody<'a>> {
+    let (i, set) = saved_or_set(i, ctx)?;
+    map(after_sp(i, |i| mailbox(i, ctx)), |mailbox| body(set, mailbox))
 }
 
-fn copy(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
-    let (i, set) = sequence_set(i, ctx)?;
-    let (i, ()) = byte(i, b' ', "a space")?;
-    map(mailbox(i), |mailbox| CommandBody::Copy { uid, set, mailbox })
+fn uid_batches(i: In<'_>) -> Res<'_, CommandBody<'_>> {
+    let (i, size) = nz_number(i)?;
+    let (i, range) = match i.strip_prefix(b" ") {
+        Some(i) => {
+            let (i, first) = nz_number(i)?;
+            let (i, ()) = byte(i, b':', ":")?;
+            map(nz_number(i), |last| Some((first.get(), last.get())))?
+        }
+        None => (i, None),
+    };
+    Ok((i, CommandBody::UidBatches { size: size.get(), range }))
+}
+
+fn set_quota(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+    let (i, root) = astring(i, ctx)?;
+    map(after_sp(i, |i| quota_limits(i, ctx)), |limits| CommandBody::SetQuota { root, limits })
+}
+
+fn set_acl(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+    let (i, mailbox) = mailbox(i, ctx)?;
+    map(after_sp(i, |i| acl_change(i, ctx)), |(identifier, change, rights)| CommandBody::SetAcl {
+        mailbox,
+        identifier,
+        change,
+        rights,
+    })
+}
+
+fn mailbox_and_string<'a>(
+    i: In<'a>,
+    ctx: Ctx,
+    body: impl FnOnce(Mailbox<'a>, Cow<'a, [u8]>) -> CommandBody<'a>,
+) -> Res<'a, CommandBody<'a>> {
+    let (i, mailbox) = mailbox(i, ctx)?;
+    map(after_sp(i, |i| astring(i, ctx)), |text| body(mailbox, text))
+}
+
+fn set_metadata(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+    let (i, mailbox) = mailbox(i, ctx)?;
+    map(after_sp(i, |i| metadata_entries(i, ctx)), |entries| CommandBody::SetMetadata { mailbox, entries })
 }

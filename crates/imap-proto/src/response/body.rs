@@ -1,24 +1,48 @@
+//! BODY and BODYSTRUCTURE (RFC 3501 section 7.4.2): a tree held as a list, so that a deep structure is one allocation.
+
 use std::borrow::Cow;
 
-use super::envelope::{Envelope, envelope};
-use crate::lex::{Ctx, In, Res, byte, nil, nstring, number64, paren_list, peek, sp, string};
-use crate::text::owned_bytes;
+use super::envelope::RawEnvelope;
+use super::extension::RawExtension;
+use crate::lex::{Ctx, In, Res, byte, map, nil, nstring, peek, size, sp, string};
+use crate::list::{Element, list};
+use crate::own::into_owned;
 use crate::write::Writer;
 
-/// Parameters of a media type or disposition, in order.
-pub type Params<'a> = Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>;
+/// A message's MIME structure.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BodyStructure<'a> {
+    /// Each part before its own parts.
+    nodes: Vec<Node<'a>>,
+}
 
-/// A message's MIME structure (RFC 3501 section 7.4.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BodyStructure<'a> {
-    /// A part without parts; a message/rfc822 with the structure of its message.
-    Single(Box<BodyPart<'a>>),
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+struct Node<'a> {
+    /// How many nodes the part is, itself included.
+    nodes: usize,
+    part: Part<'a>,
+}
+
+/// One part of a structure, and the way to those within it.
+#[derive(Clone, Copy)]
+pub struct BodyNode<'b, 'a> {
+    nodes: &'b [Node<'a>],
+}
+
+/// What a structure tells of a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub enum Part<'a> {
+    /// A part without parts, or a message/rfc822, which has one: its message.
+    Single(BodyPart<'a>),
     /// multipart/*
-    Multi(Box<MultiPart<'a>>),
+    Multi(MultiPart<'a>),
 }
 
 /// A body that is not a multipart.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct BodyPart<'a> {
     /// Its media type, such as `TEXT`.
     pub media: Cow<'a, [u8]>,
@@ -37,11 +61,12 @@ pub struct BodyPart<'a> {
     /// What depends on the media type.
     pub kind: PartKind<'a>,
     /// Present in BODYSTRUCTURE, absent in BODY.
-    pub extension: Option<PartExtension<'a>>,
+    pub extension: Option<RawExtension<'a>>,
 }
 
 /// What the structure tells of some media types only.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum PartKind<'a> {
     /// Nothing.
     Basic,
@@ -50,12 +75,10 @@ pub enum PartKind<'a> {
         /// As encoded.
         lines: u64,
     },
-    /// message/rfc822.
+    /// message/rfc822 and message/global. Its message's structure is the part's only child.
     Message {
         /// Its header.
-        envelope: Box<Envelope<'a>>,
-        /// Its structure.
-        body: BodyStructure<'a>,
+        envelope: RawEnvelope<'a>,
         /// Its size in lines.
         lines: u64,
     },
@@ -63,400 +86,374 @@ pub enum PartKind<'a> {
 
 /// A multipart.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MultiPart<'a> {
-    /// At least one.
-    pub parts: Vec<BodyStructure<'a>>,
     /// `MIXED`, `ALTERNATIVE` ...
     pub subtype: Cow<'a, [u8]>,
     /// Its parameters, with the boundary, then the same extension data as a part has (its MD5 always absent).
-    pub extension: Option<(Params<'a>, PartExtension<'a>)>,
+    pub extension: Option<(Params<'a>, RawExtension<'a>)>,
 }
 
-/// Extension data. What a server leaves out at the end is absent here.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PartExtension<'a> {
-    /// Content-MD5
-    pub md5: Option<Cow<'a, [u8]>>,
-    /// Content-Disposition
-    pub disposition: Option<Disposition<'a>>,
-    /// Content-Language
-    pub language: Vec<Cow<'a, [u8]>>,
-    /// Content-Location
-    pub location: Option<Cow<'a, [u8]>>,
-    /// What future extensions add.
-    pub more: Vec<BodyExtension<'a>>,
+list! {
+    /// Parameters of a media type or disposition, in order: names and values.
+    Params<'w> of (Cow<'w, [u8]>, Cow<'w, [u8]>)
 }
 
-/// Content-Disposition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Disposition<'a> {
-    /// `INLINE`, `ATTACHMENT` ...
-    pub kind: Cow<'a, [u8]>,
-    /// Its parameters.
-    pub params: Params<'a>,
+into_owned!(struct BodyStructure { nodes });
+into_owned!(
+    enum Part {
+        Single(part),
+        Multi(part),
+    }
+);
+into_owned!(struct BodyPart { media, subtype, params, id, description, encoding, octets, kind, extension });
+into_owned!(enum PartKind { Basic, Text { lines }, Message { envelope, lines } });
+into_owned!(struct MultiPart { subtype, extension });
+
+impl crate::own::Own for Node<'_> {
+    type Owned = Node<'static>;
+    fn own(self) -> Node<'static> {
+        Node { nodes: self.nodes, part: self.part.own() }
+    }
 }
 
-/// An extension's value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BodyExtension<'a> {
-    /// A number.
-    Number(u64),
-    /// A string or NIL.
-    Text(Option<Cow<'a, [u8]>>),
-    /// A list of values.
-    List(Vec<BodyExtension<'a>>),
-}
+impl<'a> BodyStructure<'a> {
+    /// A part without parts.
+    ///
+    /// # Panics
+    /// With debug assertions, for a message/rfc822: use [`message`](Self::message).
+    pub fn single(part: BodyPart<'a>) -> Self {
+        debug_assert!(!matches!(part.kind, PartKind::Message { .. }), "a message has a structure of its own");
+        Self { nodes: vec![Node { nodes: 1, part: Part::Single(part) }] }
+    }
 
-fn owned_params(params: Params<'_>) -> Params<'static> {
-    params.into_iter().map(|(k, v)| (owned_bytes(k), owned_bytes(v))).collect()
-}
+    /// A message/rfc822 around the structure of its message. `part.kind` becomes [`PartKind::Message`].
+    pub fn message(
+        part: BodyPart<'a>,
+        envelope: RawEnvelope<'a>,
+        lines: u64,
+        body: BodyStructure<'a>,
+    ) -> Self {
+        let part = BodyPart { kind: PartKind::Message { envelope, lines }, ..part };
+        Self::around(Part::Single(part), [body])
+    }
 
-impl BodyStructure<'_> {
-    /// The same structure, independent of the input buffer.
-    pub fn into_owned(self) -> BodyStructure<'static> {
-        match self {
-            BodyStructure::Single(part) => BodyStructure::Single(Box::new(part.into_owned())),
-            BodyStructure::Multi(multi) => BodyStructure::Multi(Box::new(MultiPart {
-                parts: multi.parts.into_iter().map(BodyStructure::into_owned).collect(),
-                subtype: owned_bytes(multi.subtype),
-                extension: multi.extension.map(|(p, e)| (owned_params(p), e.into_owned())),
-            })),
-        }
+    /// A multipart around its parts. `None` without parts.
+    pub fn multi(part: MultiPart<'a>, parts: impl IntoIterator<Item = BodyStructure<'a>>) -> Option<Self> {
+        let whole = Self::around(Part::Multi(part), parts);
+        (whole.nodes.len() > 1).then_some(whole)
+    }
+
+    fn around(part: Part<'a>, inner: impl IntoIterator<Item = BodyStructure<'a>>) -> Self {
+        let mut nodes = vec![Node { nodes: 1, part }];
+        inner.into_iter().for_each(|body| nodes.extend(body.nodes));
+        nodes[0].nodes = nodes.len();
+        Self { nodes }
+    }
+
+    /// The outermost part.
+    pub fn root(&self) -> BodyNode<'_, 'a> {
+        BodyNode { nodes: &self.nodes }
     }
 
     pub(crate) fn write(&self, w: &mut Writer<'_>) {
-        w.raw("(");
-        match self {
-            BodyStructure::Single(part) => part.write(w),
-            BodyStructure::Multi(multi) => multi.write(w),
-        }
-        w.raw(")");
+        write_node(self.root(), w);
     }
 }
 
-impl BodyPart<'_> {
-    /// The same part, independent of the input buffer.
-    pub fn into_owned(self) -> BodyPart<'static> {
-        BodyPart {
-            media: owned_bytes(self.media),
-            subtype: owned_bytes(self.subtype),
-            params: owned_params(self.params),
-            id: self.id.map(owned_bytes),
-            description: self.description.map(owned_bytes),
-            encoding: owned_bytes(self.encoding),
-            octets: self.octets,
-            kind: match self.kind {
-                PartKind::Basic => PartKind::Basic,
-                PartKind::Text { lines } => PartKind::Text { lines },
-                PartKind::Message { envelope, body, lines } => PartKind::Message {
-                    envelope: Box::new(envelope.into_owned()),
-                    body: body.into_owned(),
-                    lines,
-                },
-            },
-            extension: self.extension.map(PartExtension::into_owned),
-        }
+impl<'b, 'a> BodyNode<'b, 'a> {
+    /// What is told of it.
+    pub fn part(self) -> &'b Part<'a> {
+        &self.nodes[0].part
     }
 
-    fn write(&self, w: &mut Writer<'_>) {
-        w.string(&self.media);
-        w.raw(" ");
-        w.string(&self.subtype);
-        w.raw(" ");
-        write_params(w, &self.params);
-        w.raw(" ");
-        w.nstring(self.id.as_deref());
-        w.raw(" ");
-        w.nstring(self.description.as_deref());
-        w.raw(" ");
-        w.string(&self.encoding);
-        w.raw(" ");
-        w.number(self.octets);
-        match &self.kind {
-            PartKind::Basic => {}
-            PartKind::Text { lines } => {
-                w.raw(" ");
-                w.number(*lines);
-            }
-            PartKind::Message { envelope, body, lines } => {
-                w.raw(" ");
-                envelope.write(w);
-                w.raw(" ");
-                body.write(w);
-                w.raw(" ");
-                w.number(*lines);
+    /// The parts of a multipart; the message of a message/rfc822.
+    pub fn children(self) -> impl Iterator<Item = BodyNode<'b, 'a>> {
+        let mut rest = &self.nodes[1..];
+        std::iter::from_fn(move || {
+            let (nodes, after) = rest.split_at(rest.first()?.nodes);
+            rest = after;
+            Some(BodyNode { nodes })
+        })
+    }
+}
+
+impl std::fmt::Debug for BodyNode<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        struct Children<'b, 'a>(BodyNode<'b, 'a>);
+        impl std::fmt::Debug for Children<'_, '_> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_list().entries(self.0.children()).finish()
             }
         }
-        if let Some(extension) = &self.extension {
+        self.part().fmt(f)?;
+        if self.nodes.len() > 1 { Children(*self).fmt(f) } else { Ok(()) }
+    }
+}
+
+impl std::fmt::Debug for BodyStructure<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.root().fmt(f)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for BodyStructure<'_> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.nodes.serialize(to)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for BodyStructure<'_> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::from_nodes(Vec::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'a> BodyStructure<'a> {
+    /// Only if the nodes are a tree.
+    fn from_nodes(nodes: Vec<Node<'a>>) -> Result<Self, &'static str> {
+        let mut open = vec![&nodes[..]];
+        while let Some(part) = open.pop() {
+            let [first, inner @ ..] = part else { return Err("an empty structure") };
+            if first.nodes != part.len() {
+                return Err("a part of another size");
+            }
+            let mut rest = inner;
+            let mut children = 0;
+            while let Some(child) = rest.first() {
+                let Some((nodes, after)) = rest.split_at_checked(child.nodes) else {
+                    return Err("a part larger than what it stands in");
+                };
+                open.push(nodes);
+                rest = after;
+                children += 1;
+            }
+            let right = match &first.part {
+                Part::Multi(_) => children > 0,
+                Part::Single(BodyPart { kind: PartKind::Message { .. }, .. }) => children == 1,
+                Part::Single(_) => children == 0,
+            };
+            if !right {
+                return Err("a wrong number of parts");
+            }
+        }
+        Ok(Self { nodes })
+    }
+}
+
+fn write_node(node: BodyNode<'_, '_>, w: &mut Writer<'_>) {
+    w.raw("(");
+    match node.part() {
+        Part::Single(part) => write_single(part, node, w),
+        Part::Multi(multi) => {
+            node.children().for_each(|child| write_node(child, w));
             w.raw(" ");
-            w.nstring(extension.md5.as_deref());
-            extension.write(w);
-        }
-    }
-}
-
-impl MultiPart<'_> {
-    fn write(&self, w: &mut Writer<'_>) {
-        self.parts.iter().for_each(|part| part.write(w));
-        w.raw(" ");
-        w.string(&self.subtype);
-        if let Some((params, extension)) = &self.extension {
-            w.raw(" ");
-            write_params(w, params);
-            extension.write(w);
-        }
-    }
-}
-
-impl PartExtension<'_> {
-    fn into_owned(self) -> PartExtension<'static> {
-        PartExtension {
-            md5: self.md5.map(owned_bytes),
-            disposition: self
-                .disposition
-                .map(|d| Disposition { kind: owned_bytes(d.kind), params: owned_params(d.params) }),
-            language: self.language.into_iter().map(owned_bytes).collect(),
-            location: self.location.map(owned_bytes),
-            more: self.more.into_iter().map(BodyExtension::into_owned).collect(),
-        }
-    }
-
-    /// What follows the MD5 or the multipart's parameters.
-    fn write(&self, w: &mut Writer<'_>) {
-        w.raw(" ");
-        match &self.disposition {
-            None => w.raw("NIL"),
-            Some(d) => {
-                w.raw("(");
-                w.string(&d.kind);
+            w.string(&multi.subtype);
+            if let Some((params, extension)) = &multi.extension {
                 w.raw(" ");
-                write_params(w, &d.params);
-                w.raw(")");
+                write_params(w, params);
+                extension.write(w);
             }
         }
-        w.raw(" ");
-        match &self.language[..] {
-            [] => w.raw("NIL"),
-            many => w.list(many, |w, l| w.string(l)),
-        }
-        w.raw(" ");
-        w.nstring(self.location.as_deref());
-        for value in &self.more {
+    }
+    w.raw(")");
+}
+
+fn write_single(part: &BodyPart<'_>, node: BodyNode<'_, '_>, w: &mut Writer<'_>) {
+    w.string(&part.media);
+    w.raw(" ");
+    w.string(&part.subtype);
+    w.raw(" ");
+    write_params(w, &part.params);
+    w.raw(" ");
+    w.nstring(part.id.as_deref());
+    w.raw(" ");
+    w.nstring(part.description.as_deref());
+    w.raw(" ");
+    w.string(&part.encoding);
+    w.numbered(" ", part.octets);
+    match &part.kind {
+        PartKind::Basic => {}
+        PartKind::Text { lines } => w.numbered(" ", *lines),
+        PartKind::Message { envelope, lines } => {
             w.raw(" ");
-            value.write(w);
+            envelope.write(w);
+            w.raw(" ");
+            node.children().for_each(|child| write_node(child, w));
+            w.numbered(" ", *lines);
         }
+    }
+    if let Some(extension) = &part.extension {
+        w.raw(" ");
+        extension.write(w);
     }
 }
 
-impl BodyExtension<'_> {
-    fn into_owned(self) -> BodyExtension<'static> {
-        match self {
-            BodyExtension::Number(n) => BodyExtension::Number(n),
-            BodyExtension::Text(t) => BodyExtension::Text(t.map(owned_bytes)),
-            BodyExtension::List(l) => {
-                BodyExtension::List(l.into_iter().map(BodyExtension::into_owned).collect())
-            }
-        }
-    }
-
-    fn write(&self, w: &mut Writer<'_>) {
-        match self {
-            BodyExtension::Number(n) => w.number(*n),
-            BodyExtension::Text(t) => w.nstring(t.as_deref()),
-            BodyExtension::List(l) => w.list(l, |w, v| v.write(w)),
-        }
-    }
-}
-
-fn write_params(w: &mut Writer<'_>, params: &Params<'_>) {
+pub(super) fn write_params(w: &mut Writer<'_>, params: &Params<'_>) {
     if params.is_empty() {
         return w.raw("NIL");
     }
-    w.list(params, |w, (name, value)| {
-        w.string(name);
-        w.raw(" ");
-        w.string(value);
-    });
+    params.write_paren(w);
 }
 
-pub(super) fn body(i: In<'_>, ctx: Ctx) -> Res<'_, BodyStructure<'_>> {
-    let (_, ctx) = ctx.deeper(i)?;
-    let (i, ()) = byte(i, b'(', "a body structure")?;
-    let (i, structure) = if peek(i) == Some(b'(') {
-        let (i, multi) = multi(i, ctx)?;
-        (i, BodyStructure::Multi(multi))
-    } else {
-        let (i, part) = single(i, ctx)?;
-        (i, BodyStructure::Single(part))
-    };
-    let (i, ()) = byte(i, b')', ")")?;
-    Ok((i, structure))
-}
-
-fn multi(mut i: In<'_>, ctx: Ctx) -> Res<'_, Box<MultiPart<'_>>> {
-    let mut parts = Vec::new();
-    while peek(i) == Some(b'(') {
-        ctx.room(i, parts.len())?;
-        let (rest, part) = body(i, ctx)?;
-        parts.push(part);
-        i = rest;
-    }
-    multi_end(i, ctx, parts)
-}
-
-#[inline(never)]
-fn multi_end<'a>(i: In<'a>, ctx: Ctx, parts: Vec<BodyStructure<'a>>) -> Res<'a, Box<MultiPart<'a>>> {
-    let (i, ()) = sp(i)?;
-    let (i, subtype) = string(i)?;
-    let Some(rest) = i.strip_prefix(b" ") else {
-        return Ok((i, Box::new(MultiPart { parts, subtype, extension: None })));
-    };
-    let (i, params) = params(rest, ctx)?;
-    let (i, extension) = extension(i, ctx, None)?;
-    Ok((i, Box::new(MultiPart { parts, subtype, extension: Some((params, extension)) })))
-}
-
-/// The recursion runs through this function: what it calls first has left the stack by then, and the part is on the heap.
-fn single(i: In<'_>, ctx: Ctx) -> Res<'_, Box<BodyPart<'_>>> {
-    let (i, mut part) = fields(i, ctx)?;
-    // A number or a list can only be what a text or a message adds: the MD5 that follows otherwise is a string or NIL.
-    // So servers that leave them out are understood.
-    let i = match i {
-        [b' ', b'(', ..] => message(&i[1..], ctx, &mut part)?.0,
-        [b' ', b'0'..=b'9', ..] => {
-            let (i, lines) = number64(&i[1..])?;
-            part.kind = PartKind::Text { lines };
-            i
+impl<'w> Element<'w> for (Cow<'w, [u8]>, Cow<'w, [u8]>) {
+    #[inline]
+    fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self> {
+        let (i, name) = string(i, ctx)?;
+        let (i, ()) = sp(i)?;
+        if peek(i) == Some(b'"') || !ctx.nil_param_value() {
+            return map(string(i, ctx), |value| (name, value));
         }
-        _ => i,
-    };
-    let (i, extension) = part_extension(i, ctx)?;
-    part.extension = extension;
-    Ok((i, part))
+        map(nstring(i, ctx), |value| (name, value.unwrap_or_default()))
+    }
+
+    fn write(&self, w: &mut Writer<'_>) {
+        w.string(&self.0);
+        w.raw(" ");
+        w.string(&self.1);
+    }
 }
 
-fn message<'a>(i: In<'a>, ctx: Ctx, part: &mut BodyPart<'a>) -> Res<'a, ()> {
-    let (i, envelope) = boxed_envelope(i, ctx)?;
-    let (i, ()) = sp(i)?;
-    let (i, body) = body(i, ctx)?;
-    let (i, ()) = sp(i)?;
-    let (i, lines) = number64(i)?;
-    part.kind = PartKind::Message { envelope, body, lines };
+/// A part takes some 60 octets at the least: guesses how many there are, so that most structures are one allocation.
+pub(super) fn body(i: In<'_>, ctx: Ctx) -> Res<'_, BodyStructure<'_>> {
+    let mut nodes = Vec::with_capacity((i.len() / 64).clamp(1, 16));
+    map(part(i, ctx, &mut nodes), |()| BodyStructure { nodes })
+}
+
+fn part<'a>(i: In<'a>, ctx: Ctx, nodes: &mut Vec<Node<'a>>) -> Res<'a, ()> {
+    let (_, ctx) = ctx.deeper(i)?;
+    let at = nodes.len();
+    let (i, ()) = byte(i, b'(', "a body structure")?;
+    let (i, ()) = if peek(i) == Some(b'(') { multi(i, ctx, nodes)? } else { single(i, ctx, nodes)? };
+    nodes[at].nodes = nodes.len() - at;
+    byte(i, b')', ")")
+}
+
+fn multi<'a>(mut i: In<'a>, ctx: Ctx, nodes: &mut Vec<Node<'a>>) -> Res<'a, ()> {
+    let at = nodes.len();
+    // Its own description follows its parts.
+    let unknown = MultiPart { subtype: Cow::Borrowed(&[]), extension: None };
+    nodes.push(Node { nodes: 1, part: Part::Multi(unknown) });
+    let mut parts = 0;
+    while peek(i) == Some(b'(') {
+        ctx.room(i, parts)?;
+        i = part(i, ctx, nodes)?.0;
+        parts += 1;
+    }
+    let (i, described) = multi_end(i, ctx)?;
+    nodes[at].part = Part::Multi(described);
     Ok((i, ()))
 }
 
 #[inline(never)]
-fn boxed_envelope(i: In<'_>, ctx: Ctx) -> Res<'_, Box<Envelope<'_>>> {
-    let (i, envelope) = envelope(i, ctx)?;
-    Ok((i, Box::new(envelope)))
-}
-
-#[inline(never)]
-fn part_extension(i: In<'_>, ctx: Ctx) -> Res<'_, Option<PartExtension<'_>>> {
-    let Some(i) = i.strip_prefix(b" ") else { return Ok((i, None)) };
-    let (i, md5) = nstring(i)?;
-    let (i, extension) = extension(i, ctx, md5)?;
-    Ok((i, Some(extension)))
-}
-
-/// What every part has.
-#[inline(never)]
-fn fields(i: In<'_>, ctx: Ctx) -> Res<'_, Box<BodyPart<'_>>> {
-    let (i, media) = string(i)?;
+fn multi_end<'a>(i: In<'a>, ctx: Ctx) -> Res<'a, MultiPart<'a>> {
     let (i, ()) = sp(i)?;
-    let (i, subtype) = string(i)?;
+    let (i, subtype) = media(i, ctx)?;
+    let Some(rest) = i.strip_prefix(b" ") else {
+        return Ok((i, MultiPart { subtype, extension: None }));
+    };
+    let (i, params) = params(rest, ctx)?;
+    map(RawExtension::check_after_params(i, ctx), |extension| MultiPart {
+        subtype,
+        extension: Some((params, extension)),
+    })
+}
+
+/// The recursion runs through this function: what it calls first has left the stack by then, and the part is on the heap.
+fn single<'a>(i: In<'a>, ctx: Ctx, nodes: &mut Vec<Node<'a>>) -> Res<'a, ()> {
+    let at = nodes.len();
+    let (i, ()) = fields(i, ctx, nodes)?;
+    // A list can only be what a message adds: the MD5 that follows otherwise is a string or NIL. So servers that leave a
+    // message's details out are understood.
+    let i = match i {
+        [b' ', b'(', ..] => {
+            let (i, envelope) = RawEnvelope::check(&i[1..], ctx)?;
+            let (i, ()) = sp(i)?;
+            let (i, ()) = part(i, ctx, nodes)?;
+            let (i, ()) = sp(i)?;
+            let (i, lines) = size(i, ctx)?;
+            set_kind(&mut nodes[at], PartKind::Message { envelope, lines });
+            i
+        }
+        _ => i,
+    };
+    part_extension(i, ctx, &mut nodes[at])
+}
+
+fn set_kind<'a>(node: &mut Node<'a>, kind: PartKind<'a>) {
+    if let Part::Single(part) = &mut node.part {
+        part.kind = kind;
+    }
+}
+
+#[inline(never)]
+fn part_extension<'a>(i: In<'a>, ctx: Ctx, node: &mut Node<'a>) -> Res<'a, ()> {
+    let Some(i) = i.strip_prefix(b" ") else { return Ok((i, ())) };
+    let (i, extension) = RawExtension::check(i, ctx)?;
+    if let Part::Single(part) = &mut node.part {
+        part.extension = Some(extension);
+    }
+    Ok((i, ()))
+}
+
+/// What every part has, and a text's lines.
+#[inline(never)]
+fn fields<'a>(i: In<'a>, ctx: Ctx, nodes: &mut Vec<Node<'a>>) -> Res<'a, ()> {
+    let (i, media_type) = media(i, ctx)?;
+    let (i, ()) = sp(i)?;
+    let (i, subtype) = media(i, ctx)?;
     let (i, ()) = sp(i)?;
     let (i, params) = params(i, ctx)?;
     let (i, ()) = sp(i)?;
-    let (i, id) = nstring(i)?;
+    let (i, id) = nstring(i, ctx)?;
     let (i, ()) = sp(i)?;
-    let (i, description) = nstring(i)?;
+    let (i, description) = nstring(i, ctx)?;
     let (i, ()) = sp(i)?;
-    // Some servers say NIL where they found no encoding.
-    let (i, encoding) = nstring(i)?;
-    let encoding = encoding.unwrap_or(Cow::Borrowed(b"7BIT"));
+    let (i, encoding) = encoding(i, ctx)?;
     let (i, ()) = sp(i)?;
-    let (i, octets) = number64(i)?;
+    let (i, octets) = size(i, ctx)?;
+    let (i, kind) = match i {
+        [b' ', b'0'..=b'9' | b'-', ..] => map(size(&i[1..], ctx), |lines| PartKind::Text { lines })?,
+        _ => (i, PartKind::Basic),
+    };
     let part = BodyPart {
-        media,
+        media: media_type,
         subtype,
         params,
         id,
         description,
         encoding,
         octets,
-        kind: PartKind::Basic,
+        kind,
         extension: None,
     };
-    Ok((i, Box::new(part)))
+    nodes.push(Node { nodes: 1, part: Part::Single(part) });
+    Ok((i, ()))
 }
 
-fn params(i: In<'_>, ctx: Ctx) -> Res<'_, Params<'_>> {
-    if let Some(rest) = nil(i) {
-        return Ok((rest, Vec::new()));
+fn media(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
+    match nil(i) {
+        Some(rest) if ctx.nil_media() => Ok((rest, Cow::Borrowed(&[]))),
+        _ => string(i, ctx),
     }
-    paren_list(i, ctx, 0, |i| {
-        let (i, name) = string(i)?;
-        let (i, ()) = sp(i)?;
-        let (i, value) = nstring(i)?;
-        Ok((i, (name, value.unwrap_or_default())))
-    })
 }
 
-fn extension<'a>(i: In<'a>, ctx: Ctx, md5: Option<Cow<'a, [u8]>>) -> Res<'a, PartExtension<'a>> {
-    let mut extension = PartExtension { md5, ..PartExtension::default() };
-    let Some(i) = i.strip_prefix(b" ") else { return Ok((i, extension)) };
-    let (i, disposition) = disposition(i, ctx)?;
-    extension.disposition = disposition;
-    let Some(i) = i.strip_prefix(b" ") else { return Ok((i, extension)) };
-    let (i, language) = language(i, ctx)?;
-    extension.language = language;
-    let Some(i) = i.strip_prefix(b" ") else { return Ok((i, extension)) };
-    let (mut i, location) = nstring(i)?;
-    extension.location = location;
-    while let Some(rest) = i.strip_prefix(b" ") {
-        ctx.room(i, extension.more.len())?;
-        let (rest, value) = value(rest, ctx)?;
-        extension.more.push(value);
-        i = rest;
+fn encoding(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
+    match nil(i) {
+        Some(rest) if ctx.nil_encoding() => Ok((rest, Cow::Borrowed(b"7BIT"))),
+        _ => string(i, ctx),
     }
-    Ok((i, extension))
 }
 
-fn disposition(i: In<'_>, ctx: Ctx) -> Res<'_, Option<Disposition<'_>>> {
-    if let Some(rest) = nil(i) {
-        return Ok((rest, None));
-    }
-    let (i, ()) = byte(i, b'(', "a disposition")?;
-    let (i, kind) = string(i)?;
-    let (i, ()) = sp(i)?;
-    let (i, params) = params(i, ctx)?;
-    let (i, ()) = byte(i, b')', ")")?;
-    Ok((i, Some(Disposition { kind, params })))
-}
-
-fn language(i: In<'_>, ctx: Ctx) -> Res<'_, Vec<Cow<'_, [u8]>>> {
+pub(super) fn params(i: In<'_>, ctx: Ctx) -> Res<'_, Params<'_>> {
     if peek(i) == Some(b'(') {
-        return paren_list(i, ctx, 0, string);
+        return Params::parse_paren(i, ctx, 0);
     }
-    let (i, one) = nstring(i)?;
-    Ok((i, one.into_iter().collect()))
-}
-
-fn value(i: In<'_>, ctx: Ctx) -> Res<'_, BodyExtension<'_>> {
-    match peek(i) {
-        Some(b'(') => {
-            let (_, inner) = ctx.deeper(i)?;
-            let (i, list) = paren_list(i, inner, 1, |i| value(i, inner))?;
-            Ok((i, BodyExtension::List(list)))
-        }
-        Some(b'0'..=b'9') => {
-            let (i, n) = number64(i)?;
-            Ok((i, BodyExtension::Number(n)))
-        }
-        _ => {
-            let (i, text) = nstring(i)?;
-            Ok((i, BodyExtension::Text(text)))
-        }
+    match nil(i) {
+        Some(rest) => Ok((rest, Params::default())),
+        None => crate::lex::expected(i, "parameters or NIL"),
     }
 }

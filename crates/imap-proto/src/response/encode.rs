@@ -1,8 +1,10 @@
-use super::{Code, Data, FetchData, ListEntry, Namespace, Payload, Response, Status, StatusKind};
-use crate::command::{write_id, write_section};
+use super::mailbox::{write_namespaces, write_quota, write_strings};
+use super::search::{write_ids, write_uid_batches};
+use super::{Data, FetchData, Response, Status, StatusKind};
+use crate::command::{write_id, write_part, write_section};
 use crate::flag::write_flags;
 use crate::write::Writer;
-use crate::{BodyStructure, DateTime, Envelope, Flag, Section, chars};
+use crate::{BodyStructure, DateTime, Envelope, Flag, Payload, Section, chars};
 
 impl Response<'_> {
     /// Appends the response with its final CRLF. Allocates nothing but `out`'s growth.
@@ -17,7 +19,7 @@ impl Response<'_> {
                 w.text(text);
             }
             Response::Tagged { tag, status } => {
-                w.raw(tag.as_str());
+                w.raw(tag.as_bytes());
                 w.raw(" ");
                 write_status(w, status);
             }
@@ -42,7 +44,7 @@ fn write_status(w: &mut Writer<'_>, status: &Status<'_>) {
     match &status.code {
         Some(code) => {
             w.raw("[");
-            write_code(w, code);
+            code.write(w);
             w.raw("] ");
             w.text(&status.text);
         }
@@ -50,84 +52,53 @@ fn write_status(w: &mut Writer<'_>, status: &Status<'_>) {
     }
 }
 
-fn write_code(w: &mut Writer<'_>, code: &Code<'_>) {
-    match code {
-        Code::BadCharset(charsets) => {
-            w.raw("BADCHARSET");
-            if !charsets.is_empty() {
-                w.raw(" ");
-                w.list(charsets, |w, c| w.raw(c.as_str()));
-            }
-        }
-        Code::Capability(list) => {
-            w.raw("CAPABILITY ");
-            w.spaced(list, |w, c| w.raw(c.as_str()));
-        }
-        Code::PermanentFlags(flags) => {
-            w.raw("PERMANENTFLAGS ");
-            write_flags(w, flags);
-        }
-        Code::UidNext(n) => numbered(w, "UIDNEXT ", n.get()),
-        Code::UidValidity(n) => numbered(w, "UIDVALIDITY ", n.get()),
-        Code::Unseen(n) => numbered(w, "UNSEEN ", n.get()),
-        Code::AppendUid { uid_validity, uids } => {
-            numbered(w, "APPENDUID ", uid_validity.get());
-            w.raw(" ");
-            uids.encode(w.out);
-        }
-        Code::CopyUid { uid_validity, from, to } => {
-            numbered(w, "COPYUID ", uid_validity.get());
-            w.raw(" ");
-            from.encode(w.out);
-            w.raw(" ");
-            to.encode(w.out);
-        }
-        Code::Other { name, value } => {
-            w.raw(name.as_str());
-            if let Some(value) = value {
-                w.raw(" ");
-                w.out.extend(value.iter().filter(|b| !matches!(b, 0 | b'\r' | b'\n')));
-            }
-        }
-        plain => w.raw(plain.plain_name()),
-    }
-}
-
-fn numbered(w: &mut Writer<'_>, name: &str, n: u32) {
-    w.raw(name);
-    w.number(n);
-}
-
 fn write_data(w: &mut Writer<'_>, data: &Data<'_>) {
     match data {
-        Data::Fetch { seq, items } => {
-            let mut fetch = FetchWriter::new(w.out, seq.get());
-            items.iter().for_each(|item| fetch.item(item));
-            return fetch.end_without_crlf();
+        Data::Fetch { seq, items } => write_fetch(w, seq.get(), " FETCH (", items),
+        Data::UidFetch { uid, items } => write_fetch(w, uid.get(), " UIDFETCH (", items),
+        Data::Search { ids, mod_seq } => write_ids(w, "* SEARCH", ids.iter().copied(), *mod_seq),
+        Data::Sort { ids, mod_seq } => write_ids(w, "* SORT", ids.iter().copied(), *mod_seq),
+        _ => {
+            w.raw("* ");
+            write_plain(w, data);
         }
-        Data::Search(ids) => return write_search(w, ids.iter().copied()),
-        _ => w.raw("* "),
     }
+}
+
+fn write_fetch(w: &mut Writer<'_>, n: u32, name: &'static str, items: &[FetchData<'_>]) {
+    let mut fetch = FetchWriter::start(w.out, n, name);
+    items.iter().for_each(|item| fetch.item(item));
+    fetch.end_without_crlf();
+}
+
+fn write_plain(w: &mut Writer<'_>, data: &Data<'_>) {
     match data {
         Data::Capability(list) => {
             w.raw("CAPABILITY ");
-            w.spaced(list, |w, c| w.raw(c.as_str()));
+            list.write_bare(w);
         }
-        Data::List(entry) => write_entry(w, "LIST ", entry),
-        Data::Lsub(entry) => write_entry(w, "LSUB ", entry),
+        Data::Enabled(list) => {
+            w.raw("ENABLED");
+            w.raw(if list.is_empty() { "" } else { " " });
+            list.write_bare(w);
+        }
+        Data::List(entry) => {
+            w.raw("LIST ");
+            entry.write(w);
+        }
+        Data::Lsub(entry) => {
+            w.raw("LSUB ");
+            entry.write(w);
+        }
         Data::Status { mailbox, items } => {
             w.raw("STATUS ");
             w.astring(mailbox.as_wire());
             w.raw(" ");
-            w.list(items, |w, (item, n)| {
-                w.raw(item.name());
-                w.raw(" ");
-                w.number(*n);
-            });
+            items.write_paren(w);
         }
         Data::Flags(flags) => {
             w.raw("FLAGS ");
-            write_flags(w, flags);
+            flags.write_paren(w);
         }
         Data::Exists(n) => {
             w.number(*n);
@@ -141,61 +112,84 @@ fn write_data(w: &mut Writer<'_>, data: &Data<'_>) {
             w.number(n.get());
             w.raw(" EXPUNGE");
         }
+        Data::Vanished { earlier, uids } => {
+            w.raw(if *earlier { "VANISHED (EARLIER) " } else { "VANISHED " });
+            uids.encode(w.out);
+        }
         Data::Namespace(spaces) => {
             w.raw("NAMESPACE ");
-            w.spaced(spaces.iter(), |w, space| write_namespace(w, space.as_deref()));
+            write_namespaces(w, spaces);
         }
         Data::Id(fields) => {
             w.raw("ID ");
             write_id(w, fields.as_deref());
         }
+        _ => write_of_extension(w, data),
+    }
+}
+
+fn write_of_extension(w: &mut Writer<'_>, data: &Data<'_>) {
+    match data {
+        Data::Thread(threads) => {
+            w.raw("THREAD");
+            w.raw(if threads.is_empty() { "" } else { " " });
+            threads.iter().for_each(|thread| thread.write(w));
+        }
+        Data::Esearch(found) => found.write(w),
+        Data::Quota { root, resources } => write_quota(w, root, resources),
+        Data::QuotaRoot { mailbox, roots } => {
+            w.raw("QUOTAROOT ");
+            w.astring(mailbox.as_wire());
+            write_strings(w, roots);
+        }
+        Data::Acl { mailbox, entries } => {
+            w.raw("ACL ");
+            w.astring(mailbox.as_wire());
+            for (identifier, rights) in entries {
+                w.raw(" ");
+                w.astring(identifier);
+                w.raw(" ");
+                w.astring(rights);
+            }
+        }
+        Data::ListRights { mailbox, identifier, always, grantable } => {
+            w.raw("LISTRIGHTS ");
+            w.astring(mailbox.as_wire());
+            w.raw(" ");
+            w.astring(identifier);
+            w.raw(" ");
+            w.astring(always);
+            write_strings(w, grantable);
+        }
+        Data::MyRights { mailbox, rights } => {
+            w.raw("MYRIGHTS ");
+            w.astring(mailbox.as_wire());
+            w.raw(" ");
+            w.astring(rights);
+        }
+        Data::Metadata { mailbox, entries } => {
+            w.raw("METADATA ");
+            w.astring(mailbox.as_wire());
+            w.raw(" ");
+            entries.write_paren(w);
+        }
+        Data::MetadataChanged { mailbox, names } => {
+            w.raw("METADATA ");
+            w.astring(mailbox.as_wire());
+            write_strings(w, names);
+        }
+        Data::UidBatches { tag, batches } => write_uid_batches(w, tag, batches),
         Data::Other(raw) => w.raw(raw),
-        Data::Fetch { .. } | Data::Search(_) => {}
+        // The others were written before.
+        _ => {}
     }
-}
-
-fn write_delimiter(w: &mut Writer<'_>, delimiter: Option<u8>) {
-    match delimiter {
-        Some(d) => w.quoted(&[d]),
-        None => w.raw("NIL"),
-    }
-}
-
-fn write_entry(w: &mut Writer<'_>, name: &str, entry: &ListEntry<'_>) {
-    w.raw(name);
-    write_flags(w, &entry.attributes);
-    w.raw(" ");
-    write_delimiter(w, entry.delimiter);
-    w.raw(" ");
-    w.astring(entry.mailbox.as_wire());
-}
-
-fn write_namespace(w: &mut Writer<'_>, space: Option<&[Namespace<'_>]>) {
-    let Some(space) = space else { return w.raw("NIL") };
-    w.raw("(");
-    for one in space {
-        w.raw("(");
-        w.string(one.prefix.as_wire());
-        w.raw(" ");
-        write_delimiter(w, one.delimiter);
-        w.raw(")");
-    }
-    w.raw(")");
 }
 
 /// Appends `* SEARCH 1 2 3` CRLF from an iterator.
 pub fn encode_search(out: &mut Vec<u8>, ids: impl IntoIterator<Item = u32>) {
     let w = &mut Writer::response(out);
-    write_search(w, ids);
+    write_ids(w, "* SEARCH", ids, None);
     w.raw("\r\n");
-}
-
-fn write_search(w: &mut Writer<'_>, ids: impl IntoIterator<Item = u32>) {
-    w.raw("* SEARCH");
-    for id in ids {
-        w.raw(" ");
-        w.number(id);
-    }
 }
 
 /// Writes a FETCH response item by item, without building a [`Response`] first and without allocating.
@@ -219,10 +213,19 @@ pub struct FetchWriter<'o> {
 impl<'o> FetchWriter<'o> {
     /// Starts the response for the message with sequence number `seq`.
     pub fn new(out: &'o mut Vec<u8>, seq: u32) -> Self {
+        Self::start(out, seq, " FETCH (")
+    }
+
+    /// Starts a UIDFETCH response (RFC 9586): the message is known by its UID alone.
+    pub fn uid_only(out: &'o mut Vec<u8>, uid: u32) -> Self {
+        Self::start(out, uid, " UIDFETCH (")
+    }
+
+    fn start(out: &'o mut Vec<u8>, n: u32, name: &'static str) -> Self {
         let mut w = Writer::response(out);
         w.raw("* ");
-        w.number(seq);
-        w.raw(" FETCH (");
+        w.number(n);
+        w.raw(name);
         Self { out, first: true }
     }
 
@@ -244,6 +247,13 @@ impl<'o> FetchWriter<'o> {
     /// FLAGS
     pub fn flags(&mut self, flags: &[Flag<'_>]) {
         write_flags(&mut self.named("FLAGS "), flags);
+    }
+
+    /// MODSEQ (RFC 7162)
+    pub fn mod_seq(&mut self, n: u64) {
+        let mut w = self.named("MODSEQ (");
+        w.number(n);
+        w.raw(")");
     }
 
     /// INTERNALDATE
@@ -279,11 +289,7 @@ impl<'o> FetchWriter<'o> {
     pub fn section(&mut self, section: &Section<'_>, origin: Option<u32>, data: Option<&[u8]>) {
         let mut w = self.named("BODY");
         write_section(&mut w, section);
-        if let Some(origin) = origin {
-            w.raw("<");
-            w.number(origin);
-            w.raw(">");
-        }
+        write_origin(&mut w, origin);
         w.raw(" ");
         write_payload(&mut w, data);
     }
@@ -293,11 +299,7 @@ impl<'o> FetchWriter<'o> {
     pub fn section_start(mut self, section: &Section<'_>, origin: Option<u32>, octets: u64) {
         let mut w = self.named("BODY");
         write_section(&mut w, section);
-        if let Some(origin) = origin {
-            w.raw("<");
-            w.number(origin);
-            w.raw(">");
-        }
+        write_origin(&mut w, origin);
         announce(&mut w, octets);
     }
 
@@ -317,25 +319,62 @@ impl<'o> FetchWriter<'o> {
         Self { out, first: false }
     }
 
-    fn item(&mut self, item: &FetchData<'_>) {
+    /// Any item.
+    ///
+    /// # Panics
+    /// With debug assertions, on [`Payload::Streamed`]: its octets are gone. Without, it is written as NIL.
+    pub fn item(&mut self, item: &FetchData<'_>) {
         match item {
-            FetchData::Flags(flags) => self.flags(flags),
+            FetchData::Flags(flags) => flags.write_paren(&mut self.named("FLAGS ")),
             FetchData::Uid(uid) => self.uid(uid.get()),
             FetchData::InternalDate(date) => self.internal_date(*date),
             FetchData::Rfc822Size(octets) => self.size(*octets),
-            FetchData::Envelope(envelope) => self.envelope(envelope),
+            FetchData::Envelope(envelope) => envelope.write(&mut self.named("ENVELOPE ")),
             FetchData::Body(body) => self.structure("BODY", body),
             FetchData::BodyStructure(body) => self.structure("BODYSTRUCTURE", body),
             FetchData::Rfc822(data) => self.rfc822("RFC822", octets(data)),
             FetchData::Rfc822Header(data) => self.rfc822("RFC822.HEADER", octets(data)),
             FetchData::Rfc822Text(data) => self.rfc822("RFC822.TEXT", octets(data)),
             FetchData::Section { section, origin, data } => self.section(section, *origin, octets(data)),
+            FetchData::ModSeq(n) => self.mod_seq(*n),
+            other => self.item_of_extension(other),
+        }
+    }
+
+    fn item_of_extension(&mut self, item: &FetchData<'_>) {
+        match item {
+            FetchData::Binary { part, origin, data } => {
+                let mut w = self.named("BINARY");
+                write_part(&mut w, part);
+                write_origin(&mut w, *origin);
+                w.raw(" ");
+                write_payload(&mut w, octets(data));
+            }
+            FetchData::BinarySize { part, octets } => {
+                let mut w = self.named("BINARY.SIZE");
+                write_part(&mut w, part);
+                w.numbered(" ", *octets);
+            }
+            FetchData::EmailId(id) => {
+                let mut w = self.named("EMAILID (");
+                w.word(id.as_str(), ")");
+            }
+            FetchData::ThreadId(Some(id)) => {
+                let mut w = self.named("THREADID (");
+                w.word(id.as_str(), ")");
+            }
+            FetchData::ThreadId(None) => drop(self.named("THREADID NIL")),
+            FetchData::SaveDate(Some(date)) => date.write(&mut self.named("SAVEDATE ")),
+            FetchData::SaveDate(None) => drop(self.named("SAVEDATE NIL")),
+            FetchData::Preview(text) => self.named("PREVIEW ").nstring(text.as_deref()),
             FetchData::Other { name, value } => {
                 let mut w = self.named("");
                 w.out.extend(name.bytes().filter(|b| chars::is(*b, chars::ASTRING)));
                 w.raw(" ");
-                w.raw(value);
+                value.write(&mut w);
             }
+            // The others were written before.
+            _ => {}
         }
     }
 
@@ -355,14 +394,16 @@ fn announce(w: &mut Writer<'_>, octets: u64) {
     w.raw("}\r\n");
 }
 
-fn octets<'p>(data: &'p Payload<'_>) -> Option<&'p [u8]> {
-    match data {
-        Payload::Bytes(bytes) => Some(bytes),
-        Payload::Nil => None,
-        Payload::Streamed(_) => {
-            debug_assert!(false, "the octets of a streamed literal are gone");
-            None
-        }
+fn octets<'p>(data: &'p Option<Payload<'_>>) -> Option<&'p [u8]> {
+    let data = data.as_ref()?;
+    debug_assert!(data.bytes().is_some(), "the octets of a streamed literal are gone");
+    data.bytes()
+}
+
+fn write_origin(w: &mut Writer<'_>, origin: Option<u32>) {
+    if let Some(origin) = origin {
+        w.numbered("<", origin);
+        w.raw(">");
     }
 }
 

@@ -1,31 +1,36 @@
-use std::borrow::Cow;
+//! ENVELOPE (RFC 3501 section 7.4.2).
 
-use crate::lex::{Ctx, In, Res, byte, nil, nstring, peek, sp};
-use crate::text::owned_bytes;
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::lex::{Ctx, In, Res, byte, expected, map, nil, nstring, peek, sp};
+use crate::list::{Element, list};
+use crate::own::into_owned;
 use crate::write::Writer;
 
 type Text<'a> = Option<Cow<'a, [u8]>>;
 
-/// A message's header as FETCH ENVELOPE tells it (RFC 3501 section 7.4.2). The octets are those of the header: encoded words are not
-/// decoded.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// A message's header as FETCH ENVELOPE tells it. The octets are those of the header: encoded words are not decoded.
+#[derive(Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs)] // The header fields' names.
 pub struct Envelope<'a> {
     pub date: Text<'a>,
     pub subject: Text<'a>,
-    pub from: Vec<Address<'a>>,
-    pub sender: Vec<Address<'a>>,
-    pub reply_to: Vec<Address<'a>>,
-    pub to: Vec<Address<'a>>,
-    pub cc: Vec<Address<'a>>,
-    pub bcc: Vec<Address<'a>>,
+    pub from: Addresses<'a>,
+    pub sender: Addresses<'a>,
+    pub reply_to: Addresses<'a>,
+    pub to: Addresses<'a>,
+    pub cc: Addresses<'a>,
+    pub bcc: Addresses<'a>,
     pub in_reply_to: Text<'a>,
     pub message_id: Text<'a>,
 }
 
 /// One address. A group starts with an address that has a mailbox (the group's name) and no host, and ends with one that
 /// has neither.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Address<'a> {
     /// The display name.
     pub name: Text<'a>,
@@ -37,24 +42,111 @@ pub struct Address<'a> {
     pub host: Text<'a>,
 }
 
-impl Envelope<'_> {
-    /// The same envelope, independent of the input buffer.
-    pub fn into_owned(self) -> Envelope<'static> {
-        let all = |a: Vec<Address<'_>>| a.into_iter().map(Address::into_owned).collect();
-        Envelope {
-            date: self.date.map(owned_bytes),
-            subject: self.subject.map(owned_bytes),
-            from: all(self.from),
-            sender: all(self.sender),
-            reply_to: all(self.reply_to),
-            to: all(self.to),
-            cc: all(self.cc),
-            bcc: all(self.bcc),
-            in_reply_to: self.in_reply_to.map(owned_bytes),
-            message_id: self.message_id.map(owned_bytes),
-        }
+list! {
+    /// Addresses of an envelope; none is NIL.
+    Addresses<'w> of Address<'w>
+}
+
+/// An envelope as it stands on the wire, checked.
+#[derive(Clone)]
+pub struct RawEnvelope<'a>(Cow<'a, [u8]>);
+
+into_owned!(tuple RawEnvelope);
+into_owned!(struct Address { name, route, mailbox, host });
+into_owned!(struct Envelope { date, subject, from, sender, reply_to, to, cc, bcc, in_reply_to, message_id });
+
+impl<'a> RawEnvelope<'a> {
+    /// Its fields.
+    pub fn parse(&self) -> Envelope<'_> {
+        // It was parsed before.
+        envelope(&self.0, Ctx::CHECKED).map(|(_, e)| e).unwrap_or_default()
     }
 
+    pub(super) fn check(i: In<'a>, ctx: Ctx) -> Res<'a, Self> {
+        let (rest, _) = envelope(i, ctx)?;
+        Ok((rest, Self(Cow::Borrowed(&i[..i.len() - rest.len()]))))
+    }
+
+    pub(crate) fn write(&self, w: &mut Writer<'_>) {
+        self.parse().write(w);
+    }
+}
+
+impl From<&Envelope<'_>> for RawEnvelope<'static> {
+    fn from(envelope: &Envelope<'_>) -> Self {
+        let mut out = Vec::new();
+        envelope.write(&mut Writer::checked(&mut out));
+        Self(Cow::Owned(out))
+    }
+}
+
+impl PartialEq for RawEnvelope<'_> {
+    fn eq(&self, other: &RawEnvelope<'_>) -> bool {
+        self.0 == other.0 || self.parse() == other.parse()
+    }
+}
+
+impl Eq for RawEnvelope<'_> {}
+
+impl fmt::Debug for RawEnvelope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parse().fmt(f)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for RawEnvelope<'_> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.parse().serialize(to)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for RawEnvelope<'_> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Envelope::deserialize(from).map(|e| RawEnvelope::from(&e))
+    }
+}
+
+/// Octets as text, for `Debug`.
+pub(crate) struct Shown<'s>(pub(crate) &'s [u8]);
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(self.0))
+    }
+}
+
+fn shown<'s>(text: &'s Text<'_>) -> Option<Shown<'s>> {
+    text.as_deref().map(Shown)
+}
+
+impl fmt::Debug for Envelope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("date", &shown(&self.date))
+            .field("subject", &shown(&self.subject))
+            .field("from", &self.from)
+            .field("sender", &self.sender)
+            .field("reply_to", &self.reply_to)
+            .field("to", &self.to)
+            .field("cc", &self.cc)
+            .field("bcc", &self.bcc)
+            .field("in_reply_to", &shown(&self.in_reply_to))
+            .field("message_id", &shown(&self.message_id))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Address<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, route) = (shown(&self.name), shown(&self.route));
+        let (mailbox, host) = (shown(&self.mailbox), shown(&self.host));
+        write!(f, "Address(name: {name:?}, route: {route:?}, mailbox: {mailbox:?}, host: {host:?})")
+    }
+}
+
+impl Envelope<'_> {
     pub(crate) fn write(&self, w: &mut Writer<'_>) {
         w.raw("(");
         w.nstring(self.date.as_deref());
@@ -62,7 +154,11 @@ impl Envelope<'_> {
         w.nstring(self.subject.as_deref());
         for list in [&self.from, &self.sender, &self.reply_to, &self.to, &self.cc, &self.bcc] {
             w.raw(" ");
-            write_addresses(w, list);
+            if list.is_empty() {
+                w.raw("NIL");
+            } else {
+                list.write_paren(w);
+            }
         }
         w.raw(" ");
         w.nstring(self.in_reply_to.as_deref());
@@ -72,73 +168,55 @@ impl Envelope<'_> {
     }
 }
 
-impl Address<'_> {
-    /// The same address, independent of the input buffer.
-    pub fn into_owned(self) -> Address<'static> {
-        Address {
-            name: self.name.map(owned_bytes),
-            route: self.route.map(owned_bytes),
-            mailbox: self.mailbox.map(owned_bytes),
-            host: self.host.map(owned_bytes),
-        }
+impl<'w> Element<'w> for Address<'w> {
+    const SPACED: bool = false;
+
+    #[inline]
+    fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self> {
+        let (i, ()) = byte(i, b'(', "an address")?;
+        let (i, name) = then_sp(nstring(i, ctx))?;
+        let (i, route) = then_sp(nstring(i, ctx))?;
+        let (i, mailbox) = then_sp(nstring(i, ctx))?;
+        let (i, host) = nstring(i, ctx)?;
+        map(byte(i, b')', ")"), |()| Address { name, route, mailbox, host })
+    }
+
+    fn write(&self, w: &mut Writer<'_>) {
+        w.list([&self.name, &self.route, &self.mailbox, &self.host], |w, part| w.nstring(part.as_deref()));
     }
 }
 
-fn write_addresses(w: &mut Writer<'_>, list: &[Address<'_>]) {
-    if list.is_empty() {
-        return w.raw("NIL");
-    }
-    w.raw("(");
-    for a in list {
-        w.list([&a.name, &a.route, &a.mailbox, &a.host], |w, part| w.nstring(part.as_deref()));
-    }
-    w.raw(")");
-}
-
-pub(super) fn envelope(i: In<'_>, ctx: Ctx) -> Res<'_, Envelope<'_>> {
+#[inline]
+fn envelope(i: In<'_>, ctx: Ctx) -> Res<'_, Envelope<'_>> {
     let (i, ()) = byte(i, b'(', "an envelope")?;
-    let (i, date) = then_sp(nstring(i))?;
-    let (i, subject) = then_sp(nstring(i))?;
+    let (i, date) = then_sp(nstring(i, ctx))?;
+    let (i, subject) = then_sp(nstring(i, ctx))?;
     let (i, from) = then_sp(addresses(i, ctx))?;
     let (i, sender) = then_sp(addresses(i, ctx))?;
     let (i, reply_to) = then_sp(addresses(i, ctx))?;
     let (i, to) = then_sp(addresses(i, ctx))?;
     let (i, cc) = then_sp(addresses(i, ctx))?;
     let (i, bcc) = then_sp(addresses(i, ctx))?;
-    let (i, in_reply_to) = then_sp(nstring(i))?;
-    let (i, message_id) = nstring(i)?;
+    let (i, in_reply_to) = then_sp(nstring(i, ctx))?;
+    let (i, message_id) = nstring(i, ctx)?;
     let (i, ()) = byte(i, b')', ")")?;
     Ok((i, Envelope { date, subject, from, sender, reply_to, to, cc, bcc, in_reply_to, message_id }))
 }
 
+#[inline]
 fn then_sp<'a, T>(parsed: Res<'a, T>) -> Res<'a, T> {
     let (i, value) = parsed?;
     let (i, ()) = sp(i)?;
     Ok((i, value))
 }
 
-/// NIL, `()` as some servers write it, or addresses with nothing or a space between them.
-fn addresses(i: In<'_>, ctx: Ctx) -> Res<'_, Vec<Address<'_>>> {
-    if let Some(rest) = nil(i) {
-        return Ok((rest, Vec::new()));
+/// NIL or addresses, nothing between them. By quirk `()`, and a space between them.
+fn addresses(i: In<'_>, ctx: Ctx) -> Res<'_, Addresses<'_>> {
+    if peek(i) == Some(b'(') {
+        return Addresses::parse_paren(i, ctx, usize::from(!ctx.empty_address_list()));
     }
-    let (mut i, ()) = byte(i, b'(', "addresses")?;
-    let mut list = Vec::new();
-    while peek(i) != Some(b')') {
-        ctx.room(i, list.len())?;
-        let (rest, address) = address(i)?;
-        list.push(address);
-        i = rest.strip_prefix(b" ").unwrap_or(rest);
+    match nil(i) {
+        Some(rest) => Ok((rest, Addresses::default())),
+        None => expected(i, "addresses or NIL"),
     }
-    Ok((&i[1..], list))
-}
-
-fn address(i: In<'_>) -> Res<'_, Address<'_>> {
-    let (i, ()) = byte(i, b'(', "an address")?;
-    let (i, name) = then_sp(nstring(i))?;
-    let (i, route) = then_sp(nstring(i))?;
-    let (i, mailbox) = then_sp(nstring(i))?;
-    let (i, host) = nstring(i)?;
-    let (i, ()) = byte(i, b')', ")")?;
-    Ok((i, Address { name, route, mailbox, host }))
 }

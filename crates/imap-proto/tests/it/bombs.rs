@@ -17,7 +17,7 @@ fn nesting_bombs_are_refused_at_the_depth_limit() {
         let text = format!("a SEARCH {}", open.repeat(200_000));
         assert_eq!(command(text.as_bytes()), Err(deep), "{open}");
     }
-    for head in ["* 1 FETCH (BODYSTRUCTURE ", "* 1 FETCH (X-FUTURE ", "* LIST () NIL x "] {
+    for head in ["* 1 FETCH (BODYSTRUCTURE ", "* 1 FETCH (X-FUTURE ", "* LIST () NIL x (x "] {
         let text = format!("{head}{}", "(".repeat(1_000_000));
         assert_eq!(response(text.as_bytes()), Err(deep), "{head}");
     }

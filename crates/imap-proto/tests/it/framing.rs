@@ -19,6 +19,8 @@ pub(crate) fn tight() -> Config {
         pre_auth: FrameLimits { line_octets_max: 60, literal_octets_max: 10, command_octets_max: 80 },
         authenticated: FrameLimits { line_octets_max: 100, literal_octets_max: 20, command_octets_max: 150 },
         append_octets_max: 1000,
+        literal_minus: false,
+        append_more: false,
         parse: ParseLimits::default(),
     }
 }
@@ -56,7 +58,7 @@ fn feed(decoder: &mut CommandDecoder, input: &mut &[u8], seen: &mut Vec<Seen>) -
             Some(Seen::Message(all)) => all.extend_from_slice(chunk),
             _ => seen.push(Seen::Message(chunk.to_vec())),
         },
-        Event::MessageEnd => seen.push(Seen::MessageEnd),
+        Event::MessageEnd(_) => seen.push(Seen::MessageEnd),
         Event::Line(raw) => seen.push(Seen::Line(raw.as_bytes().to_vec())),
         Event::Error(error) => seen.push(Seen::Error(error.tag.map(|t| t.to_string()), error.kind)),
     }
@@ -218,6 +220,121 @@ fn braces_within_a_quoted_string_announce_nothing() {
 fn a_raw_line_is_taken_as_it_is() {
     let seen = run(true, [&b"g IDLE\r\nDONE {5+}\r\nh NOOP\r\n"[..]]);
     assert_eq!(seen, [command("g IDLE"), Seen::Line(b"DONE {5+}".to_vec()), command("h NOOP")]);
+}
+
+/// Feeds pieces to a decoder that takes several literals in an APPEND; each literal's head and its octets, and the command.
+fn appends(text: &[u8], size: usize) -> Vec<String> {
+    let mut decoder = CommandDecoder::new(Config { append_more: true, ..tight() });
+    decoder.set_authenticated(true);
+    let mut seen: Vec<String> = Vec::new();
+    for mut input in text.chunks(size) {
+        loop {
+            let mut accept = false;
+            let text = match decoder.decode(&mut input) {
+                Event::NeedMore => break,
+                Event::Append(start) => {
+                    accept = true;
+                    let (_, head) = start.parse(&ParseLimits::default()).unwrap();
+                    let flags = head.flags.len();
+                    format!("{:?} {} {flags} {:?} {:?}", head.kind, head.before, head.mailbox, head.replaces)
+                }
+                Event::MessageChunk(chunk) => {
+                    let chunk = chunk.escape_ascii().to_string();
+                    match seen.last_mut() {
+                        Some(last) if last.starts_with("C ") => {
+                            last.push_str(&chunk);
+                            continue;
+                        }
+                        _ => format!("C {chunk}"),
+                    }
+                }
+                Event::MessageEnd(raw) => match raw.parse(&ParseLimits::default()) {
+                    Ok(Command { body: CommandBody::Append { messages, .. }, .. }) => {
+                        format!("end {}", messages.len())
+                    }
+                    Ok(Command { body: CommandBody::Replace { .. }, .. }) => "end replace".into(),
+                    other => format!("{:?}", other.map_err(|e| e.kind)),
+                },
+                Event::Command(raw) => format!("command {}", raw.as_bytes().escape_ascii()),
+                Event::Continue => "+".into(),
+                other => format!("{other:?}"),
+            };
+            seen.push(text);
+            if accept {
+                decoder.accept_message();
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn multiappend_catenate_utf8_and_replace_stream_each_literal() {
+    let text = b"a APPEND x (\\Seen) {2}\r\nhi (\\Seen $b) {1+}\r\n.\r\n\
+        b APPEND x CATENATE (URL /y TEXT {3+}\r\nabc URL {2}\r\n/z TEXT {1+}\r\nd)\r\n\
+        c APPEND x UTF8 (~{2+}\r\n\0x)\r\nd UID REPLACE 7 x {1+}\r\nr\r\ne APPEND x {1+}\r\nq nonsense\r\nf NOOP\r\n";
+    let whole = appends(text, text.len());
+    assert_eq!(
+        whole,
+        [
+            "Message 0 1 Mailbox(x) None",
+            "C hi",
+            "Message 1 2 Mailbox(x) None",
+            "C .",
+            "end 2",
+            "Piece 0 0 Mailbox(x) None",
+            "C abc",
+            "+",
+            "Piece 1 0 Mailbox(x) None",
+            "C d",
+            "end 1",
+            "Utf8 0 0 Mailbox(x) None",
+            "C \\x00x",
+            "end 1",
+            "Message 0 0 Mailbox(x) Some((true, Number(7)))",
+            "C r",
+            "end replace",
+            "Message 0 0 Mailbox(x) None",
+            "C q",
+            "Err(Expected(\"a space\"))",
+            "command f NOOP",
+        ]
+    );
+    for size in 1..20 {
+        assert_eq!(appends(text, size), whole, "{size}");
+    }
+}
+
+#[test]
+fn literal_minus_refuses_large_literals_sent_unasked_and_skips_them() {
+    let mut decoder = CommandDecoder::new(Config { literal_minus: true, ..Config::default() });
+    decoder.set_authenticated(true);
+    let text =
+        format!("a APPEND x {{4097+}}\r\n{}\r\nb NOOP\r\nc APPEND x {{4096+}}\r\n", "d NOOP\r\n".repeat(600));
+    let text = text.replacen(&"d NOOP\r\n".repeat(600), &format!("{}x", "d NOOP\r\n".repeat(512)), 1);
+    let mut input = text.as_bytes();
+    let Event::Error(error) = decoder.decode(&mut input) else { panic!() };
+    assert_eq!(
+        (error.tag.unwrap().as_str(), error.kind),
+        ("a", FrameErrorKind::NonSyncTooLarge { octets: 4097 })
+    );
+    assert!(matches!(decoder.decode(&mut input), Event::Command(raw) if raw.as_bytes() == b"b NOOP"));
+    assert!(matches!(decoder.decode(&mut input), Event::Append(_)));
+}
+
+#[test]
+fn a_literal8_is_collected_with_its_nuls() {
+    let seen = run(true, [&b"a SETMETADATA x (/y ~{3}\r\n\0\r\n)\r\n"[..]]);
+    assert_eq!(seen, [Seen::Continue, Seen::Command(b"a SETMETADATA x (/y ~{3}\r\n\0\r\n)".to_vec())]);
+}
+
+#[test]
+fn bare_cr_ends_no_line_and_is_no_part_of_an_argument() {
+    let seen = run(true, [&b"a LOGIN x\ry z\r\nb NOOP\r\n"[..]]);
+    assert_eq!(seen, [command("a LOGIN x\ry z"), command("b NOOP")]);
+    for text in [&b"a LOGIN x\ry z"[..], b"a LOGIN \"x\ry\" z", b"a NOOP\r"] {
+        assert!(Command::parse(text, &ParseLimits::default()).is_err());
+    }
 }
 
 #[test]

@@ -59,31 +59,74 @@ fn search_key() -> impl Strategy<Value = SearchKey<'static>> {
     let leaf = prop_oneof![
         Just(SearchKey::Unseen),
         Just(SearchKey::All),
+        Just(SearchKey::SaveDateSupported),
         octets().prop_map(SearchKey::Subject),
         (octets(), octets()).prop_map(|(n, v)| SearchKey::Header(n, v)),
         atom().prop_map(SearchKey::Keyword),
+        atom().prop_map(SearchKey::EmailId),
         date().prop_map(SearchKey::SentSince),
         any::<u64>().prop_map(SearchKey::Larger),
+        (1_u32..).prop_map(SearchKey::Older),
+        (0_u64..1 << 63).prop_map(|n| SearchKey::ModSeq { entry: None, n }),
         set().prop_map(SearchKey::Set),
         set().prop_map(SearchKey::Uid),
     ];
     leaf.prop_recursive(4, 20, 4, |inner| {
         prop_oneof![
-            inner.clone().prop_map(|k| SearchKey::Not(Box::new(k))),
-            (inner.clone(), inner.clone()).prop_map(|(a, b)| SearchKey::Or(Box::new(a), Box::new(b))),
-            vec(inner, 1..4).prop_map(SearchKey::And),
+            inner.clone().prop_map(|k| SearchKey::Not(k.into())),
+            inner.clone().prop_map(|k| SearchKey::Fuzzy(k.into())),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| SearchKey::Or(a.into(), b.into())),
+            vec(inner, 1..4).prop_map(|keys| SearchKey::And(keys.into_iter().collect())),
         ]
     })
 }
 
+fn keys() -> impl Strategy<Value = SearchKeys<'static>> {
+    vec(search_key(), 1..4).prop_map(|keys| keys.into_iter().collect())
+}
+
+fn partial_range() -> impl Strategy<Value = PartialRange> {
+    (any::<bool>(), 1_u32.., 1_u32..).prop_map(|(from_end, a, b)| PartialRange {
+        from_end,
+        start: NonZeroU32::new(a).unwrap(),
+        end: NonZeroU32::new(b).unwrap(),
+    })
+}
+
+fn returns() -> impl Strategy<Value = Option<SearchReturns<'static>>> {
+    let one = prop_oneof![
+        Just(SearchReturn::Min),
+        Just(SearchReturn::Save),
+        partial_range().prop_map(SearchReturn::Partial),
+        opaque()
+            .prop_map(|value| SearchReturn::Other { name: Atom::new("X-F").unwrap(), value: Some(value) }),
+    ];
+    option::of(vec(one, 0..3).prop_map(|all| all.into_iter().collect()))
+}
+
+/// A value in parentheses.
+fn opaque() -> impl Strategy<Value = Opaque<'static>> {
+    "\\([a-z0-9]{1,4}( \"[a-z ()]{0,4}\")?( \\(x \\(\\)\\))?\\)"
+        .prop_filter_map("opaque", |text| Opaque::new(text.into_bytes()))
+}
+
+fn flags() -> impl Strategy<Value = Flags<'static>> {
+    vec(flag(), 0..4).prop_map(|flags| flags.into_iter().collect())
+}
+
+fn strings() -> impl Strategy<Value = Strings<'static>> {
+    vec(octets(), 1..4).prop_map(|all| all.into_iter().collect())
+}
+
 fn section() -> impl Strategy<Value = Section<'static>> {
-    let part = vec((1_u32..30).prop_map(|n| NonZeroU32::new(n).unwrap()), 0..4);
+    let part = vec((1_u32..30).prop_map(|n| NonZeroU32::new(n).unwrap()), 0..9)
+        .prop_map(|part| part.into_iter().collect::<PartPath>());
     let text = option::of(prop_oneof![
         Just(SectionText::Header),
         Just(SectionText::Text),
         Just(SectionText::Mime),
-        vec(octets(), 1..4).prop_map(SectionText::HeaderFields),
-        vec(octets(), 1..4).prop_map(SectionText::HeaderFieldsNot),
+        strings().prop_map(SectionText::HeaderFields),
+        strings().prop_map(SectionText::HeaderFieldsNot),
     ]);
     (part, text).prop_map(|(part, text)| {
         let text = text.filter(|t| *t != SectionText::Mime || !part.is_empty());
@@ -108,33 +151,148 @@ fn fetch_item() -> impl Strategy<Value = FetchItem<'static>> {
     ]
 }
 
-fn command_body() -> impl Strategy<Value = CommandBody<'static>> {
-    let head = (mailbox(), vec(flag(), 0..4), option::of(date_time()))
-        .prop_map(|(mailbox, flags, date)| AppendHead { mailbox, flags, date });
+fn append_data() -> impl Strategy<Value = AppendData<'static>> {
+    let payload = || vec(1_u8.., 0..12).prop_map(|b| Payload::Bytes(b.into()));
+    let part = prop_oneof![payload().prop_map(CatenatePart::Text), octets().prop_map(CatenatePart::Url)];
     prop_oneof![
+        payload().prop_map(AppendData::Message),
+        vec(any::<u8>(), 0..12).prop_map(|b| AppendData::Binary(Payload::Bytes(b.into()))),
+        payload().prop_map(AppendData::Utf8),
+        vec(part, 1..4).prop_map(AppendData::Catenate),
+    ]
+}
+
+fn append_message() -> impl Strategy<Value = AppendMessage<'static>> {
+    (flags(), option::of(date_time()), append_data()).prop_map(|(flags, date, data)| AppendMessage {
+        flags,
+        date,
+        extensions: vec![],
+        data,
+    })
+}
+
+fn list() -> impl Strategy<Value = List<'static>> {
+    let selection = option::of(vec(
+        prop_oneof![
+            Just(ListSelection::Subscribed),
+            Just(ListSelection::RecursiveMatch),
+            Just(ListSelection::SpecialUse)
+        ],
+        0..3,
+    ));
+    let one = prop_oneof![
+        Just(ListReturn::Children),
+        Just(ListReturn::Status([StatusItem::Size, StatusItem::Unseen].into_iter().collect())),
+        strings().prop_map(|entries| ListReturn::Metadata {
+            depth: Some(MetadataDepth::One),
+            size_max: None,
+            entries
+        }),
+    ];
+    let patterns = vec(octets().prop_map(Pattern::from_wire), 1..3);
+    (selection, mailbox(), patterns, option::of(vec(one, 0..3))).prop_map(
+        |(selection, reference, patterns, returns)| List {
+            selection: selection.map(|s| s.into_iter().collect()),
+            reference,
+            patterns: patterns.into_iter().collect(),
+            returns: returns.map(|r| r.into_iter().collect()),
+        },
+    )
+}
+
+fn select_params() -> impl Strategy<Value = SelectParams<'static>> {
+    let one = prop_oneof![
+        Just(SelectParam::CondStore),
+        (1_u32.., 0_u64..1 << 63, option::of(set()), option::of((set(), set()))).prop_map(
+            |(n, mod_seq, known, matching)| {
+                SelectParam::Qresync {
+                    uid_validity: NonZeroU32::new(n).unwrap(),
+                    mod_seq,
+                    known,
+                    matching: matching.map(Box::new),
+                }
+            }
+        ),
+    ];
+    vec(one, 0..3).prop_map(|all| all.into_iter().collect())
+}
+
+fn command_body() -> impl Strategy<Value = CommandBody<'static>> {
+    prop_oneof![
+        on_mailboxes().boxed(),
+        on_messages().boxed(),
         Just(CommandBody::Noop),
         (octets(), octets()).prop_map(|(user, p)| CommandBody::Login { user, password: Secret::new(p) }),
         (atom(), option::of(vec(any::<u8>(), 0..9)))
             .prop_map(|(mechanism, i)| CommandBody::Authenticate { mechanism, initial: i.map(Secret::new) }),
-        mailbox().prop_map(CommandBody::Select),
-        (mailbox(), mailbox()).prop_map(|(from, to)| CommandBody::Rename { from, to }),
-        (mailbox(), mailbox()).prop_map(|(reference, pattern)| CommandBody::List { reference, pattern }),
-        (head, octets()).prop_map(|(head, message)| CommandBody::Append { head, message }),
         option::of(vec((octets(), option::of(octets())), 0..3)).prop_map(CommandBody::Id),
-        (any::<bool>(), option::of(octets()), vec(search_key(), 1..4))
-            .prop_map(|(uid, charset, keys)| CommandBody::Search { uid, charset, keys }),
-        (any::<bool>(), set(), vec(fetch_item(), 1..4)).prop_map(|(uid, set, items)| CommandBody::Fetch {
-            uid,
-            set,
-            items: FetchItems::List(items)
+        vec(atom(), 1..3).prop_map(|names| CommandBody::Enable(names.into_iter().collect())),
+    ]
+}
+
+fn on_mailboxes() -> impl Strategy<Value = CommandBody<'static>> {
+    let entry = (octets(), option::of(vec(any::<u8>(), 0..9)))
+        .prop_map(|(name, value)| MetadataEntry { name, value: value.map(Cow::Owned) });
+    let uses = flags().prop_map(|flags| [CreateParam::Use(flags)].into_iter().collect());
+    prop_oneof![
+        (mailbox(), select_params()).prop_map(|(mailbox, params)| CommandBody::Select { mailbox, params }),
+        (mailbox(), uses).prop_map(|(mailbox, params)| CommandBody::Create { mailbox, params }),
+        (mailbox(), mailbox()).prop_map(|(from, to)| CommandBody::Rename { from, to }),
+        list().prop_map(CommandBody::List),
+        (mailbox(), vec(append_message(), 1..3))
+            .prop_map(|(mailbox, messages)| CommandBody::Append { mailbox, messages }),
+        (mailbox(), vec(entry, 1..4)).prop_map(|(mailbox, entries)| CommandBody::SetMetadata {
+            mailbox,
+            entries: entries.into_iter().collect()
         }),
-        (any::<bool>(), set(), any::<bool>(), vec(flag(), 0..4)).prop_map(|(uid, set, silent, flags)| {
-            CommandBody::Store { uid, set, action: StoreAction::Add, silent, flags }
+        (mailbox(), octets(), "[lrswi]{0,4}").prop_map(|(mailbox, identifier, rights)| CommandBody::SetAcl {
+            mailbox,
+            identifier,
+            change: AclChange::Add,
+            rights: rights.into_bytes().into()
         }),
-        (any::<bool>(), set(), mailbox()).prop_map(|(uid, set, mailbox)| CommandBody::Copy {
+    ]
+}
+
+fn on_messages() -> impl Strategy<Value = CommandBody<'static>> {
+    let modifier = prop_oneof![
+        (0_u64..1 << 63).prop_map(FetchModifier::ChangedSince),
+        Just(FetchModifier::Vanished),
+        partial_range().prop_map(FetchModifier::Partial),
+    ];
+    let criterion = (any::<bool>(), prop_oneof![Just(SortKey::Date), Just(SortKey::DisplayTo)])
+        .prop_map(|(reverse, key)| SortCriterion { reverse, key });
+    prop_oneof![
+        (any::<bool>(), returns(), option::of(octets()), keys())
+            .prop_map(|(uid, returns, charset, keys)| CommandBody::Search { uid, returns, charset, keys }),
+        (any::<bool>(), returns(), vec(criterion, 1..3), keys()).prop_map(
+            |(uid, returns, criteria, keys)| {
+                let criteria = criteria.into_iter().collect();
+                CommandBody::Sort { uid, returns, criteria, charset: Cow::Borrowed(b"UTF-8"), keys }
+            }
+        ),
+        (any::<bool>(), set(), vec(fetch_item(), 1..4), vec(modifier, 0..3)).prop_map(
+            |(uid, set, items, modifiers)| {
+                CommandBody::Fetch {
+                    uid,
+                    set,
+                    items: FetchItems::List(items.into_iter().collect()),
+                    modifiers: modifiers.into_iter().collect(),
+                }
+            }
+        ),
+        (any::<bool>(), set(), option::of(0_u64..1 << 63), any::<bool>(), flags()).prop_map(
+            |(uid, set, unchanged_since, silent, flags)| {
+                CommandBody::Store { uid, set, unchanged_since, action: StoreAction::Add, silent, flags }
+            }
+        ),
+        (any::<bool>(), set(), mailbox()).prop_map(|(uid, set, mailbox)| CommandBody::Move {
             uid,
             set,
             mailbox
+        }),
+        (any::<bool>(), mailbox(), append_message()).prop_map(|(uid, mailbox, message)| {
+            CommandBody::Replace { uid, n: SeqNum::Last, mailbox, message: Box::new(message) }
         }),
     ]
 }
@@ -143,16 +301,14 @@ fn text() -> impl Strategy<Value = Option<Cow<'static, [u8]>>> {
     option::of(octets())
 }
 
-fn addresses() -> impl Strategy<Value = Vec<Address<'static>>> {
-    vec(
-        (text(), text(), text(), text()).prop_map(|(name, route, mailbox, host)| Address {
-            name,
-            route,
-            mailbox,
-            host,
-        }),
-        0..3,
-    )
+fn addresses() -> impl Strategy<Value = Addresses<'static>> {
+    let one = (text(), text(), text(), text()).prop_map(|(name, route, mailbox, host)| Address {
+        name,
+        route,
+        mailbox,
+        host,
+    });
+    vec(one, 0..3).prop_map(|all| all.into_iter().collect())
 }
 
 fn envelope() -> impl Strategy<Value = Envelope<'static>> {
@@ -161,11 +317,11 @@ fn envelope() -> impl Strategy<Value = Envelope<'static>> {
             date,
             subject,
             sender: from.clone(),
-            reply_to: Vec::new(),
+            reply_to: Addresses::default(),
             from,
             to,
             cc,
-            bcc: Vec::new(),
+            bcc: Addresses::default(),
             in_reply_to,
             message_id,
         },
@@ -173,7 +329,7 @@ fn envelope() -> impl Strategy<Value = Envelope<'static>> {
 }
 
 fn params() -> impl Strategy<Value = Params<'static>> {
-    vec((octets(), octets()), 0..3)
+    vec((octets(), octets()), 0..3).prop_map(|all| all.into_iter().collect())
 }
 
 fn part_extension() -> impl Strategy<Value = PartExtension<'static>> {
@@ -183,7 +339,7 @@ fn part_extension() -> impl Strategy<Value = PartExtension<'static>> {
         |(md5, disposition, language, location, more)| PartExtension {
             md5,
             disposition,
-            language,
+            language: language.into_iter().collect(),
             location,
             more: more
                 .map(|n| BodyExtension::List(vec![BodyExtension::Number(n), BodyExtension::Text(None)]))
@@ -193,39 +349,35 @@ fn part_extension() -> impl Strategy<Value = PartExtension<'static>> {
     )
 }
 
+fn part() -> impl Strategy<Value = BodyPart<'static>> {
+    (
+        (octets(), octets(), params(), text()),
+        (octets(), any::<u64>(), any::<bool>(), option::of(part_extension())),
+    )
+        .prop_map(|((media, subtype, params, id), (encoding, octets, lines, extension))| BodyPart {
+            media,
+            subtype,
+            params,
+            description: id.clone(),
+            id,
+            encoding,
+            octets,
+            kind: if lines { PartKind::Text { lines: octets } } else { PartKind::Basic },
+            extension: extension.as_ref().map(RawExtension::from),
+        })
+}
+
 fn structure() -> impl Strategy<Value = BodyStructure<'static>> {
-    let part = |kind: BoxedStrategy<PartKind<'static>>| {
-        ((octets(), octets(), params(), text()), (octets(), any::<u64>(), kind, option::of(part_extension())))
-            .prop_map(|((media, subtype, params, id), (encoding, octets, kind, extension))| {
-                let description = id.clone();
-                BodyStructure::Single(Box::new(BodyPart {
-                    media,
-                    subtype,
-                    params,
-                    id,
-                    description,
-                    encoding,
-                    octets,
-                    kind,
-                    extension,
-                }))
-            })
-    };
-    let leaf = prop_oneof![
-        part(Just(PartKind::Basic).boxed()),
-        part(any::<u64>().prop_map(|lines| PartKind::Text { lines }).boxed())
-    ];
-    leaf.prop_recursive(3, 8, 3, move |inner| {
-        let message = (envelope(), inner.clone(), any::<u64>())
-            .prop_map(|(e, body, lines)| PartKind::Message { envelope: Box::new(e), body, lines });
-        let extension =
-            option::of((params(), part_extension()).prop_map(|(p, e)| (p, PartExtension { md5: None, ..e })));
-        prop_oneof![
-            part(message.boxed()),
-            (vec(inner, 1..3), octets(), extension).prop_map(|(parts, subtype, extension)| {
-                BodyStructure::Multi(Box::new(MultiPart { parts, subtype, extension }))
-            }),
-        ]
+    part().prop_map(BodyStructure::single).prop_recursive(3, 8, 3, move |inner| {
+        let message = (part(), envelope(), any::<u64>(), inner.clone()).prop_map(|(part, e, lines, body)| {
+            BodyStructure::message(part, RawEnvelope::from(&e), lines, body)
+        });
+        let extension = option::of((params(), part_extension()))
+            .prop_map(|e| e.map(|(p, e)| (p, RawExtension::of_multipart(&PartExtension { md5: None, ..e }))));
+        let multi = (vec(inner, 1..3), octets(), extension).prop_map(|(parts, subtype, extension)| {
+            BodyStructure::multi(MultiPart { subtype, extension }, parts).unwrap()
+        });
+        prop_oneof![message, multi]
     })
 }
 
@@ -236,8 +388,13 @@ fn code() -> impl Strategy<Value = Code<'static>> {
         Just(Code::Unavailable),
         Just(Code::UnknownCte),
         vec(atom(), 0..3).prop_map(Code::BadCharset),
-        vec(atom(), 1..4).prop_map(Code::Capability),
-        vec(flag(), 0..4).prop_map(Code::PermanentFlags),
+        vec(atom(), 1..4).prop_map(|c| Code::Capability(c.into_iter().collect())),
+        flags().prop_map(Code::PermanentFlags),
+        set().prop_map(Code::Modified),
+        (0_u64..1 << 63).prop_map(Code::HighestModSeq),
+        atom().prop_map(Code::MailboxId),
+        (option::of(octets_for_quotes()), option::of(any::<u32>()), option::of(any::<u32>()))
+            .prop_map(|(tag, done, goal)| Code::InProgress(Some(Progress { tag, done, goal }))),
         n().prop_map(Code::UidValidity),
         (n(), set()).prop_map(|(uid_validity, uids)| Code::AppendUid { uid_validity, uids }),
         (n(), set(), set()).prop_map(|(uid_validity, from, to)| Code::CopyUid { uid_validity, from, to }),
@@ -253,38 +410,116 @@ fn status() -> impl Strategy<Value = Status<'static>> {
     })
 }
 
+/// What a quoted string can hold.
+fn octets_for_quotes() -> impl Strategy<Value = Cow<'static, [u8]>> {
+    "[a-zA-Z0-9 \"\\\\(){}*%\\]]{0,12}".prop_map(|text| Cow::Owned(text.into_bytes()))
+}
+
 fn fetch_data() -> impl Strategy<Value = FetchData<'static>> {
-    let payload =
-        || prop_oneof![Just(Payload::Nil), vec(any::<u8>(), 0..20).prop_map(|b| Payload::Bytes(b.into()))];
+    let payload = || option::of(vec(any::<u8>(), 0..20).prop_map(|b| Payload::Bytes(b.into())));
+    let path = || {
+        vec((1_u32..30).prop_map(|n| NonZeroU32::new(n).unwrap()), 0..8).prop_map(|p| p.into_iter().collect())
+    };
     prop_oneof![
-        vec(flag(), 0..4).prop_map(FetchData::Flags).boxed(),
+        flags().prop_map(FetchData::Flags).boxed(),
         (1_u32..).prop_map(|n| FetchData::Uid(NonZeroU32::new(n).unwrap())),
         date_time().prop_map(FetchData::InternalDate),
         any::<u64>().prop_map(FetchData::Rfc822Size),
-        envelope().prop_map(|e| FetchData::Envelope(Box::new(e))).boxed(),
-        structure().prop_map(|b| FetchData::BodyStructure(Box::new(b))).boxed(),
+        envelope().prop_map(|e| FetchData::Envelope(RawEnvelope::from(&e))).boxed(),
+        structure().prop_map(FetchData::BodyStructure).boxed(),
+        structure().prop_map(FetchData::Body).boxed(),
         payload().prop_map(FetchData::Rfc822Text),
-        (section(), option::of(any::<u32>()), payload())
-            .prop_map(|(section, origin, data)| FetchData::Section { section, origin, data }),
+        (section(), option::of(any::<u32>()), payload()).prop_map(|(section, origin, data)| {
+            FetchData::Section { section: Box::new(section), origin, data }
+        }),
+        (path(), option::of(any::<u32>()), payload()).prop_map(|(part, origin, data)| FetchData::Binary {
+            part: Box::new(part),
+            origin,
+            data
+        }),
+        (0_u64..1 << 63).prop_map(FetchData::ModSeq),
+        option::of(date_time()).prop_map(FetchData::SaveDate),
+        text().prop_map(FetchData::Preview),
+        option::of(atom()).prop_map(FetchData::ThreadId),
+        opaque().prop_map(|value| FetchData::Other { name: "X-FUTURE[1]".into(), value }),
+    ]
+}
+
+fn thread() -> impl Strategy<Value = Thread> {
+    let chain = || vec((1_u32..).prop_map(|n| NonZeroU32::new(n).unwrap()), 1..4);
+    chain().prop_map(|chain| Thread { chain, branches: vec![] }).prop_recursive(3, 8, 3, move |inner| {
+        (chain(), vec(inner, 2..4)).prop_map(|(chain, branches)| Thread { chain, branches })
+    })
+}
+
+fn esearch() -> impl Strategy<Value = Esearch<'static>> {
+    let result = prop_oneof![
+        any::<u32>().prop_map(SearchResult::Min),
+        set().prop_map(SearchResult::All),
+        (0_u64..1 << 63).prop_map(SearchResult::ModSeq),
+        (partial_range(), option::of(set())).prop_map(|(range, set)| SearchResult::Partial { range, set }),
+        vec((any::<u32>(), set()), 1..3).prop_map(SearchResult::AddTo),
+        opaque().prop_map(|value| SearchResult::Other { name: Atom::new("X").unwrap(), value }),
+    ];
+    (octets(), option::of((mailbox(), 1_u32..)), any::<bool>(), vec(result, 0..4)).prop_map(
+        |(tag, m, uid, results)| Esearch {
+            tag: Some(tag),
+            mailbox: m.map(|(m, n)| (m, NonZeroU32::new(n).unwrap())),
+            uid,
+            results,
+        },
+    )
+}
+
+fn status_data() -> impl Strategy<Value = StatusData<'static>> {
+    prop_oneof![
+        any::<u64>().prop_map(|n| StatusData { item: StatusItem::Size, value: StatusValue::Number(n) }),
+        Just(StatusData { item: StatusItem::AppendLimit, value: StatusValue::Nil }),
+        atom().prop_map(|id| StatusData { item: StatusItem::MailboxId, value: StatusValue::Id(id) }),
     ]
 }
 
 fn response() -> impl Strategy<Value = Response<'static>> {
-    let entry = (vec(flag(), 0..3), option::of(prop_oneof![Just(b'.'), Just(b'"'), Just(b'/')]), mailbox())
-        .prop_map(|(attributes, delimiter, mailbox)| ListEntry { attributes, delimiter, mailbox });
     prop_oneof![
         status().prop_map(Response::Status),
         ("[a-z0-9.]{1,8}", status())
             .prop_map(|(tag, status)| Response::Tagged { tag: Tag::new(tag).unwrap(), status }),
-        entry.prop_map(|e| Response::Data(Data::List(e))),
-        vec(any::<u32>(), 0..5).prop_map(|ids| Response::Data(Data::Search(ids))),
-        (mailbox(), any::<u32>()).prop_map(|(mailbox, n)| Response::Data(Data::Status {
-            mailbox,
-            items: vec![(StatusItem::Unseen, n)]
-        })),
-        (1_u32.., vec(fetch_data(), 0..4))
-            .prop_map(|(n, items)| Response::Data(Data::Fetch { seq: NonZeroU32::new(n).unwrap(), items })),
-        option::of(vec((octets(), text()), 0..3)).prop_map(|f| Response::Data(Data::Id(f))),
+        data().prop_map(Response::Data),
+    ]
+}
+
+fn data() -> impl Strategy<Value = Data<'static>> {
+    let delimiter = option::of(prop_oneof![Just(b'.'), Just(b'"'), Just(b'/')]);
+    let extended = vec(mailbox().prop_map(ListExtended::OldName), 0..2);
+    let entry =
+        (flags(), delimiter, mailbox(), extended).prop_map(|(attributes, delimiter, mailbox, extended)| {
+            ListEntry { attributes, delimiter, mailbox, extended }
+        });
+    let ids = || (vec(any::<u32>(), 0..5), option::of(0_u64..1 << 63));
+    let nonzero = || (1_u32..).prop_map(|n| NonZeroU32::new(n).unwrap());
+    prop_oneof![
+        entry.prop_map(Data::List).boxed(),
+        ids().prop_map(|(ids, mod_seq)| Data::Search { ids, mod_seq }),
+        ids().prop_map(|(ids, mod_seq)| Data::Sort { ids, mod_seq }),
+        vec(thread(), 0..3).prop_map(Data::Thread),
+        esearch().prop_map(|found| Data::Esearch(Box::new(found))).boxed(),
+        (mailbox(), vec(status_data(), 0..4))
+            .prop_map(|(mailbox, items)| Data::Status { mailbox, items: items.into_iter().collect() }),
+        (nonzero(), vec(fetch_data(), 0..4)).prop_map(|(seq, items)| Data::Fetch { seq, items }).boxed(),
+        (nonzero(), vec(fetch_data(), 0..2)).prop_map(|(uid, items)| Data::UidFetch { uid, items }).boxed(),
+        (any::<bool>(), set()).prop_map(|(earlier, uids)| Data::Vanished { earlier, uids }),
+        option::of(vec((octets(), text()), 0..3)).prop_map(Data::Id),
+        (octets(), vec((atom(), any::<u64>(), any::<u64>()), 0..3)).prop_map(|(root, all)| Data::Quota {
+            root,
+            resources: all
+                .into_iter()
+                .map(|(name, usage, limit)| QuotaResource { name, usage, limit })
+                .collect()
+        }),
+        (mailbox(), vec((octets(), octets()), 0..3))
+            .prop_map(|(mailbox, entries)| Data::Acl { mailbox, entries }),
+        (octets(), vec((1_u32.., 1_u32..), 0..3))
+            .prop_map(|(tag, batches)| Data::UidBatches { tag, batches }),
     ]
 }
 
@@ -318,6 +553,25 @@ proptest! {
         let mut octets = Vec::new();
         response.encode(&mut octets);
         prop_assert_eq!(decode_response(&octets, cut.index(octets.len())), response);
+    }
+
+    #[test]
+    fn every_proper_prefix_of_an_encoded_command_is_incomplete(body in command_body(), cut in any::<prop::sample::Index>()) {
+        let octets = Command { tag: Tag::new("a1").unwrap(), body }.encode(Literals::NonSync).bytes;
+        let mut decoder = CommandDecoder::new(Config { append_more: true, ..Config::default() });
+        decoder.set_authenticated(true);
+        let mut input = &octets[..cut.index(octets.len())];
+        loop {
+            let accept = match decoder.decode(&mut input) {
+                Event::NeedMore => break,
+                Event::Append(_) => true,
+                Event::MessageChunk(_) => false,
+                other => panic!("{other:?} for a prefix of {}", octets.escape_ascii()),
+            };
+            if accept {
+                decoder.accept_message();
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use posthaste_imap_proto::{
-    AppendHead, Code, Event, FrameError, LiteralSpec, ParseError, SequenceSet, Status, StatusKind, Tag,
+    AppendHead, Code, Event, FrameError, LiteralKind, LiteralSpec, ParseError, SequenceSet, Status,
+    StatusKind, Tag,
 };
 
 use super::answer::{Answer, End, Stop, bad, no, odd_reply, ok, target_refusal};
@@ -111,7 +112,7 @@ impl Driver<'_> {
                     body.push(chunk);
                     false
                 }
-                Event::MessageEnd => return Ok(()),
+                Event::MessageEnd(_) => return Ok(()),
                 Event::Error(FrameError { kind, .. }) => {
                     return Err(Status::new(StatusKind::Bad, kind.to_string()).into());
                 }
@@ -127,6 +128,9 @@ impl Driver<'_> {
 fn target(head: &AppendHead<'_>, literal: LiteralSpec) -> Result<Target, Stop> {
     if literal.binary {
         return Err(no(Code::UnknownCte, "no binary messages").into());
+    }
+    if head.kind != LiteralKind::Message || head.replaces.is_some() {
+        return Err(bad("that extension is not known here").into());
     }
     let Some(flags) = store_flags(&head.flags) else { return Err(bad("unknown system flag").into()) };
     Ok(Target { name: store_name(&head.mailbox)?, flags, date: head.date.map(|d| d.unix()) })

@@ -90,7 +90,9 @@ impl<'c> Driver<'c> {
             Event::Continue => Incoming::Continue,
             Event::Error(error) => Incoming::Broken(error),
             // Only asked for in the middle of a command, and then read there.
-            Event::NeedMore | Event::Line(_) | Event::MessageChunk(_) | Event::MessageEnd => Incoming::More,
+            Event::NeedMore | Event::Line(_) | Event::MessageChunk(_) | Event::MessageEnd(_) => {
+                Incoming::More
+            }
         }
     }
 

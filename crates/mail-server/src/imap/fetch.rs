@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste_imap_proto::{
-    Code, DateTime, FetchItem, FetchItems, FetchWriter, Partial, Section, SectionText, SequenceSet,
+    Code, DateTime, FetchItem, FetchItems, FetchWriter, PartPath, Partial, Section, SectionText, SequenceSet,
 };
 
-use super::answer::{Answer, Stop, no, odd_reply, ok};
+use super::answer::{Answer, Stop, bad, no, odd_reply, ok};
 use super::header;
 use super::mime::Entity;
 use super::session::Session;
@@ -92,6 +92,25 @@ fn item_need(item: &FetchItem<'_>) -> Need {
     }
 }
 
+/// Those of RFC 3501; the others belong to extensions that are not advertised.
+fn known(item: &FetchItem<'_>) -> bool {
+    use FetchItem as F;
+    matches!(
+        item,
+        F::Body
+            | F::BodyStructure
+            | F::Envelope
+            | F::Flags
+            | F::InternalDate
+            | F::Rfc822
+            | F::Rfc822Header
+            | F::Rfc822Size
+            | F::Rfc822Text
+            | F::Uid
+            | F::Section { .. }
+    )
+}
+
 fn sets_seen(item: &FetchItem<'_>) -> bool {
     matches!(item, FetchItem::Section { peek: false, .. } | FetchItem::Rfc822 | FetchItem::Rfc822Text)
 }
@@ -124,7 +143,10 @@ impl Session<'_> {
         set: &SequenceSet,
         items: &FetchItems<'static>,
     ) -> Answer {
-        let mut items = items.expand().into_owned();
+        let mut items = items.expand();
+        if !items.iter().all(known) {
+            return Ok(bad("unknown FETCH item"));
+        }
         if uid && !items.contains(&FetchItem::Uid) {
             items.insert(0, FetchItem::Uid);
         }
@@ -259,11 +281,11 @@ impl<'v> Told<'v> {
             }
             FetchItem::Rfc822 => self.octets_of(wire, "RFC822", &Section::default(), None).await?,
             FetchItem::Rfc822Header => {
-                let section = Section { part: Vec::new(), text: Some(SectionText::Header) };
+                let section = Section { part: PartPath::new(), text: Some(SectionText::Header) };
                 self.octets_of(wire, "RFC822.HEADER", &section, None).await?;
             }
             FetchItem::Rfc822Text => {
-                let section = Section { part: Vec::new(), text: Some(SectionText::Text) };
+                let section = Section { part: PartPath::new(), text: Some(SectionText::Text) };
                 self.octets_of(wire, "RFC822.TEXT", &section, None).await?;
             }
             FetchItem::Section { section, partial, .. } => {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use posthaste_imap_proto::{Address, Envelope};
+use posthaste_imap_proto::{Address, Addresses, Envelope};
 
 /// Addresses taken from one field, and parameters from one value: what a flood has beyond is dropped.
 const ITEMS_MAX: usize = 1000;
@@ -64,9 +64,10 @@ pub(super) fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
 /// The header as FETCH ENVELOPE tells it. Sender and Reply-To default to From (RFC 3501 section 7.4.2).
 pub(super) fn envelope(header: &[u8]) -> Envelope<'static> {
     let text = |name| value(header, name).map(|v| Cow::Owned(v.into_owned()));
-    let list = |name| value(header, name).map_or(Vec::new(), |v| addresses(&v));
+    let list =
+        |name| value(header, name).map_or(Addresses::default(), |v| addresses(&v).into_iter().collect());
     let from = list("From");
-    let or_from = |list: Vec<Address<'static>>| if list.is_empty() { from.clone() } else { list };
+    let or_from = |list: Addresses<'static>| if list.is_empty() { from.clone() } else { list };
     Envelope {
         date: text("Date"),
         subject: text("Subject"),

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use posthaste_imap_proto::{Atom, Code, Data, Flag, ListEntry, Mailbox, Namespace, Response, StatusItem};
+use posthaste_imap_proto::{
+    Atom, Code, Data, Flag, List, ListEntry, Mailbox, Namespace, Pattern, Response, StatusData, StatusItem,
+    StatusItems, StatusValue,
+};
 
-use super::answer::{Answer, Stop, no, odd_reply, ok};
+use super::answer::{Answer, Stop, bad, no, odd_reply, ok};
 use super::pattern::matches;
 use super::select::store_name;
 use super::session::Session;
@@ -96,22 +99,35 @@ impl Session<'_> {
     }
 
     pub(super) fn namespace(wire: &mut Wire) {
-        let personal = vec![Namespace { prefix: Mailbox::from_wire(&b""[..]), delimiter: Some(DELIMITER) }];
+        let personal = vec![Namespace {
+            prefix: Mailbox::from_wire(&b""[..]),
+            delimiter: Some(DELIMITER),
+            extensions: Vec::new(),
+        }];
         Response::Data(Data::Namespace(Box::new([Some(personal), None, None]))).encode(&mut wire.out);
+    }
+
+    /// LIST as RFC 3501 has it: its extensions are not advertised.
+    pub(super) async fn list_all(&mut self, wire: &mut Wire, list: &List<'_>) -> Answer {
+        if list.selection.is_some() || list.returns.is_some() || list.patterns.len() != 1 {
+            return Ok(bad("LIST-EXTENDED is not known here"));
+        }
+        let Some(pattern) = list.patterns.iter().next() else { return Ok(bad("a pattern is missing")) };
+        self.list(wire, &list.reference, &pattern, false).await
     }
 
     pub(super) async fn list(
         &mut self,
         wire: &mut Wire,
         reference: &Mailbox<'_>,
-        pattern: &Mailbox<'_>,
+        pattern: &Pattern<'_>,
         subscribed: bool,
     ) -> Answer {
         if pattern.as_wire().is_empty() && !subscribed {
             // Asks for the delimiter only.
-            let attributes = vec![attribute("Noselect")];
+            let attributes = [attribute("Noselect")].into_iter().collect();
             let mailbox = Mailbox::from_wire(&b""[..]);
-            let entry = ListEntry { attributes, delimiter: Some(DELIMITER), mailbox };
+            let entry = ListEntry { attributes, delimiter: Some(DELIMITER), mailbox, extended: Vec::new() };
             Response::Data(Data::List(entry)).encode(&mut wire.out);
             return Ok(ok("listed"));
         }
@@ -132,16 +148,28 @@ impl Session<'_> {
         &mut self,
         wire: &mut Wire,
         mailbox: Mailbox<'static>,
-        items: &[StatusItem],
+        items: &StatusItems<'_>,
     ) -> Answer {
+        if items.iter().any(|item| !known(&item)) {
+            return Ok(bad("unknown STATUS item"));
+        }
         let snapshot = self.peek(store_name(&mailbox)?).await?;
-        let items = items.iter().map(|item| (*item, count(&snapshot, *item))).collect();
+        let items = items
+            .iter()
+            .map(|item| StatusData { value: StatusValue::Number(u64::from(count(&snapshot, &item))), item });
+        let items = items.collect();
         Response::Data(Data::Status { mailbox, items }).encode(&mut wire.out);
         Ok(ok("done"))
     }
 }
 
-fn count(snapshot: &Snapshot, item: StatusItem) -> u32 {
+/// Those of RFC 3501; the others belong to extensions that are not advertised.
+fn known(item: &StatusItem<'_>) -> bool {
+    use StatusItem as S;
+    matches!(item, S::Messages | S::Recent | S::UidNext | S::UidValidity | S::Unseen)
+}
+
+fn count(snapshot: &Snapshot, item: &StatusItem<'_>) -> u32 {
     match item {
         StatusItem::Messages => snapshot.messages.len() as u32,
         StatusItem::Recent => snapshot.recent.len() as u32,
@@ -178,6 +206,11 @@ fn tell_entry(out: &mut Vec<u8>, name: &str, node: Node, subscribed: bool) {
     if !subscribed {
         attributes.push(attribute(if node.has_children { "HasChildren" } else { "HasNoChildren" }));
     }
-    let entry = ListEntry { attributes, delimiter: Some(DELIMITER), mailbox: Mailbox::encode(name) };
+    let entry = ListEntry {
+        attributes: attributes.into_iter().collect(),
+        delimiter: Some(DELIMITER),
+        mailbox: Mailbox::encode(name),
+        extended: Vec::new(),
+    };
     Response::Data(if subscribed { Data::Lsub(entry) } else { Data::List(entry) }).encode(out);
 }

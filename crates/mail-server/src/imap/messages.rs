@@ -2,7 +2,9 @@
 
 use std::num::NonZeroU32;
 
-use posthaste_imap_proto::{Code, Flag, IdSet, Mailbox, SeqNum, SeqRange, SequenceSet, StoreAction};
+use posthaste_imap_proto::{
+    Code, Flag, Flags as WireFlags, IdSet, Mailbox, SeqNum, SeqRange, SequenceSet, StoreAction,
+};
 
 use super::answer::{Answer, Stop, bad, no, odd_reply, ok, target_refusal};
 use super::select::store_name;
@@ -13,7 +15,7 @@ use crate::store::{FlagChange, Flags, Message, Op, Reply};
 use crate::wire::Wire;
 
 /// Flags as the store has them; `None` if one of them is none that it knows.
-pub(super) fn store_flags(flags: &[Flag<'_>]) -> Option<Flags> {
+pub(super) fn store_flags(flags: &WireFlags<'_>) -> Option<Flags> {
     let mut set = Flags::default();
     for flag in flags {
         match flag {
@@ -49,7 +51,7 @@ impl Session<'_> {
         (uid, set): (bool, &SequenceSet),
         action: StoreAction,
         silent: bool,
-        flags: &[Flag<'_>],
+        flags: &WireFlags<'_>,
     ) -> Answer {
         let (view, chosen) = self.chosen(set, uid)?;
         let uids: Vec<u32> = chosen.iter().map(|at| view.entries[*at].uid).collect();
@@ -166,5 +168,5 @@ fn in_order(uids: &[u32]) -> Option<SequenceSet> {
     }
     let number = |uid| NonZeroU32::new(uid).map(SeqNum::Number);
     let ranges = uids.iter().filter_map(|uid| Some(SeqRange { start: number(*uid)?, end: number(*uid)? }));
-    SequenceSet::new(ranges.collect())
+    SequenceSet::new(ranges)
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 
 use memchr::memmem;
-use posthaste_imap_proto::{Section, SectionText};
+use posthaste_imap_proto::{Section, SectionText, Strings};
 
 use super::header::{self, Valued};
 
@@ -90,7 +90,7 @@ impl Entity {
 }
 
 /// The fields named (or all others), and a blank line.
-fn some_fields(header: &[u8], names: &[Cow<'_, [u8]>], named: bool) -> Vec<u8> {
+fn some_fields(header: &[u8], names: &Strings<'_>, named: bool) -> Vec<u8> {
     let mut out = Vec::new();
     for field in header::fields(header) {
         if names.iter().any(|n| n.eq_ignore_ascii_case(field.name)) == named {
@@ -263,8 +263,16 @@ mod tests {
         is(&[3], Some(Header), "Subject: single\r\n\r\n");
         is(&[3], Some(Text), "hello");
         is(&[3, 1], None, "hello");
-        is(&[], Some(SectionText::HeaderFields(vec![Cow::Borrowed(b"FROM")])), "From: a@b\r\n\r\n");
-        is(&[3], Some(SectionText::HeaderFieldsNot(vec![Cow::Borrowed(b"subject")])), "\r\n");
+        is(
+            &[],
+            Some(SectionText::HeaderFields([Cow::Borrowed(&b"FROM"[..])].into_iter().collect())),
+            "From: a@b\r\n\r\n",
+        );
+        is(
+            &[3],
+            Some(SectionText::HeaderFieldsNot([Cow::Borrowed(&b"subject"[..])].into_iter().collect())),
+            "\r\n",
+        );
         assert_eq!(get(MIXED, &[], None).unwrap().as_bytes(), MIXED);
         for missing in [&[4][..], &[1, 1], &[2, 3], &[3, 2], &[2, 1, 1]] {
             assert_eq!(get(MIXED, missing, None), None, "{missing:?}");

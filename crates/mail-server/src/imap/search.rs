@@ -2,7 +2,7 @@
 
 use mail_parser::parsers::MessageStream;
 use mail_parser::{HeaderValue, MessageParser, PartType};
-use posthaste_imap_proto::{Atom, Code, Date, SearchKey, encode_search};
+use posthaste_imap_proto::{Atom, Code, Date, SearchKey, SearchKeys, encode_search};
 
 use super::answer::{Answer, Stop, bad, no, ok};
 use super::fetch::{Need, batches};
@@ -18,7 +18,7 @@ impl Session<'_> {
         wire: &mut Wire,
         uid: bool,
         charset: Option<&[u8]>,
-        keys: &[SearchKey<'static>],
+        keys: &SearchKeys<'_>,
     ) -> Answer {
         let known =
             charset.is_none_or(|c| [&b"US-ASCII"[..], b"UTF-8"].iter().any(|k| c.eq_ignore_ascii_case(k)));
@@ -27,7 +27,7 @@ impl Session<'_> {
             return Ok(no(Code::BadCharset(charsets), "unknown charset"));
         }
         let Some(view) = &self.view else { return Ok(bad("select a mailbox first")) };
-        let Some(keys) = keys.iter().map(|k| Key::new(k, view)).collect::<Option<Vec<_>>>() else {
+        let Some(keys) = keys.iter().map(|k| Key::new(&k, view)).collect::<Option<Vec<_>>>() else {
             return Ok(bad("no such message, or text that is not UTF-8"));
         };
         let key = Key::And(keys);
@@ -171,9 +171,9 @@ impl Key {
             S::Text(text) => Key::Text(lower(text)?),
             S::Set(set) => Key::Set(set.resolve(last)),
             S::Uid(set) => Key::Uid(set.resolve(view.entries.last().map_or(0, |e| e.uid))),
-            S::Not(key) => Key::Not(Box::new(Key::new(key, view)?)),
-            S::Or(a, b) => Key::Or(Box::new(Key::new(a, view)?), Box::new(Key::new(b, view)?)),
-            S::And(keys) => Key::And(keys.iter().map(|k| Key::new(k, view)).collect::<Option<_>>()?),
+            S::Not(key) => Key::Not(Box::new(Key::new(&key.get(), view)?)),
+            S::Or(a, b) => Key::Or(Box::new(Key::new(&a.get(), view)?), Box::new(Key::new(&b.get(), view)?)),
+            S::And(keys) => Key::And(keys.iter().map(|k| Key::new(&k, view)).collect::<Option<_>>()?),
             _ => return None,
         })
     }

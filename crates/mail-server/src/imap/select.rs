@@ -64,7 +64,7 @@ fn tell_selected(view: &View, out: &mut Vec<u8>) {
     let mut code = |code: Code<'_>, text: &'static str| {
         Response::Status(Status::new(StatusKind::Ok, text).with_code(code)).encode(out);
     };
-    code(Code::PermanentFlags(permanent), "flags that last");
+    code(Code::PermanentFlags(permanent.into_iter().collect()), "flags that last");
     if let Some(n) = NonZeroU32::new(view.uid_validity) {
         code(Code::UidValidity(n), "UIDs are valid");
     }
@@ -75,7 +75,7 @@ fn tell_selected(view: &View, out: &mut Vec<u8>) {
     if let Some(n) = unseen.and_then(|at| NonZeroU32::new(at as u32 + 1)) {
         code(Code::Unseen(n), "the first unseen message");
     }
-    Response::Data(Data::Flags(known)).encode(out);
+    Response::Data(Data::Flags(known.into_iter().collect())).encode(out);
     Response::Data(Data::Exists(view.entries.len() as u32)).encode(out);
     Response::Data(Data::Recent(view.recent() as u32)).encode(out);
 }

@@ -1,6 +1,6 @@
 //! What a session knows, and which command is allowed when.
 
-use posthaste_imap_proto::{Atom, Code, CommandBody, Data, Response, Status, StatusKind};
+use posthaste_imap_proto::{Atom, Capabilities, Code, CommandBody, Data, Response, Status, StatusKind};
 
 use super::answer::{Answer, End, Stop, bad, no, odd_reply, ok};
 use super::driver::wrong_state;
@@ -49,7 +49,7 @@ impl<'c> Session<'c> {
         self.tls || self.context.plaintext_login
     }
 
-    pub(super) fn capabilities(&self) -> Vec<Atom<'static>> {
+    pub(super) fn capabilities(&self) -> Capabilities<'static> {
         let mut names = vec!["IMAP4rev1", "LITERAL+", "ID"];
         if self.user.is_some() {
             names.extend(["IDLE", "NAMESPACE", "UIDPLUS", "UNSELECT", "CHILDREN"]);
@@ -103,14 +103,15 @@ impl<'c> Session<'c> {
             }
             C::Login { user, password } => self.login(&user, password.expose()).await,
             _ if self.user.is_none() => Ok(bad("log in first")),
-            C::Select(_)
-            | C::Examine(_)
-            | C::Create(_)
+            _ if unadvertised(&body) => Ok(bad("that extension is not known here")),
+            C::Select { .. }
+            | C::Examine { .. }
+            | C::Create { .. }
             | C::Delete(_)
             | C::Rename { .. }
             | C::Subscribe(_)
             | C::Unsubscribe(_)
-            | C::List { .. }
+            | C::List(_)
             | C::Lsub { .. }
             | C::Status { .. }
             | C::Namespace => self.on_mailboxes(wire, body).await,
@@ -122,14 +123,14 @@ impl<'c> Session<'c> {
     async fn on_mailboxes(&mut self, wire: &mut Wire, body: CommandBody<'static>) -> Answer {
         use CommandBody as C;
         match body {
-            C::Select(mailbox) => self.select(wire, &mailbox, false).await,
-            C::Examine(mailbox) => self.select(wire, &mailbox, true).await,
-            C::Create(mailbox) => self.create(&mailbox).await,
+            C::Select { mailbox, .. } => self.select(wire, &mailbox, false).await,
+            C::Examine { mailbox, .. } => self.select(wire, &mailbox, true).await,
+            C::Create { mailbox, .. } => self.create(&mailbox).await,
             C::Delete(mailbox) => self.delete(&mailbox).await,
             C::Rename { from, to } => self.rename(&from, &to).await,
             C::Subscribe(mailbox) => self.subscribe(&mailbox, true).await,
             C::Unsubscribe(mailbox) => self.subscribe(&mailbox, false).await,
-            C::List { reference, pattern } => self.list(wire, &reference, &pattern, false).await,
+            C::List(list) => self.list_all(wire, &list).await,
             C::Lsub { reference, pattern } => self.list(wire, &reference, &pattern, true).await,
             C::Status { mailbox, items } => self.status(wire, mailbox, &items).await,
             C::Namespace => {
@@ -154,9 +155,9 @@ impl<'c> Session<'c> {
             }
             C::Expunge => self.expunge(None).await,
             C::UidExpunge(set) => self.expunge(Some(&set)).await,
-            C::Search { uid, charset, keys } => self.search(wire, uid, charset.as_deref(), &keys).await,
-            C::Fetch { uid, set, items } => self.fetch(wire, uid, &set, &items).await,
-            C::Store { uid, set, action, silent, flags } => {
+            C::Search { uid, charset, keys, .. } => self.search(wire, uid, charset.as_deref(), &keys).await,
+            C::Fetch { uid, set, items, .. } => self.fetch(wire, uid, &set, &items).await,
+            C::Store { uid, set, action, silent, flags, .. } => {
                 self.store(wire, (uid, &set), action, silent, &flags).await
             }
             C::Copy { uid, set, mailbox } => self.copy(uid, &set, &mailbox).await,
@@ -222,5 +223,19 @@ impl<'c> Session<'c> {
             _ => return Err(StoreError::Internal("an answer of another kind".into())),
         }
         Ok(())
+    }
+}
+
+/// Whether a command uses syntax of an extension that is not advertised: to pass over it would do something else than asked.
+fn unadvertised(body: &CommandBody<'_>) -> bool {
+    use CommandBody as C;
+    match body {
+        C::Select { params, .. } | C::Examine { params, .. } => !params.is_empty(),
+        C::Create { params, .. } => !params.is_empty(),
+        C::Search { returns, .. } => returns.is_some(),
+        C::Fetch { modifiers, set, .. } => !modifiers.is_empty() || set.is_saved(),
+        C::Store { unchanged_since, set, .. } => unchanged_since.is_some() || set.is_saved(),
+        C::Copy { set, .. } | C::UidExpunge(set) => set.is_saved(),
+        _ => false,
     }
 }

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use posthaste_imap_proto::{
-    BodyPart, BodyStructure, Disposition, MultiPart, Params, PartExtension, PartKind,
+    BodyExtensions, BodyPart, BodyStructure, Disposition, MultiPart, Params, PartExtension, PartKind,
+    RawEnvelope, RawExtension,
 };
 
 use super::header::{self, Valued};
@@ -17,40 +18,32 @@ pub(super) fn structure(message: &[u8], entity: &Entity, extended: bool) -> Body
     let params = params(&entity.content_type);
     let extension = extended.then(|| extension(header));
     if let Kind::Multi(parts) = &entity.kind {
-        let parts = parts.iter().map(|part| structure(message, part, extended)).collect();
-        let extension = extension.map(|e| (params, PartExtension { md5: None, ..e }));
-        return BodyStructure::Multi(Box::new(MultiPart { parts, subtype, extension }));
+        let extension = extension.as_ref().map(|e| (params.clone(), RawExtension::of_multipart(e)));
+        let multi = MultiPart { subtype: subtype.clone(), extension };
+        let parts = parts.iter().map(|part| structure(message, part, extended));
+        if let Some(multi) = BodyStructure::multi(multi, parts) {
+            return multi;
+        }
     }
     let body = &message[entity.body.clone()];
-    BodyStructure::Single(Box::new(BodyPart {
+    let lines = || memchr::memchr_iter(b'\n', body).count() as u64;
+    let part = BodyPart {
         params,
         id: text(header, "Content-ID"),
         description: text(header, "Content-Description"),
         encoding: encoding(header),
         octets: body.len() as u64,
-        kind: part_kind(message, entity, &media, body, extended),
-        extension,
+        kind: if *media == *b"text" { PartKind::Text { lines: lines() } } else { PartKind::Basic },
+        extension: extension.as_ref().map(RawExtension::from),
         media,
         subtype,
-    }))
-}
-
-fn part_kind(
-    message: &[u8],
-    entity: &Entity,
-    media: &[u8],
-    body: &[u8],
-    extended: bool,
-) -> PartKind<'static> {
-    let lines = || memchr::memchr_iter(b'\n', body).count() as u64;
+    };
     match &entity.kind {
-        Kind::Message(inner) => PartKind::Message {
-            envelope: Box::new(header::envelope(&message[inner.header.clone()])),
-            body: structure(message, inner, extended),
-            lines: lines(),
-        },
-        _ if media == b"text" => PartKind::Text { lines: lines() },
-        _ => PartKind::Basic,
+        Kind::Message(inner) => {
+            let envelope = RawEnvelope::from(&header::envelope(&message[inner.header.clone()]));
+            BodyStructure::message(part, envelope, lines(), structure(message, inner, extended))
+        }
+        _ => BodyStructure::single(part),
     }
 }
 
@@ -86,7 +79,7 @@ fn extension(header: &[u8]) -> PartExtension<'static> {
             .map(own)
             .collect(),
         location: text(header, "Content-Location"),
-        more: Vec::new(),
+        more: BodyExtensions::default(),
     }
 }
 

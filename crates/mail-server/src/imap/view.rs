@@ -282,8 +282,10 @@ impl View {
         }
         if self.keywords.len() > self.told_keywords {
             self.told_keywords = self.keywords.len();
-            posthaste_imap_proto::Response::Data(posthaste_imap_proto::Data::Flags(self.known_flags()))
-                .encode(out);
+            posthaste_imap_proto::Response::Data(posthaste_imap_proto::Data::Flags(
+                self.known_flags().into_iter().collect(),
+            ))
+            .encode(out);
         }
         if self.entries.len() > self.told_exists {
             self.told_exists = self.entries.len();

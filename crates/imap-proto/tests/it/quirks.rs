@@ -1,0 +1,96 @@
+//! Each quirk: what it lets parse, and that nothing does without it.
+
+use posthaste_imap_proto::*;
+
+fn with(quirks: Quirks) -> ParseLimits {
+    ParseLimits { quirks, ..ParseLimits::client() }
+}
+
+/// Parses by this quirk alone and not without, to the same value as `meant` has.
+fn only_with(quirks: Quirks, text: &str, meant: &str) {
+    let strict = Response::parse(text.as_bytes(), &with(Quirks::NONE));
+    let limits = with(quirks);
+    let lenient = Response::parse(text.as_bytes(), &limits).unwrap_or_else(|e| panic!("{text}: {e}"));
+    assert_ne!(strict.as_ref().ok(), Some(&lenient), "{text}");
+    assert_eq!(lenient, Response::parse(meant.as_bytes(), &limits).unwrap(), "{text}");
+}
+
+const BODY: &str = "NIL NIL \"7BIT\" 1 1";
+
+#[test]
+fn each_quirk_parses_what_it_is_named_after_and_is_needed_for_it() {
+    let none = Quirks::NONE;
+    let spaces = Quirks { trailing_space: true, ..none };
+    only_with(spaces, "* SEARCH 1 2 ", "* SEARCH 1 2");
+    only_with(spaces, "* CAPABILITY IMAP4rev1 ", "* CAPABILITY IMAP4rev1");
+    only_with(spaces, "* STATUS x (MESSAGES 1) ", "* STATUS x (MESSAGES 1)");
+    only_with(spaces, "* FLAGS (\\Seen )", "* FLAGS (\\Seen)");
+    only_with(spaces, "* 1 FETCH (UID 5 )", "* 1 FETCH (UID 5)");
+    only_with(spaces, "* ID (\"a\" \"b\") ", "* ID (\"a\" \"b\")");
+    let address = "(NIL NIL \"a\" \"b\")";
+    let envelope = |list: &str| format!("* 1 FETCH (ENVELOPE (NIL NIL {list} NIL NIL NIL NIL NIL NIL NIL))");
+    only_with(
+        Quirks { spaces_between_addresses: true, ..none },
+        &envelope(&format!("({address} {address})")),
+        &envelope(&format!("({address}{address})")),
+    );
+    only_with(Quirks { empty_address_list: true, ..none }, &envelope("()"), &envelope("NIL"));
+    let body = |start: &str, rest: &str| format!("* 1 FETCH (BODY ({start} {rest}))");
+    let text = "\"TEXT\" \"PLAIN\"";
+    only_with(
+        Quirks { nil_encoding: true, ..none },
+        &body(text, "NIL NIL NIL NIL 1 1"),
+        &body(text, &format!("NIL {BODY}")),
+    );
+    only_with(
+        Quirks { nil_param_value: true, ..none },
+        &body(text, &format!("(\"CHARSET\" NIL) {BODY}")),
+        &body(text, &format!("(\"CHARSET\" \"\") {BODY}")),
+    );
+    only_with(
+        Quirks { nil_media: true, ..none },
+        &body("NIL NIL", &format!("NIL {BODY}")),
+        &body("\"\" \"\"", &format!("NIL {BODY}")),
+    );
+    only_with(
+        Quirks { negative_numbers: true, ..none },
+        &body(text, "NIL NIL NIL \"7BIT\" -1 -1"),
+        &body(text, "NIL NIL NIL \"7BIT\" 0 0"),
+    );
+    only_with(Quirks { missing_text: true, ..none }, "a OK", "a OK ");
+    only_with(Quirks { missing_text: true, ..none }, "* OK [UNSEEN 1]", "* OK [UNSEEN 1] ");
+    only_with(Quirks { empty_continue: true, ..none }, "+", "+ ");
+    let raw = Quirks { raw_8bit: true, ..none };
+    only_with(raw, "* LIST () NIL \"\u{fc}\"", "* LIST () NIL {2}\r\n\u{fc}");
+    only_with(
+        Quirks { unescaped_quotes: true, ..none },
+        "* LIST () NIL \"a \"b c\"d\"",
+        "* LIST () NIL \"a \\\"b c\\\"d\"",
+    );
+    only_with(
+        Quirks { quota_spaces: true, ..none },
+        "* QUOTA x (STORAGE 1 2  MESSAGE 3 4)",
+        "* QUOTA x (STORAGE 1 2 MESSAGE 3 4)",
+    );
+    only_with(
+        Quirks { one_digit_day: true, ..none },
+        "* 1 FETCH (INTERNALDATE \"7-Jul-1996 02:44:25 -0700\")",
+        "* 1 FETCH (INTERNALDATE \" 7-Jul-1996 02:44:25 -0700\")",
+    );
+    let loose = Quirks { loose_keywords: true, ..none };
+    let text = b"* FLAGS ([Gmail]/x)";
+    assert!(Response::parse(text, &with(none)).is_err() && Response::parse(text, &with(loose)).is_ok());
+}
+
+#[test]
+fn what_is_valid_means_the_same_with_all_quirks_and_with_none() {
+    for text in [
+        "* 1 FETCH (FLAGS (\\Seen $x) UID 7 ENVELOPE (\"d\" \"a \\\"b\\\" c\" NIL NIL NIL NIL NIL NIL NIL \"<i>\"))",
+        "* LIST (\\HasChildren) \"/\" \"a (b) c\"",
+        "* CAPABILITY IMAP4rev1 AUTH=PLAIN",
+        "a NO [OVERQUOTA] full",
+    ] {
+        let strict = Response::parse(text.as_bytes(), &with(Quirks::NONE)).unwrap();
+        assert_eq!(strict, Response::parse(text.as_bytes(), &with(Quirks::ALL)).unwrap());
+    }
+}
