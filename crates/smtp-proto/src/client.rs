@@ -72,21 +72,32 @@ impl ReplyReceiver {
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Result<Reply, ReplyError>> {
         loop {
             let end = memchr(b'\n', input).map(|at| at + 1);
-            let taken = end.unwrap_or(input.len());
-            if self.line.len() + taken > self.config.line_max {
+            let (piece, rest) = input.split_at(end.unwrap_or(input.len()));
+            if self.line.len() + piece.len() > self.config.line_max {
                 return Some(Err(ReplyError::LineTooLong { limit: self.config.line_max }));
             }
-            self.line.extend_from_slice(&input[..taken]);
-            *input = &input[taken..];
-            end?;
-            let line = std::mem::take(&mut self.line);
-            let reply = self.line(&line);
-            self.line = line;
-            self.line.clear();
-            if let Some(reply) = reply.transpose() {
+            *input = rest;
+            if end.is_none() {
+                self.line.extend_from_slice(piece);
+                return None;
+            }
+            if let Some(reply) = self.whole_line(piece).transpose() {
                 return Some(reply);
             }
         }
+    }
+
+    /// A line whose end has come; its beginning may have come before.
+    fn whole_line(&mut self, end: &[u8]) -> Result<Option<Reply>, ReplyError> {
+        if self.line.is_empty() {
+            return self.line(end);
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.extend_from_slice(end);
+        let reply = self.line(&line);
+        self.line = line;
+        self.line.clear();
+        reply
     }
 
     /// STARTTLS was answered by 220: everything that came in the clear behind it is thrown away, what the receiver holds
