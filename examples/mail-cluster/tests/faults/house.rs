@@ -193,6 +193,23 @@ impl House {
         compared
     }
 
+    /// Compares the copies of every volume, once each has another one in step. What the members tell just after
+    /// a restart may be from before it.
+    pub(crate) async fn verify(&mut self) {
+        let started = Instant::now();
+        loop {
+            self.wait(Goal::InSync).await;
+            match self.cluster.verify().await {
+                Ok((bytes, faults)) if faults.is_empty() => return assert!(bytes > 0),
+                Ok((_, faults)) if !faults.iter().all(|f| f.contains("in step") || f.contains("broke")) => {
+                    panic!("{faults:?}")
+                }
+                early => assert!(started.elapsed() < PATIENCE, "{early:?}"),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     async fn read(&self, via: usize) -> Audit {
         audit_all(self.world(), via).await.unwrap_or_else(|why| panic!("{why}"))
     }
