@@ -41,7 +41,9 @@ fn loom_two_threads_never_hold_one_key_and_nothing_is_left_behind() {
 /// A disk that remembers what was flushed.
 fn flush(group: &Group<Vec<usize>>, disk: &AtomicUsize) -> io::Result<()> {
     group.flush(|batch| {
-        batch.into_iter().for_each(|bit| drop(disk.fetch_or(bit, SeqCst)));
+        for bit in batch {
+            disk.fetch_or(bit, SeqCst);
+        }
         Ok(())
     })
 }

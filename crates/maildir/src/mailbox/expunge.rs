@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::Mailbox;
 use super::sync::Locked;
+use super::{Mailbox, STRETCH};
 use crate::error::Error;
 use crate::flags::Flags;
 use crate::store::Store;
@@ -20,18 +20,26 @@ impl<S: Store> Mailbox<S> {
             sorted
         });
         let wanted = |uid: &u32| sorted.as_ref().is_none_or(|uids| uids.binary_search(uid).is_ok());
-        let mut locked = self.locked()?;
-        let doomed: Vec<u32> = locked
-            .state
-            .entries
-            .iter()
-            .filter(|entry| wanted(&entry.uid))
-            .filter(|entry| !only_trashed || entry.name.flags().contains(Flags::TRASHED))
-            .map(|entry| entry.uid)
-            .collect();
-        locked.unlink(&doomed)?;
-        let Some(wanted) = sorted else { return Ok(doomed) };
-        Ok(wanted.into_iter().filter(|uid| locked.state.entry(*uid).is_none()).collect())
+        let (mut gone, mut behind) = (Vec::new(), 0);
+        loop {
+            let mut locked = self.locked()?;
+            let left = locked.state.entries.iter().filter(|entry| entry.uid > behind);
+            let doomed = left
+                .filter(|entry| wanted(&entry.uid))
+                .filter(|entry| !only_trashed || entry.name.flags().contains(Flags::TRASHED))
+                .map(|entry| entry.uid);
+            let doomed: Vec<u32> = doomed.take(STRETCH).collect();
+            locked.unlink(&doomed)?;
+            behind = doomed.last().copied().unwrap_or(0);
+            let whole = doomed.len() == STRETCH;
+            gone.extend(doomed);
+            // Others get their turn in between: nobody waits long.
+            if whole {
+                continue;
+            }
+            let Some(wanted) = sorted else { return Ok(gone) };
+            return Ok(wanted.into_iter().filter(|uid| locked.state.entry(*uid).is_none()).collect());
+        }
     }
 }
 

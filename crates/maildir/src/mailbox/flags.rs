@@ -3,7 +3,7 @@
 use std::io;
 
 use super::sync::Locked;
-use super::{Mailbox, Message};
+use super::{Mailbox, Message, STRETCH};
 use crate::error::Error;
 use crate::flags::Flags;
 use crate::keywords::Keyword;
@@ -36,14 +36,16 @@ impl<S: Store> Mailbox<S> {
         flags: Flags,
         keywords: &[Keyword],
     ) -> Result<Vec<Message>, Error> {
-        let mut locked = self.locked()?;
         let system = flags.minus(Flags::KEYWORDS);
-        let letters = match how {
-            FlagChange::Remove => locked.letters_known(keywords),
-            FlagChange::Add | FlagChange::Set => locked.letters(keywords)?,
-        };
-        locked.rename_all(uids, how, system.union(letters))?;
-        drop(locked);
+        // Others get their turn in between: nobody waits long.
+        for some in uids.chunks(STRETCH) {
+            let mut locked = self.locked()?;
+            let letters = match how {
+                FlagChange::Remove => locked.letters_known(keywords),
+                FlagChange::Add | FlagChange::Set => locked.letters(keywords)?,
+            };
+            locked.rename_all(some, how, system.union(letters))?;
+        }
         let there = uids.iter().filter_map(|uid| match self.message(*uid) {
             Err(Error::Gone { .. }) => None,
             other => Some(other),

@@ -304,3 +304,17 @@ fn concurrent_writers_lose_nothing() {
     assert_eq!(last.uid_next, 49, "each got one UID");
     assert_eq!(uids(&fixture.inbox), last.messages.iter().map(|m| m.uid).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_change_of_thousands_takes_several_turns_of_the_lock_and_reaches_all() {
+    let fixture = Fixture::new();
+    for n in 0..2500 {
+        fs::write(fixture.path("cur").join(format!("{n}.a,S=1,W=1:2,")), "x").unwrap();
+    }
+    let all = uids(&fixture.inbox);
+    let changed = fixture.inbox.change_flags(&all, FlagChange::Add, Flags::TRASHED, &[]).unwrap();
+    assert!(changed.len() == 2500 && changed.iter().all(|m| m.flags == Flags::TRASHED));
+    assert_eq!(fixture.inbox.expunge(Some(&all[..1500]), true).unwrap(), all[..1500]);
+    assert_eq!(fixture.inbox.expunge(None, true).unwrap(), all[1500..]);
+    assert!(ls(fixture.path("cur")).is_empty() && uids(&fixture.mailbox("inbox")).is_empty());
+}
