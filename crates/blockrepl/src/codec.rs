@@ -2,7 +2,7 @@
 
 use crate::ids::{ClusterId, DeviceId, GenerationId, Lineage, Member, MemberSet, NodeId, VolumeId};
 
-/// The bytes end before the structure does, or a count exceeds its limit.
+/// The bytes end before the structure does, a count exceeds its limit, or nothing is written so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Short;
 
@@ -99,7 +99,16 @@ impl<'a> Reader<'a> {
     }
     pub(crate) fn members(&mut self) -> Result<MemberSet, Short> {
         let n = self.count(MAX_MEMBERS)?;
-        (0..n).map(|_| Ok(Member { node: NodeId(self.u64()?), device: self.device()? })).collect()
+        let mut set = MemberSet::new();
+        for _ in 0..n {
+            let member = Member { node: NodeId(self.u64()?), device: self.device()? };
+            // A set is written in ascending order, each once.
+            if set.last().is_some_and(|last| *last >= member) {
+                return Err(Short);
+            }
+            set.insert(member);
+        }
+        Ok(set)
     }
     pub(crate) fn end(&self) -> Result<(), Short> {
         if self.0.is_empty() { Ok(()) } else { Err(Short) }

@@ -233,6 +233,8 @@ impl Superblock {
         let seq = r.u64()?;
         let (identity, size) = take_identity(r)?;
         let (undo_slots, epoch, consistent) = (r.u32()?, r.u64()?, r.flag()?);
+        // All offsets are computed from these two.
+        Layout::new(size, Some(u64::from(undo_slots) * GRANULE)).map_err(|_| Short)?;
         let (syncing, source, number) = (r.flag()?, r.device()?, r.u64()?);
         let (sync_counter, undo_run, undo_lost) = (r.u64()?, r.u64()?, r.flag()?);
         let (lineage, members) = (r.lineage()?, r.members()?);
@@ -452,6 +454,14 @@ mod tests {
     fn a_full_superblock_fits_and_survives_encoding() {
         let sb = sample();
         assert_eq!(Superblock::decode(&sb.encode()).unwrap(), sb);
+    }
+
+    #[test]
+    fn a_superblock_of_an_impossible_size_is_refused_though_its_checksum_holds() {
+        for size in [0, 4096, (1 << 20) + 1, (128 << 40) + 4096, u64::MAX - 4095] {
+            let sb = Superblock { size, ..sample() };
+            assert!(matches!(Superblock::decode(&sb.encode()), Err(OpenError::NotOurs { .. })), "{size}");
+        }
     }
 
     #[test]

@@ -483,6 +483,9 @@ fn put_begin_ack(
 fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {
     let (lineage, consistent, syncing) = (r.lineage()?, r.flag()?, r.flag()?);
     let sync = (r.device()?, r.u64()?);
+    if !syncing && sync != Default::default() {
+        return Err(Short);
+    }
     let runs = r.count(RUNS_MAX)?;
     let dirty = (0..runs).map(|_| Ok((r.u32()?, r.u32()?))).collect::<Result<_, Short>>()?;
     Ok(Message::BeginAck { lineage, consistent, sync: syncing.then_some(sync), dirty })
@@ -505,6 +508,9 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
 }
 
 fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
+    if value != 0 && !matches!(code, 1 | 4) {
+        return Err(Short);
+    }
     Ok(match code {
         1 => Refusal::Fenced { current: value },
         2 => Refusal::WrongCluster,

@@ -183,6 +183,11 @@ impl Fs {
         self.volume.close()
     }
 
+    /// Bytes of the data area: free, and in all. Waits for no operation.
+    pub fn space(&self) -> (u64, u64) {
+        (self.volume.space.free() * BLOCK, self.volume.space.blocks() * BLOCK)
+    }
+
     /// How the volume is.
     pub fn status(&self) -> io::Result<Status> {
         let progress = self.volume.progress();
@@ -198,7 +203,7 @@ impl Fs {
             replayed: self.replayed,
             cut: self.cut,
             log: (progress.log_used, superblock.log.len),
-            data: (self.volume.space.free() * BLOCK, self.volume.space.blocks() * BLOCK),
+            data: self.space(),
             index: (state.index_bytes, progress.index_limit),
             flushes: self.volume.disk.flushes(),
             checkpoints: progress.checkpoints,

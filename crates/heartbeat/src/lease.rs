@@ -14,11 +14,11 @@
 //! grant, which is worthless when it arrives. The holder's margin covers the drift of two clocks over `D`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::state::{Command, State, Status};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
 use crate::{MembershipEpoch, NodeId, Time};
 
 /// The end of this node's lease, shared with every thread that replies to anybody (R3): build the

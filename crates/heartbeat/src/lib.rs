@@ -67,6 +67,7 @@
 //! `raft` (default): the quorum on openraft. `tokio`: only the [`consensus`] trait. Neither: the cores.
 
 mod ids;
+mod sync;
 mod time;
 
 pub mod agent;

@@ -333,8 +333,11 @@ impl CommandDecoder {
     /// Looks for the end of the line, within the limit: what lies beyond does not change the outcome, so any split gives
     /// the same events.
     fn line(&mut self, input: &mut &[u8]) -> Step {
-        let limit = self.limits().line_octets_max;
-        let room = limit.saturating_sub(self.line_octets);
+        let limits = self.limits();
+        let of_line = (limits.line_octets_max.saturating_sub(self.line_octets), limits.line_octets_max);
+        let of_command =
+            (limits.command_octets_max.saturating_sub(self.buf.len()), limits.command_octets_max);
+        let (room, limit) = of_line.min(of_command);
         let window = &input[..input.len().min(room + 1)];
         let Some(lf) = memchr::memchr(b'\n', window).filter(|lf| *lf < room) else {
             let over = window.len() > room;

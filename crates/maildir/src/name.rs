@@ -113,9 +113,10 @@ impl fmt::Display for BaseName {
 pub struct FileName {
     raw: Box<[u8]>,
     base_len: u8,
-    /// Where the flag letters are; both 0 if the name has no `:2,`.
-    flags_from: u8,
-    flags_to: u8,
+    /// Where the flag letters are; both 0 if the name has no `:2,`. A name that got flags may be
+    /// longer than any that is read.
+    flags_from: u16,
+    flags_to: u16,
 }
 
 impl FileName {
@@ -127,7 +128,7 @@ impl FileName {
             return Err(NameError::Empty);
         }
         let (from, to) = flags_span(raw).unwrap_or((0, 0));
-        Ok(Self { raw: raw.into(), base_len: base_len as u8, flags_from: from as u8, flags_to: to as u8 })
+        Ok(Self { raw: raw.into(), base_len: base_len as u8, flags_from: from as u16, flags_to: to as u16 })
     }
 
     /// The canonical name of a message in `cur`: `base:2,` and its flags.
@@ -137,8 +138,8 @@ impl FileName {
         let from = raw.len();
         raw.extend(flags.letters());
         Self {
-            flags_from: from as u8,
-            flags_to: raw.len() as u8,
+            flags_from: from as u16,
+            flags_to: raw.len() as u16,
             base_len: base.as_bytes().len() as u8,
             raw: raw.into(),
         }
@@ -179,7 +180,7 @@ impl FileName {
         raw.append(&mut sorted);
         let to = raw.len();
         raw.extend_from_slice(self.tail());
-        Self { raw: raw.into(), base_len: self.base_len, flags_from: from as u8, flags_to: to as u8 }
+        Self { raw: raw.into(), base_len: self.base_len, flags_from: from as u16, flags_to: to as u16 }
     }
 
     /// The same flags and additions under another base name.
@@ -274,6 +275,15 @@ mod tests {
         let name = FileName::parse(b"1.h,U=103:2:2,RS").unwrap();
         assert_eq!(name.base_bytes(), b"1.h,U=103");
         assert_eq!(name.flags(), Flags::REPLIED.union(Flags::SEEN));
+    }
+
+    #[test]
+    fn flags_on_a_name_of_full_length_are_kept_though_no_file_system_takes_it() {
+        let name = FileName::parse(&[b'a'; NAME_MAX]).unwrap();
+        let marked = name.with_flags(Flags::SEEN.union(Flags::FLAGGED));
+        assert_eq!(marked.as_bytes(), [&[b'a'; NAME_MAX][..], b":2,FS"].concat());
+        assert_eq!(marked.flags(), Flags::SEEN.union(Flags::FLAGGED));
+        assert_eq!(marked.with_flags(Flags::SEEN).as_bytes(), [&[b'a'; NAME_MAX][..], b":2,S"].concat());
     }
 
     #[test]

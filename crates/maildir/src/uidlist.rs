@@ -227,7 +227,7 @@ fn parse_header(line: &[u8]) -> Option<UidList> {
             for word in words {
                 match word {
                     [b'V', digits @ ..] => list.validity = decimal(digits)?,
-                    [b'N', digits @ ..] => list.next = u64::from(decimal(digits)?),
+                    [b'N', digits @ ..] => list.next = number(digits)?,
                     other => list.header.push(other.into()),
                 }
             }
@@ -255,6 +255,11 @@ fn parse_record(line: &[u8]) -> Option<Record> {
 }
 
 fn decimal(digits: &[u8]) -> Option<u32> {
+    number(digits).and_then(|number| u32::try_from(number).ok())
+}
+
+/// The next UID of a list whose UIDs are used up is larger than any UID.
+fn number(digits: &[u8]) -> Option<u64> {
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()
 }
@@ -300,7 +305,9 @@ mod tests {
 
     #[test]
     fn a_file_without_a_header_is_refused() {
-        for bad in [&b""[..], b"3 V1 N1", b"3 V0 N1\n", b"4 V1 N1\n", b"3 V99999999999 N1\n", b"\n"] {
+        for bad in
+            [&b""[..], b"3 V1 N1", b"3 V0 N1\n", b"4 V1 N1\n", b"3 V99999999999 N1\n", b"\n", b"3 V1 Nx\n"]
+        {
             assert!(UidList::parse(bad).is_err(), "{}", bad.escape_ascii());
         }
     }
@@ -310,6 +317,8 @@ mod tests {
         let (mut list, _) = UidList::parse(b"3 V1 N4294967295\n").unwrap();
         assert_eq!(list.assign(BaseName::parse(b"a").unwrap()).unwrap().uid, u32::MAX);
         assert!(list.assign(BaseName::parse(b"b").unwrap()).is_none());
+        let (again, _) = UidList::parse(&list.render()).unwrap();
+        assert_eq!((again.uid(b"a"), again.next_uid()), (Some(u32::MAX), None), "it can be read again");
     }
 
     proptest! {

@@ -42,6 +42,11 @@ bugs! {
     LyingMetaFlush = "lying-meta-flush": "A flush of the metadata reports before it has saved anything.",
     DropLater = "drop-later": "An address is said to be dropped while it is still there.",
     NoRollback = "no-rollback": "A new leader that was being resynced does not go back, and never opens.",
+    DirtyRead = "dirty-read": "A reader is shown what is not durable everywhere yet.",
+    OpenBeforeFlush = "open-before-flush": "A volume is open before the record of its epoch is durable.",
+    LeaseFromAnswer = "lease-from-answer": "A lease is counted from the answer, not from the sending of the renewal.",
+    NoLookAround = "no-look-around": "A new leadership waits for events that came before it.",
+    ClearThenGrant = "clear-then-grant": "A pending union is over before the set that it became is taken.",
     OldIncarnation = "old-incarnation": "A restarted process says it is the life that was admitted.",
 }
 
@@ -50,8 +55,11 @@ impl Bug {
     pub fn haunt(self) -> Option<&'static str> {
         match self {
             Self::AmnesiacVotes => Some("amnesiac_voter"),
-            Self::ForgetfulGrantor => Some("witness_flap"),
-            Self::ForgetUnionHeld => Some("restart_storm"),
+            Self::ForgetfulGrantor => Some("voter_restarts_under_a_lease"),
+            Self::ForgetUnionHeld | Self::ClearThenGrant => Some("restart_storm"),
+            Self::NoRollback | Self::OldIncarnation => Some("source_lost_during_resync"),
+            Self::LeaseFromAnswer => Some("message_loss"),
+            Self::NoLookAround => Some("failed_open"),
             _ => None,
         }
     }

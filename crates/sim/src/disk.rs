@@ -153,6 +153,7 @@ impl Disk {
     /// The process died and the machine went on: everything given to the disk gets there, unless a
     /// flush had failed.
     pub fn outlive(&mut self, rng: &mut Rng) {
+        (self.lane_ends, self.flush_ends) = (0, 0);
         match self.poisoned {
             true => self.crash(rng),
             false => self.settle(),
@@ -166,6 +167,7 @@ impl Disk {
 
     /// Power cut: of what was not flushed, each sector survives or not.
     pub fn crash(&mut self, rng: &mut Rng) {
+        (self.lane_ends, self.flush_ends) = (0, 0);
         while let Some(write) = self.pending.pop_front() {
             self.keep_some(&write, rng);
         }

@@ -35,8 +35,10 @@ pub enum Fault {
     SlowDisk { n: usize, times: u64 },
     /// The next flush of one of its disks fails.
     FailFlush { n: usize, v: usize, meta: bool },
-    /// The next opening of a volume there fails.
-    FailOpen { n: usize, v: usize },
+    /// From its next start, a node goes on without a copy that it cannot use; or with it again.
+    NoCopy { n: usize, v: usize, on: bool },
+    /// The next openings of a volume there fail.
+    FailOpen { n: usize, v: usize, times: u64 },
     /// The replication link of a volume breaks, nothing else.
     LinkCut { v: usize, on: bool },
     /// Answers of the quorum that get lost, per mille.
@@ -74,11 +76,13 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "slow_disk", plan: Plan::slow_disk },
     Scenario { name: "failed_flush", plan: Plan::failed_flush },
     Scenario { name: "failed_open", plan: Plan::failed_open },
+    Scenario { name: "unusable_copy", plan: Plan::unusable_copy },
     Scenario { name: "link_flap", plan: Plan::link_flap },
     Scenario { name: "planned_moves", plan: Plan::planned_moves },
     Scenario { name: "power_cut_of_both", plan: Plan::power_cut },
     Scenario { name: "restart_storm", plan: Plan::restart_storm },
     Scenario { name: "witness_flap", plan: Plan::witness_flap },
+    Scenario { name: "voter_restarts_under_a_lease", plan: Plan::voter_restarts },
     Scenario { name: "chaos", plan: Plan::chaos },
 ];
 
@@ -171,11 +175,13 @@ impl Plan {
         let lost = self.rng.below(500);
         self.add(Fault::LostAnswers(lost));
         self.wait(3000, 9000);
-        if self.rng.chance(500) {
-            let n = self.node();
-            self.add(Fault::Kill { n, power: true });
-            self.wait(500, 3000);
+        let n = self.node();
+        match self.rng.below(3) {
+            0 => self.add(Fault::Kill { n, power: true }),
+            1 => self.add(Fault::Pause { n, ms: 2000 }),
+            _ => {}
         }
+        self.wait(500, 3000);
     }
 
     /// One voter is behind, one loses its memory, the third, which knows, is away: no two may decide.
@@ -199,6 +205,35 @@ impl Plan {
     }
 
     fn source_lost(&mut self) {
+        match self.rng.chance(500) {
+            true => self.source_of_a_member_lost(),
+            false => self.source_of_a_stranger_lost(),
+        }
+    }
+
+    /// The target is in sync all the while: its link broke for a moment. It has to go back (R9).
+    fn source_of_a_member_lost(&mut self) {
+        let v = self.node();
+        self.add(Fault::SlowDisk { n: 0, times: 20 });
+        self.add(Fault::SlowDisk { n: 1, times: 20 });
+        self.add(Fault::LinkCut { v, on: true });
+        self.wait(800, 2500);
+        self.add(Fault::LinkCut { v, on: false });
+        self.wait(10, 300);
+        self.add(Fault::Kill { n: v, power: true });
+        if self.rng.chance(500) {
+            // As soon as it is to lead, it is started anew.
+            self.wait(450, 800);
+            self.add(Fault::Kill { n: 1 - v, power: true });
+            self.wait(1, 100);
+            self.add(Fault::Start(1 - v));
+        }
+        self.wait(300, 3000);
+        self.add(Fault::Start(v));
+        self.wait(500, 3000);
+    }
+
+    fn source_of_a_stranger_lost(&mut self) {
         let n = self.node();
         self.add(Fault::Kill { n, power: true });
         self.wait(1500, 4000);
@@ -247,8 +282,8 @@ impl Plan {
     fn failed_open(&mut self) {
         for _ in 0..self.rng.between(1, 4) {
             for v in 0..2 {
-                let n = self.node();
-                self.add(Fault::FailOpen { n, v });
+                let (n, times) = (self.node(), self.rng.between(1, 15));
+                self.add(Fault::FailOpen { n, v, times });
             }
             let n = self.node();
             match self.rng.below(3) {
@@ -264,6 +299,28 @@ impl Plan {
             self.add(Fault::Drain { n, on: false });
             self.wait(500, 4000);
         }
+    }
+
+    fn unusable_copy(&mut self) {
+        let (n, v) = (self.node(), self.node());
+        self.add(Fault::NoCopy { n, v, on: true });
+        let power = self.rng.chance(500);
+        self.add(Fault::Kill { n, power });
+        self.wait(20, 2500);
+        self.add(Fault::Start(n));
+        self.wait(200, 5000);
+        match self.rng.below(3) {
+            0 => self.add(Fault::Drain { n: 1 - n, on: true }),
+            1 => self.add(Fault::Pause { n: 1 - n, ms: 1500 }),
+            _ => {}
+        }
+        self.wait(500, 3000);
+        self.add(Fault::Drain { n: 1 - n, on: false });
+        self.add(Fault::NoCopy { n, v, on: false });
+        self.add(Fault::Kill { n, power });
+        self.wait(20, 800);
+        self.add(Fault::Start(n));
+        self.wait(500, 2000);
     }
 
     fn link_flap(&mut self) {
@@ -339,6 +396,23 @@ impl Plan {
         }
     }
 
+    /// A node is suspected by the other one only; about then it loses the witness too, which restarts.
+    fn voter_restarts(&mut self) {
+        for _ in 0..self.rng.between(1, 4) {
+            let n = self.node();
+            self.add(Fault::Cut { a: 0, b: 1, on: true });
+            self.wait(350, 650);
+            self.add(Fault::Isolate { n, on: true });
+            self.wait(0, 20);
+            self.add(Fault::Kill { n: 2, power: true });
+            self.wait(1, 60);
+            self.add(Fault::Start(2));
+            self.wait(300, 2500);
+            self.add(Fault::Isolate { n, on: false });
+            self.wait(1500, 4000);
+        }
+    }
+
     fn chaos(&mut self) {
         for _ in 0..self.rng.between(4, 16) {
             self.any();
@@ -370,7 +444,7 @@ impl Plan {
             10 => (Fault::LinkCut { v, on: true }, Some(Fault::LinkCut { v, on: false })),
             11 => (Fault::LostAnswers(self.rng.below(700)), None),
             12 => (Fault::Drain { n: node, on: true }, Some(Fault::Drain { n: node, on: false })),
-            14 => (Fault::FailOpen { n: node, v }, None),
+            14 => (Fault::FailOpen { n: node, v, times: self.rng.between(1, 8) }, None),
             13 if self.rng.chance(300) => (Fault::Amnesia(n), None),
             13 if self.rng.chance(300) => (Fault::FailFlush { n: node, v, meta: self.rng.chance(300) }, None),
             _ => (Fault::Delay(self.rng.below(80)), Some(Fault::Delay(0))),
@@ -407,7 +481,8 @@ impl World {
             Fault::Amnesia(n) => self.lose_store(n),
             Fault::SlowDisk { n, times } => self.machines[n].slow = times,
             Fault::FailFlush { n, v, meta } => self.machines[n].disks[v][usize::from(meta)].fail_flush = true,
-            Fault::FailOpen { n, v } => self.machines[n].fail_open[v] = true,
+            Fault::NoCopy { n, v, on } => self.machines[n].no_copy[v] = on,
+            Fault::FailOpen { n, v, times } => self.machines[n].fail_open[v] = times,
             Fault::LinkCut { v, on } => {
                 self.net.links_cut[v] = on;
                 self.links_break(Some(v));
@@ -462,6 +537,14 @@ impl World {
         }
     }
 
+    /// The operator starts a node anew whose disk has failed, once that is well again.
+    pub(crate) fn restart_if_failed(&mut self, n: usize) {
+        if (0..2).any(|v| self.replica(n, v).is_some_and(|r| r.status().failed.is_some())) {
+            self.kill(n, false);
+            self.start(n);
+        }
+    }
+
     /// All faults end; the operator starts what does not run, and what has lost its disk.
     pub(crate) fn heal(&mut self) {
         self.say(|| "HEAL".to_owned());
@@ -472,10 +555,12 @@ impl World {
         for n in 0..NODES {
             self.machines[n].slow = 1;
             self.machines[n].disks.iter_mut().flatten().for_each(|d| d.fail_flush = false);
-            self.machines[n].fail_open = [false; 2];
-            if (0..2).any(|v| self.replica(n, v).is_some_and(|r| r.status().failed.is_some())) {
+            self.machines[n].fail_open = [0; 2];
+            if self.machines[n].no_copy != [false; 2] {
+                self.machines[n].no_copy = [false; 2];
                 self.kill(n, false);
             }
+            self.restart_if_failed(n);
             self.start(n);
             self.push(100 * MS, Event::Replace(n));
         }

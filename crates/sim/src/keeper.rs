@@ -5,6 +5,7 @@
 //! beside it (the opening, the closing, the flush to a union) says through a queue that it has ended.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste_blockrepl as repl;
@@ -24,10 +25,15 @@ use crate::{node_id, volume_id};
 
 type Members = BTreeSet<(NodeId, DeviceId)>;
 
+/// How long the disk of a volume that is led may owe an answer.
+const DISK_PATIENCE: Duration = Duration::from_secs(3);
+
 /// The task of one volume.
 #[derive(Debug)]
 pub struct Keeper {
     pub(crate) replica: Replica,
+    /// The copy cannot be used in this life: nobody obeys.
+    pub(crate) absent: bool,
     orders: VecDeque<VolumeOrder>,
     events: VecDeque<ReplicaEvent>,
     endings: VecDeque<Ended>,
@@ -129,9 +135,10 @@ fn volume_of(order: &VolumeOrder) -> usize {
 
 impl Keeper {
     /// A task that has nothing to do yet.
-    pub(crate) fn new(replica: Replica) -> Self {
+    pub(crate) fn new(replica: Replica, absent: bool) -> Self {
         Self {
             replica,
+            absent,
             orders: VecDeque::new(),
             events: VecDeque::new(),
             endings: VecDeque::new(),
@@ -178,7 +185,8 @@ impl World {
 
     pub(crate) fn take_order(&mut self, n: usize, order: VolumeOrder) {
         let v = volume_of(&order);
-        self.keeper_mut(n, v).into_iter().for_each(|k| k.orders.push_back(order.clone()));
+        let keeper = self.keeper_mut(n, v).filter(|k| !k.absent);
+        keeper.into_iter().for_each(|k| k.orders.push_back(order.clone()));
         self.work(n, v);
     }
 
@@ -259,14 +267,15 @@ impl World {
         self.ask(n, v, asked, |request| repl::core::Input::Raise { request, epoch: epoch.0 });
     }
 
-    /// A copy that is to lead and counts as in sync, but was being resynced: the state before that
-    /// holds all that was acknowledged (R9).
+    /// A copy that is to lead, or may be elected, and counts as in sync, but was being resynced: the
+    /// state before that holds all that was acknowledged (R9).
     fn raised(&mut self, n: usize, v: usize, result: Result<Reply, Denied>) {
         let Ok(Reply::Raised(raised)) = result else { return };
         let (me, device) = (node_id(n), device(n, v));
         let state = self.quorum.known(n).map(|(_, state)| state);
         let to_lead = state.as_ref().and_then(|s| s.volumes.get(&volume_id(v))).is_some_and(|v| {
-            v.epoch.0 == raised.epoch && v.leader == Some(me) && v.in_sync.contains(&(me, device))
+            let mine = v.leader.is_none_or(|leader| leader == me);
+            v.epoch.0 == raised.epoch && mine && v.in_sync.contains(&(me, device))
         });
         match !raised.consistent && raised.can_roll_back && to_lead && !self.bug(Bug::NoRollback) {
             true => {
@@ -354,15 +363,20 @@ impl World {
         let data = Bytes::from(epoch.0.to_le_bytes().repeat(64));
         let asked = Asked::EpochRecord(epoch);
         self.ask(n, v, asked, |request| repl::core::Input::Write { request, offset: EPOCH_RECORD, data });
-        // Events from before this leadership were not reported, and may not come again.
-        self.look_around(n, v);
+        if !self.bug(Bug::NoLookAround) {
+            // Events from before this leadership were not reported, and may not come again.
+            self.look_around(n, v);
+        }
     }
 
     fn recorded(&mut self, n: usize, v: usize, epoch: Epoch, result: Result<Reply, Denied>) {
-        if std::mem::take(&mut self.machines[n].fail_open[v]) {
+        let fails = &mut self.machines[n].fail_open[v];
+        if *fails > 0 {
+            *fails -= 1;
             return self.end(n, v, Ended::Open(epoch, Err("injected: out of memory".to_owned())));
         }
         match result {
+            Ok(_) if self.bug(Bug::OpenBeforeFlush) => self.end(n, v, Ended::Open(epoch, Ok(()))),
             Ok(_) => self.ask(n, v, Asked::Open(epoch), |request| repl::core::Input::Flush { request }),
             Err(why) => self.end(n, v, Ended::Open(epoch, Err(why.to_string()))),
         }
@@ -391,6 +405,14 @@ impl World {
     fn hand_out(&mut self, n: usize, v: usize, epoch: Epoch) {
         self.mark("opened", n as u64, epoch.0);
         self.say(|| format!("node {n} opens vol{v} in epoch {epoch}"));
+        self.report(n, VolumeReport::Opened { volume: volume_id(v), epoch });
+        // A sleeper that finds its opening done when all is over may serve nothing (R3).
+        if self.has_lease(n) || !self.checks.r4.is_over(v, epoch.0) {
+            self.check_opening(n, v, epoch);
+        }
+    }
+
+    fn check_opening(&mut self, n: usize, v: usize, epoch: Epoch) {
         let verdict = self.checks.r4.opened(n, v, epoch.0);
         self.judge("R4", verdict);
         let verdict = self.checks.r2[v].readable(n, &self.machines[n].disks[v][0].live);
@@ -398,7 +420,6 @@ impl World {
         let members = self.in_sync_images(v);
         let verdict = checkers::r10::recorded(v, epoch.0, &members);
         self.judge("R10", verdict);
-        self.report(n, VolumeReport::Opened { volume: volume_id(v), epoch });
     }
 }
 
@@ -436,9 +457,13 @@ impl World {
     }
 
     fn update(&mut self, n: usize, v: usize, epoch: Epoch, in_sync: Members) {
+        let clears = self.bug(Bug::ClearThenGrant);
         let now = self.local(n).since_boot();
         let Some(keeper) = self.keeper_mut(n, v) else { return };
         let Some(leading) = keeper.leading.as_mut().filter(|l| l.epoch == epoch) else { return };
+        if clears {
+            drop(keeper.replica.set_pending(now, None));
+        }
         if leading.in_sync.difference(&in_sync).next().is_some() {
             leading.generation += 1;
         }
@@ -463,12 +488,8 @@ impl World {
                 self.peer_lost(n, v, NodeId(peer.0), false);
                 self.remove_early(n, v);
             }
-            ReplicaEvent::PeerSlow { peer, .. } if self.counts(n, v, peer) => {
-                self.peer_lost(n, v, NodeId(peer.0), false);
-            }
-            ReplicaEvent::PeerRecovered { peer, device } if self.counts(n, v, peer) => {
-                self.peer_synced(n, v, peer, device);
-            }
+            ReplicaEvent::PeerSlow { peer, .. } => self.peer_lost(n, v, NodeId(peer.0), false),
+            ReplicaEvent::PeerRecovered { peer, device } => self.peer_synced(n, v, peer, device),
             ReplicaEvent::RefusedBy { peer, why } => {
                 self.peer_lost(n, v, NodeId(peer.0), matches!(why, Refusal::DiskFailed));
             }
@@ -478,10 +499,37 @@ impl World {
                     self.abandon(n, v);
                 }
             }
-            ReplicaEvent::DiskFailed { .. } => {
-                self.report(n, VolumeReport::DiskFailed { volume: volume_id(v) });
-            }
+            ReplicaEvent::DiskFailed { reason } => self.disk_failed(n, v, &reason),
             _ => {}
+        }
+    }
+
+    /// The handle is dead (R11). What still runs on it may hang in the disk: nobody waits for that.
+    fn disk_failed(&mut self, n: usize, v: usize, reason: &str) {
+        self.report(n, VolumeReport::DiskFailed { volume: volume_id(v) });
+        let leading = self.keeper_mut(n, v).and_then(|k| k.leading.as_ref()).map(|l| (l.epoch, l.stage));
+        match leading {
+            None | Some((_, Stage::Serving | Stage::Failed)) => {}
+            Some((epoch, Stage::Opening(false))) => {
+                self.abandon(n, v);
+                self.open_failed(n, epoch, v, format!("the disk has failed: {reason}"));
+            }
+            Some((epoch, _)) => self.give_up(n, v, epoch),
+        }
+    }
+
+    /// A disk that hangs is given up where the volume is to be led; a follower waits.
+    pub(crate) fn look_at_disk(&mut self, n: usize, v: usize) {
+        let now = self.local(n).since_boot();
+        let known = self.quorum.known(n).map(|(_, state)| state);
+        let wanted = known
+            .and_then(|s| s.volumes.get(&volume_id(v)).map(|v| v.leader == Some(node_id(n))))
+            .unwrap_or(false);
+        let leads = wanted || self.keeper_mut(n, v).is_some_and(|k| k.leading.is_some());
+        let age = self.replica(n, v).and_then(|r| r.disk_age(now)).filter(|_| leads);
+        if age.is_some_and(|age| age >= DISK_PATIENCE) {
+            let reason = "it has not answered for long".into();
+            self.replica_input(n, v, repl::core::Input::Detach { reason });
         }
     }
 
@@ -508,13 +556,6 @@ impl World {
         self.report(n, VolumeReport::PeerLost { volume: volume_id(v), epoch, node, disk });
     }
 
-    /// Whether the committed set counts this node's copy.
-    fn counts(&self, n: usize, v: usize, peer: repl::NodeId) -> bool {
-        let keeper = self.procs[n].as_ref().and_then(|p| p.keepers.get(v));
-        let leading = keeper.and_then(|k| k.leading.as_ref());
-        leading.is_some_and(|l| l.in_sync.iter().any(|(node, _)| node.0 == peer.0))
-    }
-
     /// Events were missed: what the status says takes their place.
     fn look_around(&mut self, n: usize, v: usize) {
         let Some(status) = self.replica(n, v).map(Replica::status) else { return };
@@ -539,9 +580,13 @@ impl World {
 impl World {
     /// Ends the leadership in order: what runs ends, all is flushed. Until then it hears of the set.
     fn retire(&mut self, n: usize, v: usize, epoch: Epoch) {
+        let status_failed = self.replica(n, v).is_some_and(|r| r.status().failed.is_some());
         let Some(leading) = self.keeper_mut(n, v).and_then(|k| k.led(epoch)) else {
             return self.report(n, VolumeReport::Closed { volume: volume_id(v), epoch, clean: false });
         };
+        if status_failed {
+            return self.give_up(n, v, epoch);
+        }
         match leading.stage {
             Stage::Opening(_) => leading.stage = Stage::Opening(true),
             Stage::Failed => self.closed(n, v, epoch, true),
@@ -560,6 +605,11 @@ impl World {
             let asked = Asked::Close(leading.epoch);
             self.ask(n, v, asked, |request| repl::core::Input::Flush { request });
         }
+    }
+
+    fn give_up(&mut self, n: usize, v: usize, epoch: Epoch) {
+        self.abandon(n, v);
+        self.report(n, VolumeReport::Closed { volume: volume_id(v), epoch, clean: false });
     }
 
     fn closed(&mut self, n: usize, v: usize, epoch: Epoch, clean: bool) {

@@ -104,7 +104,12 @@ impl World {
         self.push(50 * MS, Event::Dial { life, volume });
         let connected = |w: &Wire| w.volume == volume && w.ends[0].open && w.ends[0].life == life;
         let busy = self.net.links.values().any(connected);
-        if busy || self.net.links_cut[volume] || !self.net.both_ways(0, 1) || self.procs[1].is_none() {
+        if busy
+            || self.net.links_cut[volume]
+            || !self.net.both_ways(0, 1)
+            || self.procs[1].is_none()
+            || self.is_absent(volume)
+        {
             return;
         }
         let Some(hello) = self.replica(0, volume).map(|r| r.hello()) else { return };
@@ -115,6 +120,12 @@ impl World {
         let wire = Wire { volume, ends, queues: Default::default(), pumping: [false; 2], breaking: false };
         self.net.links.insert(link, wire);
         self.put_on_wire(link, 1, Item::Hello(hello));
+    }
+
+    /// Whether a copy of the volume is not there for others.
+    fn is_absent(&self, volume: usize) -> bool {
+        let keepers = self.procs.iter().flatten().filter_map(|p| p.keepers.get(volume));
+        keepers.into_iter().any(|k| k.absent)
     }
 
     /// A core at `from` sends on a link.

@@ -118,7 +118,7 @@ impl World {
         self.judge("R4", verdict);
         let verdict = self.checks.r9.starts(n, v, &status);
         self.judge("R9", verdict);
-        Keeper::new(replica)
+        Keeper::new(replica, self.machines[n].no_copy[v])
     }
 
     /// Hands the agent an input after a while; such inputs keep their order.
@@ -143,6 +143,14 @@ impl World {
                 other => format!("agent {n} <- {other:?}"),
             });
         }
+        let input = match input {
+            Input::Message { from, message: Message::Grant { stint, granted, .. } }
+                if self.bug(Bug::LeaseFromAnswer) =>
+            {
+                Input::Message { from, message: Message::Grant { sent: now, stint, granted } }
+            }
+            other => other,
+        };
         let Some(p) = &mut self.procs[n] else { return };
         p.agent.handle(now, input);
         self.obey_agent(n);

@@ -45,6 +45,9 @@ impl World {
 
     /// Whether a write to the slot is not known to be durable: a reader must wait for it.
     fn is_dirty(&mut self, n: usize, v: usize, slot: usize) -> bool {
+        if self.bug(Bug::DirtyRead) {
+            return false;
+        }
         let writes = |a: &Asked| match a {
             Asked::Write(_, r) => r.slot == slot,
             Asked::Flush(_, r) => r.slot == slot && matches!(r.what, What::Put(_)),

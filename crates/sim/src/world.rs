@@ -248,8 +248,10 @@ pub struct Machine {
     pub disks: Vec<[Disk; 2]>,
     /// How many times slower than usual its disks are.
     pub slow: u64,
-    /// The next opening of a volume's store fails, for want of memory, say.
-    pub fail_open: [bool; 2],
+    /// A copy whose files cannot be used: a process that starts goes on without it.
+    pub no_copy: [bool; 2],
+    /// So many openings of a volume's store fail, for want of memory, say.
+    pub fail_open: [u64; 2],
 }
 
 /// Why a run failed.
@@ -394,6 +396,7 @@ impl World {
             Event::ReplicaTick { n, life, v } => {
                 self.push(100 * MS, Event::ReplicaTick { n, life, v });
                 self.replica_input(n, v, repl::Input::Tick);
+                self.look_at_disk(n, v);
             }
             Event::DiskEnds { n, life, v, meta, op, flush, data } => {
                 if self.machines[n].life == life {
@@ -499,6 +502,18 @@ impl World {
             disk.fail_flush = false;
         }
         self.links_of_dead(n);
+        self.hint(n);
+    }
+
+    /// Of a process that is gone, others may be told before it is missed.
+    fn hint(&mut self, gone: usize) {
+        let hears = |n: &usize| *n != gone && self.net.both_ways(*n, gone);
+        for n in (0..NODES).filter(hears).collect::<Vec<_>>() {
+            if self.rng.chance(300) {
+                let after = self.rng.between(MS, 20 * MS);
+                self.tell_agent(n, after, Input::Gone { node: node_id(gone) });
+            }
+        }
     }
 
     // ---- checking ----
@@ -606,7 +621,8 @@ impl Machine {
             held: Vec::new(),
             disks,
             slow: 1,
-            fail_open: [false; 2],
+            no_copy: [false; 2],
+            fail_open: [0; 2],
         }
     }
 }

@@ -126,7 +126,7 @@ fn extension(line: &str) -> Option<Extension> {
         ("AUTH", mechanisms) => auth(mechanisms),
         _ => Extension::Other {
             keyword: Keyword::new(keyword.to_owned()).ok()?,
-            params: Text::new(params.to_owned()).ok(),
+            params: if params.is_empty() { None } else { Some(Text::new(params.to_owned()).ok()?) },
         },
     };
     Some(known)
@@ -164,6 +164,12 @@ impl fmt::Display for Extension {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_with_control_characters_is_no_extension_and_not_the_bare_keyword_of_one() {
+        let ehlo = Ehlo::parse(&Reply::plain(250, "mx\nSIZE 1\u{1}8\nX-A b\u{7f}\nDSN")).unwrap();
+        assert_eq!(ehlo.extensions, [Extension::Dsn]);
+    }
 
     #[test]
     fn ehlo_reply_known_answer() {

@@ -57,6 +57,11 @@ pub enum AdminRequest {
         /// Whether to drain.
         on: bool,
     },
+    /// Accept the new disk of a member that lost its old one.
+    Replace {
+        /// The member's name.
+        member: String,
+    },
     /// Compare the replicas of a volume, or of all.
     Verify {
         /// The volume's name.
@@ -74,6 +79,7 @@ impl std::fmt::Debug for AdminRequest {
             Self::UserList => f.write_str("user list"),
             Self::UserDel { name } => write!(f, "user del {name}"),
             Self::Drain { node, on } => write!(f, "drain {node} {on}"),
+            Self::Replace { member } => write!(f, "replace {member}"),
             Self::Verify { volume } => write!(f, "verify {volume:?}"),
         }
     }

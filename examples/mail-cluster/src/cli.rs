@@ -17,6 +17,7 @@ const EXIT_CODES: &str = "Exit codes:
   3  the configuration, or a file that it names, is wrong
   4  the node cannot be reached
   5  the node is up but has no quorum
+  6  the member's quorum store has failed (a disk error, a full file system); the member is to be started again
 
 Environment:
   POSTHASTE_LOG     what to log to stderr, like info or posthaste_heartbeat=debug,warn (default: info for
@@ -48,6 +49,8 @@ enum Command {
     User(commands::UserCommand),
     /// Move everything off a node before maintenance, or let it serve again
     Drain(commands::DrainArgs),
+    /// Accept a member that lost its disk and came back with an empty one: its vote, and copies to be filled
+    Replace(commands::ReplaceArgs),
     /// Compare the replicas of volumes while they are in use
     Verify(commands::VerifyArgs),
     /// Show a whole cluster at work on this machine: real mail, a kill, nothing lost
@@ -113,6 +116,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Status(args) => commands::status(&args),
         Command::User(command) => commands::user(command),
         Command::Drain(args) => commands::drain(args),
+        Command::Replace(args) => commands::replace(args),
         Command::Verify(args) => commands::verify(args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),

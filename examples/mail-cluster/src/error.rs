@@ -21,6 +21,8 @@ pub enum Exit {
     Unreachable = 4,
     /// The node is up but has no quorum, so it may not decide anything.
     NoQuorum = 5,
+    /// The member's quorum store has failed, so that it takes no part any more; start it again.
+    StoreFailed = 6,
 }
 
 /// Why a command failed.
@@ -38,6 +40,9 @@ pub enum Error {
     /// The daemon answered that it has no quorum.
     #[error("no quorum: {0}")]
     NoQuorum(String),
+    /// The store of this member's vote has failed.
+    #[error("{0}")]
+    StoreFailed(String),
     /// Anything else; the text says what happened to what.
     #[error("{0}")]
     Failed(String),
@@ -60,6 +65,7 @@ impl Error {
             Self::Config(_) | Self::BadFile(_) => Exit::Config,
             Self::Unreachable(_) => Exit::Unreachable,
             Self::NoQuorum(_) => Exit::NoQuorum,
+            Self::StoreFailed(_) => Exit::StoreFailed,
             Self::Failed(_) => Exit::Failed,
         }
     }

@@ -82,6 +82,10 @@ pub struct VolumeStatus {
     /// Bytes that the reporter sent to other copies since its start; none if it has no copy.
     #[serde(default)]
     pub sent_bytes: Option<u64>,
+    /// Bytes that the reporter wrote to its copy's files since its start, in whole pages; none if it
+    /// has no copy.
+    #[serde(default)]
+    pub written_bytes: Option<u64>,
 }
 
 /// A copy of a volume.
@@ -297,6 +301,7 @@ mod tests {
                 used_bytes: Some(1 << 20),
                 free_bytes: Some(3 << 30),
                 sent_bytes: None,
+                written_bytes: None,
             }],
             waiting: vec!["vol1 is not at home: a is fenced".into()],
             ..StatusReport::default()

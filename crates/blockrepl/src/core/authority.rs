@@ -116,8 +116,14 @@ impl Replica {
         self.track(&grant.in_sync, base, true);
         self.adopt_generation(&grant);
         let recorded = self.touch_with_pages();
-        self.role =
-            Role::Leading(Leading { grant, pending: None, version: 1, recorded, request: Some(request) });
+        self.role = Role::Leading(Leading {
+            grant,
+            pending: None,
+            version: 1,
+            told: 1,
+            recorded,
+            request: Some(request),
+        });
     }
 
     fn may_lead(&self, grant: &Grant) -> Result<(), Denied> {
@@ -225,6 +231,7 @@ impl Replica {
             l.recorded = recorded;
         }
         self.settle_pending(&set);
+        self.tell_slow_ones_again();
         let counted = self.counted();
         let gone: Vec<Member> = before.difference(&counted).copied().collect();
         for link in self
@@ -236,7 +243,15 @@ impl Replica {
         {
             self.refuse(link, Refusal::Removed);
         }
-        self.send_adopt();
+    }
+
+    /// A peer that was slow before is counted otherwise now: its owner must hear of it anew.
+    fn tell_slow_ones_again(&mut self) {
+        for link in self.links.values_mut() {
+            if let Side::Target(t) = &mut link.side {
+                t.slow_told = false;
+            }
+        }
     }
 
     /// The outcome of the proposal is known once it is the grant.
@@ -248,8 +263,15 @@ impl Replica {
         }
     }
 
-    fn send_adopt(&mut self) {
+    /// Tells the synced peers of a changed set or generation, once it is durable here.
+    pub(super) fn pump_adopt(&mut self) {
+        if self.leading().is_none_or(|l| l.told == l.version) {
+            return;
+        }
         let Some(message) = self.adopt_message() else { return };
+        if let Role::Leading(l) = &mut self.role {
+            l.told = l.version;
+        }
         let synced = |l: &Link| matches!(&l.side, Side::Target(t) if t.state == TargetState::Synced);
         let links: Vec<LinkId> = self.links.iter().filter(|(_, l)| synced(l)).map(|(id, _)| *id).collect();
         let now = self.now;
@@ -261,8 +283,10 @@ impl Replica {
         }
     }
 
+    /// None before it is durable here: were this leader to forget a generation that a follower has
+    /// adopted, it would take the follower for diverged.
     pub(super) fn adopt_message(&self) -> Option<Message> {
-        let l = self.leading()?;
+        let l = self.leading().filter(|l| self.durable(l.recorded))?;
         Some(Message::Adopt {
             epoch: l.grant.epoch,
             version: l.version,

@@ -238,7 +238,7 @@ impl Replica {
     pub(super) fn note_slow_peers(&mut self) {
         let (now, slow) = (self.now, self.config.slow_after);
         let counted = self.counted();
-        let version = self.leading().map_or(0, |l| l.version);
+        let version = self.leading().map_or(0, |l| l.told);
         let mut told = Vec::new();
         for (id, link) in &mut self.links {
             let member = link.member();
@@ -246,7 +246,7 @@ impl Replica {
             let Some(since) = t.silent_since(version) else { continue };
             let age = now.saturating_sub(since);
             let in_sync = counted.contains(&member);
-            let drop = age >= slow * 4 && !in_sync && t.state == TargetState::Synced;
+            let drop = age >= slow * 4 && !in_sync && t.state >= TargetState::Finishing;
             if age >= slow && !t.slow_told || drop {
                 t.slow_told = true;
                 told.push((*id, member.node, in_sync, drop));
@@ -273,7 +273,7 @@ impl Replica {
 
     /// When the next [`Input::Tick`] is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let version = self.leading()?.version;
+        let version = self.leading()?.told;
         let due = |l: &Link| match &l.side {
             Side::Target(t) => {
                 let patience = self.config.slow_after * if t.slow_told { 4 } else { 1 };

@@ -43,7 +43,8 @@ pub struct Replica {
     slots: Vec<Slot>,
     now: Duration,
     out: VecDeque<Output>,
-    ops: BTreeMap<OpId, OpKind>,
+    /// Disk operations under way, and when each was begun.
+    ops: BTreeMap<OpId, (OpKind, Duration)>,
     next_op: u64,
     role: Role,
     /// Lower epochs are refused; at least the durable epoch.
@@ -107,6 +108,8 @@ struct Leading {
     pending: Option<MemberSet>,
     /// Counts the grants of this epoch.
     version: u64,
+    /// The version of the set that the synced peers were told: only one that is durable here.
+    told: u64,
     /// The metadata commit that holds the newest grant.
     recorded: u64,
     /// Who waits for that before it may use the handle.
@@ -322,6 +325,7 @@ impl Replica {
             Input::Message { link, message } => self.message(link, message),
             Input::LinkDown { link } => self.link_down(link),
             Input::DiskDone { op, result } => self.disk_done(op, result),
+            Input::Detach { reason } => self.disk_failed(reason),
             Input::Tick => self.tick(),
         }
         self.advance();
@@ -368,7 +372,7 @@ impl Replica {
     fn disk(&mut self, kind: OpKind, what: DiskOp) {
         self.next_op += 1;
         let op = OpId(self.next_op);
-        self.ops.insert(op, kind);
+        self.ops.insert(op, (kind, self.now));
         self.out.push_back(Output::Disk { op, what });
     }
 
@@ -383,6 +387,7 @@ impl Replica {
         self.pump_rollback();
         self.pump_close();
         self.pump_lead();
+        self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
         self.pump_local_flush();
@@ -392,7 +397,7 @@ impl Replica {
     }
 
     fn disk_done(&mut self, op: OpId, result: Result<Bytes, Arc<str>>) {
-        let Some(kind) = self.ops.remove(&op) else {
+        let Some((kind, _)) = self.ops.remove(&op) else {
             return;
         };
         match result {
@@ -454,7 +459,7 @@ impl Replica {
     /// Answers every open request with `why`, and empties the queue.
     fn fail_requests(&mut self, why: Denied) {
         let mut requests = Vec::new();
-        for kind in std::mem::take(&mut self.ops).into_values() {
+        for (kind, _) in std::mem::take(&mut self.ops).into_values() {
             if let OpKind::Local(request) = kind {
                 requests.push(request);
             }

@@ -276,7 +276,7 @@ impl Replica {
 
     pub(super) fn copy_read(&mut self, link: LinkId, granule: u32, data: Bytes) {
         let others =
-            self.ops.values().any(|o| matches!(o, OpKind::CopyRead { granule: g, .. } if *g == granule));
+            self.ops.values().any(|(o, _)| matches!(o, OpKind::CopyRead { granule: g, .. } if *g == granule));
         if !others {
             self.reading.remove(&granule);
         }

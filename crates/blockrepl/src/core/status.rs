@@ -83,6 +83,11 @@ pub struct Status {
 }
 
 impl Replica {
+    /// Since when the disk owes an answer.
+    pub fn disk_age(&self, now: Duration) -> Option<Duration> {
+        self.ops.values().next().map(|(_, begun)| now.saturating_sub(*begun))
+    }
+
     /// The picture as of the last input.
     pub fn status(&self) -> Status {
         let role = match (&self.failed, &self.role) {

@@ -91,6 +91,11 @@ pub enum Input {
         /// Which.
         link: LinkId,
     },
+    /// The owner gives the disk up, as if it had failed (R11): one that hangs reports no error by itself.
+    Detach {
+        /// Why.
+        reason: Arc<str>,
+    },
     /// A disk operation ended.
     DiskDone {
         /// Which.

@@ -76,7 +76,7 @@ impl BlockDevice for Handle {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
         self.check(offset, buf.len())?;
-        let result = self.owner.shared.data.read_at(DATA_HEADER_LEN + offset, buf);
+        let result = self.owner.shared.read_data(DATA_HEADER_LEN + offset, buf);
         self.alive()?;
         result.map_err(|e| DeviceError::Failed(e.to_string().into()))
     }

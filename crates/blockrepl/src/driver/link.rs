@@ -175,9 +175,10 @@ where
     IO: AsyncRead + AsyncWrite,
 {
     let mut writing = std::pin::pin!(write_loop(&guard, write, messages));
+    let mut reading = std::pin::pin!(read_loop(&guard, read, limit));
     let why = tokio::select! {
-        why = read_loop(&guard, read, limit) => why,
-        why = &mut writing => return why,
+        why = &mut reading => why,
+        why = &mut writing => return unless_refused(why, reading).await,
     };
     if matches!(why, LinkError::Wire(_)) {
         // Say why before hanging up, if the other side still listens.
@@ -185,6 +186,17 @@ where
         drop(tokio::time::timeout(TICK, writing).await);
     }
     why
+}
+
+/// When a write fails because the other side hung up, it may have said why before.
+async fn unless_refused(why: LinkError, reading: impl Future<Output = LinkError>) -> LinkError {
+    if !matches!(why, LinkError::Io(_)) {
+        return why;
+    }
+    match tokio::time::timeout(TICK, reading).await {
+        Ok(refused @ LinkError::Refused(_)) => refused,
+        _ => why,
+    }
 }
 
 struct Guard {

@@ -3,6 +3,7 @@
 mod handle;
 mod lane;
 mod link;
+mod reads;
 mod shared;
 
 use std::path::PathBuf;
@@ -41,6 +42,16 @@ pub struct Options {
     pub config: Config,
     /// For tests: keep unflushed writes in process memory, so that SIGKILL acts as a power cut.
     pub volatile: bool,
+}
+
+/// Bytes that a replica wrote to its two files since it was opened, in whole pages of 4096 bytes, as
+/// the system hands them to the disk; not what the file system adds of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// To the data file.
+    pub data: u64,
+    /// To the metadata file.
+    pub meta: u64,
 }
 
 /// One replica of a volume: the one type to begin with. Cheap to clone; the last clone (and the
@@ -189,6 +200,24 @@ impl Volume {
     /// The picture now. Never waits for a disk or a peer.
     pub fn status(&self) -> Status {
         self.shared().state().core.status()
+    }
+
+    /// How long the disk has owed an answer to its oldest operation; `None` when it owes none. A disk that
+    /// hangs shows here and nowhere else.
+    pub fn disk_age(&self) -> Option<Duration> {
+        self.shared().disk_age()
+    }
+
+    /// Gives the disk up, as if it had reported an error (R11): handles fail, peers are told, and only
+    /// opening the volume anew attaches it again. For a disk that hangs. What hangs in it may still reach
+    /// it later; the resync that follows a reopening covers that.
+    pub fn detach(&self, reason: &str) {
+        self.shared().input(Input::Detach { reason: reason.into() });
+    }
+
+    /// How much was written to the two files since the volume was opened.
+    pub fn written(&self) -> Written {
+        self.shared().written()
     }
 
     /// What happens from now on. A reader that lags by more than 1024 events is told so.

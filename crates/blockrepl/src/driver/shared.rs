@@ -1,13 +1,16 @@
 //! What the handles, the disk threads and the links of one volume share.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::Written;
 use super::lane::{Job, Lane};
+use super::reads::Reads;
 use crate::core::{Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId};
 use crate::device::DeviceError;
 use crate::disk::Disk;
@@ -82,6 +85,9 @@ pub(super) struct Shared {
     pub(super) events: broadcast::Sender<Event>,
     pub(super) data: Arc<dyn Disk>,
     meta: Arc<dyn Disk>,
+    reads: Reads,
+    data_written: AtomicU64,
+    meta_written: AtomicU64,
     pub(super) data_lane: Lane,
     flush_lane: Lane,
     meta_lane: Lane,
@@ -104,12 +110,26 @@ impl Shared {
             events: broadcast::channel(EVENTS_MAX).0,
             data,
             meta,
+            reads: Reads::default(),
+            data_written: AtomicU64::new(0),
+            meta_written: AtomicU64::new(0),
             data_lane: Lane::default(),
             flush_lane: Lane::default(),
             meta_lane: Lane::default(),
             frame_limit,
             start: Instant::now(),
         }
+    }
+
+    /// Reads data for a handle.
+    pub(super) fn read_data(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        let _reading = self.reads.begin();
+        self.data.read_at(offset, buf)
+    }
+
+    /// The age of the oldest thing that the disks owe an answer to.
+    pub(super) fn disk_age(&self) -> Option<Duration> {
+        self.with(true, |state, now| state.core.disk_age(now)).max(self.reads.age())
     }
 
     /// Never held across I/O: whoever asks for the status gets it at once.
@@ -123,7 +143,7 @@ impl Shared {
 
     /// Runs `f` on the core and passes on what comes out of it. Without `wake`, the caller does the
     /// disk work itself.
-    pub(super) fn with<R>(&self, wake: bool, f: impl FnOnce(&mut State, std::time::Duration) -> R) -> R {
+    pub(super) fn with<R>(&self, wake: bool, f: impl FnOnce(&mut State, Duration) -> R) -> R {
         let mut state = self.state();
         let result = f(&mut state, self.start.elapsed());
         self.dispatch(&mut state, wake);
@@ -208,14 +228,29 @@ impl Shared {
 
     fn perform(&self, what: DiskOp) -> std::io::Result<Bytes> {
         match what {
-            DiskOp::Write { offset, data } => self.data.write_at(DATA_HEADER_LEN + offset, &data)?,
+            DiskOp::Write { offset, data } => {
+                let offset = DATA_HEADER_LEN + offset;
+                self.data.write_at(offset, &data)?;
+                self.data_written.fetch_add(page_bytes(offset, data.len()), Ordering::Relaxed);
+            }
             DiskOp::Read { offset, len } => return read(&*self.data, DATA_HEADER_LEN + offset, len),
             DiskOp::Flush => self.data.flush()?,
-            DiskOp::MetaWrite { offset, data } => self.meta.write_at(offset, &data)?,
+            DiskOp::MetaWrite { offset, data } => {
+                self.meta.write_at(offset, &data)?;
+                self.meta_written.fetch_add(page_bytes(offset, data.len()), Ordering::Relaxed);
+            }
             DiskOp::MetaRead { offset, len } => return read(&*self.meta, offset, len),
             DiskOp::MetaFlush => self.meta.flush()?,
         }
         Ok(Bytes::new())
+    }
+
+    /// What the disks were given so far.
+    pub(super) fn written(&self) -> Written {
+        Written {
+            data: self.data_written.load(Ordering::Relaxed),
+            meta: self.meta_written.load(Ordering::Relaxed),
+        }
     }
 
     /// The peer on this link broke the protocol.
@@ -254,6 +289,12 @@ impl Shared {
         self.flush_lane.stop();
         self.meta_lane.stop();
     }
+}
+
+/// The whole pages that a range touches, in bytes: what a page cache hands on.
+fn page_bytes(offset: u64, len: usize) -> u64 {
+    const PAGE: u64 = 4096;
+    (offset + len as u64).next_multiple_of(PAGE) - offset / PAGE * PAGE
 }
 
 fn read(disk: &dyn Disk, offset: u64, len: u32) -> std::io::Result<Bytes> {

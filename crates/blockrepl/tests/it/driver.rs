@@ -119,6 +119,19 @@ async fn concurrent_writers_leave_identical_files_that_survive_a_power_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_each_copy_wrote_is_counted_in_whole_pages() {
+    let dir = TempDir::new().unwrap();
+    let (a, b, device, _link) = pair(&dir).await;
+    let before = [&a, &b].map(|volume| volume.written().data);
+    write(&device, 4090, b"over the end of a page").await.unwrap();
+    flush(&device).await.unwrap();
+    for (volume, before) in [&a, &b].into_iter().zip(before) {
+        assert_eq!(volume.written().data - before, 2 * 4096);
+        assert!(volume.written().meta > 0, "an extent was made hot");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_link_is_cut_a_grant_lets_the_flush_go_on_and_the_peer_returns() {
     let dir = TempDir::new().unwrap();
     let (a, b, device, link) = pair(&dir).await;
@@ -318,16 +331,46 @@ impl Disk for Hanging {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hung_disk_blocks_neither_the_status_nor_later_writes() {
-    let dir = TempDir::new().unwrap();
-    drop(create(&dir, 0));
-    let gate = Arc::new((std::sync::Mutex::new(false), std::sync::Condvar::new()));
+type Gate = Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>;
+
+/// A leader alone, on a data disk whose flush hangs while the gate is shut.
+async fn on_hanging_disk(dir: &TempDir) -> (Volume, Arc<dyn BlockDevice>, Gate) {
+    drop(create(dir, 0));
+    let gate = Gate::default();
     let files = paths(dir.path(), 0);
     let data = Hanging { below: FileDisk::open(&files.data).unwrap(), gate: gate.clone() };
     let meta = FileDisk::open(&files.meta).unwrap();
-    let a = Volume::with_disks(Arc::new(data), Arc::new(meta), &identity(0), Default::default()).unwrap();
-    let device = lead(&a, 1, 0, &[0], 1).await;
+    let volume =
+        Volume::with_disks(Arc::new(data), Arc::new(meta), &identity(0), Default::default()).unwrap();
+    let device = lead(&volume, 1, 0, &[0], 1).await;
+    (volume, device, gate)
+}
+
+/// R11: an owner that waits no longer gives the disk up; what hung is no success, whenever it ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_disk_shows_its_age_and_can_be_given_up() {
+    let dir = TempDir::new().unwrap();
+    let (a, device, gate) = on_hanging_disk(&dir).await;
+    until("rest", || a.disk_age().is_none()).await;
+    write(&device, 0, b"x").await.unwrap();
+    *gate.0.lock().unwrap() = true;
+    let hung = tokio::spawn({
+        let device = device.clone();
+        async move { flush(&device).await }
+    });
+    until("hang", || a.disk_age().is_some_and(|age| age > Duration::from_millis(50))).await;
+    a.detach("the owner waits no longer");
+    assert_eq!(a.status().role, RoleStatus::Failed);
+    assert!(matches!(write(&device, 1, b"y").await, Err(DeviceError::Failed(_))));
+    *gate.0.lock().unwrap() = false;
+    gate.1.notify_all();
+    assert!(matches!(hung.await.unwrap(), Err(DeviceError::Failed(_))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_disk_blocks_neither_the_status_nor_later_writes() {
+    let dir = TempDir::new().unwrap();
+    let (a, device, gate) = on_hanging_disk(&dir).await;
     write(&device, 0, b"x").await.unwrap();
     *gate.0.lock().unwrap() = true;
     let hung = tokio::spawn({

@@ -86,6 +86,8 @@ pub struct Net {
     pub now: Duration,
     /// Messages to this node are held back.
     pub deaf: Option<usize>,
+    /// The metadata disk of this node does not answer.
+    pub hung: Option<usize>,
 }
 
 pub fn identity(n: usize) -> Identity {
@@ -129,6 +131,7 @@ impl Net {
             rng: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
             now: Duration::ZERO,
             deaf: None,
+            hung: None,
         };
         (0..count).for_each(|n| net.boot(n));
         net
@@ -283,7 +286,8 @@ impl Net {
         let mut choices: Vec<(u8, usize, LinkId)> = Vec::new();
         for (n, node) in self.nodes.iter().enumerate() {
             choices.extend((!node.data_ops.is_empty()).then_some((0, n, LinkId(0))));
-            choices.extend((!node.meta_ops.is_empty()).then_some((1, n, LinkId(0))));
+            let answers = self.hung != Some(n) && !node.meta_ops.is_empty();
+            choices.extend(answers.then_some((1, n, LinkId(0))));
         }
         for ((link, to), queue) in &self.wires {
             if !queue.is_empty() && self.deaf != Some(*to) {

@@ -280,6 +280,29 @@ fn writes_over_many_extents_never_deadlock_the_activity_log() {
     }
 }
 
+/// Else an owner that did not mind a slow copy would not learn that the one it now counts is slow.
+#[test]
+fn a_peer_that_becomes_a_member_while_it_is_slow_is_reported_again() {
+    let mut net = Net::new(2, 13);
+    net.lead(0, grant(1, 0, &[0], 1));
+    net.connect(0, 1);
+    net.settle();
+    net.deaf = Some(1);
+    net.put(0, 0, b"x");
+    net.flush(0);
+    net.settle();
+    let slow = |net: &mut Net| {
+        net.now = net.nodes[0].replica.as_ref().unwrap().poll_timeout().expect("an answer is outstanding");
+        net.input(0, posthaste_blockrepl::core::Input::Tick);
+        let is_slow = |e: &&Event| matches!(e, Event::PeerSlow { .. });
+        net.nodes[0].events.iter().filter(is_slow).count()
+    };
+    assert_eq!(slow(&mut net), 1);
+    net.set_grant(0, grant(1, 0, &[0, 1], 1)).unwrap();
+    assert_eq!(slow(&mut net), 2);
+    assert!(net.nodes[0].events.contains(&Event::PeerSlow { peer: NodeId(1), in_sync: true }));
+}
+
 #[test]
 fn a_peer_that_stops_in_the_handshake_is_reported_slow() {
     let mut net = Net::new(2, 12);

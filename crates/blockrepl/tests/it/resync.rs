@@ -424,3 +424,26 @@ fn script(net: &mut Net) {
     net.connect(0, 1);
     net.settle();
 }
+
+/// A leader tells nobody of a generation that it may yet forget: started anew without it, it would take
+/// whoever has it for diverged.
+#[test]
+fn a_follower_adopts_no_generation_before_it_is_durable_on_the_leader() {
+    let mut net = Net::pair(41);
+    net.settle();
+    net.cut(0, 1);
+    net.hung = Some(0);
+    net.set_grant(0, grant(1, 0, &[0], 2)).unwrap();
+    net.connect(0, 1);
+    net.settle();
+    net.crash(0);
+    net.hung = None;
+    net.boot(0);
+    net.nodes[0].events.clear();
+    net.lead(0, grant(2, 0, &[0], 3));
+    net.connect(0, 1);
+    net.settle();
+    let diverged = |e: &Event| matches!(e, Event::Diverged { .. });
+    assert!(!net.nodes[0].events.iter().any(diverged));
+    assert!(net.synced(0, 1));
+}

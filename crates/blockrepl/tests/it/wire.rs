@@ -100,3 +100,40 @@ fn a_newer_protocol_and_a_stranger_are_told_apart() {
     decoder.buffer().extend_from_slice(b"GET / HTTP/1.1\r\n");
     assert_eq!(decoder.next(), Err(WireError::Magic(*b"GE")));
 }
+
+/// A whole frame with right checksums.
+fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = encode(&[Message::Progress { bytes: 0 }]).to_vec();
+    bytes.truncate(8);
+    bytes[3] = kind;
+    bytes[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+#[test]
+fn what_no_replica_would_write_is_malformed() {
+    let member = |n: u8| [&u64::from(n).to_le_bytes()[..], &[n; 16]].concat();
+    let adopt = |members: &[u8]| {
+        let members: Vec<u8> = members.iter().flat_map(|n| member(*n)).collect();
+        [&[0; 20][..], &2u32.to_le_bytes(), &members].concat()
+    };
+    let begin_ack = [&[0; 4][..], &[1, 0], &[0; 16], &7u64.to_le_bytes(), &[0; 4]].concat();
+    let refused = [&[2][..], &7u64.to_le_bytes()].concat();
+    for (kind, payload, well) in [
+        (13, adopt(&[1, 2]), true),
+        (13, adopt(&[2, 1]), false),
+        (13, adopt(&[1, 1]), false),
+        (4, begin_ack, false),
+        (2, refused, false),
+    ] {
+        let mut decoder = Decoder::new(4096);
+        decoder.buffer().extend_from_slice(&frame(kind, &payload));
+        match decoder.next() {
+            Ok(Some(_)) => assert!(well, "{kind} {payload:?}"),
+            other => assert!(!well && other == Err(WireError::Malformed { kind }), "{kind} {other:?}"),
+        }
+    }
+}

@@ -116,7 +116,8 @@ impl Agent {
 
     fn fence_the_lost(&mut self, now: Time, state: &State) {
         let up: Vec<NodeId> = state.up_nodes().filter(|n| *n != self.config.me).collect();
-        let due: Vec<NodeId> = up.iter().copied().filter(|p| self.is_due(now, state, *p)).collect();
+        let due = |p: &NodeId| self.is_due(now, state, *p) && !self.rests_on(state, *p);
+        let due: Vec<NodeId> = up.iter().copied().filter(due).collect();
         for target in due {
             let avoid = up.iter().copied().filter(|n| *n != target && self.is_broken(now, *n)).collect();
             let (by, membership_epoch) = (self.config.me, state.membership_epoch);
@@ -150,6 +151,16 @@ impl Agent {
         };
         let yields = self.is_seen_by_a_third(now, peer) && !self.is_preferred(state, peer);
         broken >= if yields { self.config.cut_delay } else { Duration::ZERO }
+    }
+
+    /// A volume that is led here has its mail there, and here on a failed disk only: before the fence it is
+    /// handed over, for afterwards the dead disk would be all that is left.
+    fn rests_on(&self, state: &State, peer: NodeId) -> bool {
+        state.volumes.iter().any(|(name, v)| {
+            v.leader == Some(self.config.me)
+                && v.has_in_sync(peer)
+                && self.volumes.get(name).is_some_and(|local| local.disk_failed)
+        })
     }
 
     /// R6: more in-sync volumes, then more led, then the lower id survives.

@@ -841,6 +841,33 @@ fn a_failed_disk_of_the_leader_moves_the_volume() {
 }
 
 #[test]
+fn a_leader_with_a_failed_disk_throws_no_copy_out() {
+    let mut world = World::started();
+    let epoch = world.state().volumes[&vol(1)].epoch;
+    // Its links end with its disk: what it says of the others is worth nothing.
+    world.report(A, 0, VolumeReport::DiskFailed { volume: vol(1) });
+    world.report(A, 0, VolumeReport::PeerLost { volume: vol(1), epoch, node: B, disk: true });
+    world.run_until("moved", 200, |w| w.leader_serving(&vol(1)) == [B]);
+}
+
+#[test]
+fn a_failed_disk_never_costs_the_copy_of_a_node_that_is_silent_just_now() {
+    let mut met = 0;
+    for silent in (360..460).step_by(4) {
+        let mut world = World::started();
+        world.pause(B, 3000);
+        world.run(silent);
+        if world.state().volumes[&vol(1)].in_sync.len() < 2 {
+            continue;
+        }
+        met += 1;
+        world.report(A, 0, VolumeReport::DiskFailed { volume: vol(1) });
+        world.run_until("home", 10_000, |w| w.leader_serving(&vol(1)) == [B]);
+    }
+    assert!(met > 10, "{met}");
+}
+
+#[test]
 fn a_lost_replica_with_a_failed_disk_leaves_at_once() {
     let mut world = World::started();
     let epoch = world.state().volumes[&vol(1)].epoch;

@@ -13,7 +13,7 @@ use crate::{DeviceId, Epoch, Generation, NodeId, Time, VolumeId};
 pub(super) struct Local {
     raise_ordered: Option<(Epoch, Time)>,
     replica: Option<Replica>,
-    disk_failed: bool,
+    pub(super) disk_failed: bool,
     pub(super) phase: Phase,
     open_failed: Option<(Time, String)>,
     /// The set that the replication layer was last told.
@@ -186,6 +186,9 @@ impl Agent {
             self.abandon(name, local);
         }
         if local.replica.as_ref().is_none_or(|r| r.epoch < v.epoch) {
+            if local.disk_failed && v.leader == Some(self.config.me) && local.phase.holds().is_none() {
+                return self.give_up(now, state, name, v, local);
+            }
             self.raise(now, name, v, local);
             return;
         }
@@ -299,7 +302,7 @@ impl Agent {
     fn give_up(&mut self, now: Time, state: &State, name: &VolumeId, v: &Volume, local: &Local) {
         let over = self.takeovers.wait(now, state, self.config.me, &v.prior) == Wait::Over;
         let hopeless = local.disk_failed || local.replica.as_ref().is_some_and(|r| r.epoch == v.epoch);
-        if let Some(to) = self.anyone_in_sync(state, v).filter(|_| over && hopeless) {
+        if let Some(to) = self.anyone_in_sync(state, v, local.disk_failed).filter(|_| over && hopeless) {
             self.propose_move(now, name, v, to, false);
         }
     }
@@ -359,6 +362,10 @@ impl Agent {
     /// volume. A node that is suspected is left to the fence: in a cut, two leaders that drop each other
     /// would leave the survivor without a copy of the other's volume (R6).
     fn drop_lost(&mut self, now: Time, name: &VolumeId, v: &Volume, local: &Local) -> bool {
+        // Whoever has lost its own disk cannot judge: the others may have the only good copies.
+        if local.disk_failed {
+            return false;
+        }
         let patience = self.config.peer_patience;
         let hopeless = |n: NodeId, loss: &Loss| {
             let steady = self.detector.alive_for(now, n).is_some_and(|d| d >= patience);
@@ -423,7 +430,7 @@ impl Agent {
             |n: NodeId| self.detector.alive_for(now, n).is_some_and(|d| d >= self.config.return_after);
         let fit = |n: NodeId| n != me && state.is_welcome(n) && v.has_in_sync(n) && steady(n);
         if away {
-            return self.anyone_in_sync(state, v);
+            return self.anyone_in_sync(state, v, true);
         }
         if v.home != me && fit(v.home) {
             return Some(v.home);
@@ -433,11 +440,14 @@ impl Agent {
         v.replicas.keys().copied().filter(|n| drained && fit(*n)).min_by_key(rank)
     }
 
-    fn anyone_in_sync(&self, state: &State, v: &Volume) -> Option<NodeId> {
+    /// With the disk here failed, also one that is silent: it has all the mail, and if it is fenced next, the
+    /// volume waits for it instead of for a dead disk.
+    fn anyone_in_sync(&self, state: &State, v: &Volume, disk_failed: bool) -> Option<NodeId> {
+        let alive = |n: NodeId| self.detector.is_alive(n);
         let fit = |n: &NodeId| {
-            *n != self.config.me && state.is_up_node(*n) && v.has_in_sync(*n) && self.detector.is_alive(*n)
+            *n != self.config.me && state.is_up_node(*n) && v.has_in_sync(*n) && (disk_failed || alive(*n))
         };
-        let rank = |n: &NodeId| (!state.is_welcome(*n), *n != v.home, *n);
+        let rank = |n: &NodeId| (!alive(*n), !state.is_welcome(*n), *n != v.home, *n);
         v.replicas.keys().copied().filter(fit).min_by_key(rank)
     }
 
@@ -450,8 +460,11 @@ impl Agent {
         v: &Volume,
         (clean, disk_failed): (bool, bool),
     ) {
-        let target = self.move_target(now, state, v, disk_failed).unwrap_or(self.config.me);
-        self.propose_move(now, name, v, target, clean);
+        let target = self.move_target(now, state, v, disk_failed);
+        // Not back to a failed disk: that would throw the good copies out.
+        if let Some(to) = target.or((!disk_failed).then_some(self.config.me)) {
+            self.propose_move(now, name, v, to, clean);
+        }
     }
 
     fn propose_move(&mut self, now: Time, name: &VolumeId, v: &Volume, to: NodeId, clean: bool) {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::peers::{
     Answer, CallError, Factory, Peers, RaftTransport, Reply, Request, Rpc, VERSION, is_before_sending,
 };
+use super::store::Failure;
 use super::{Response, Store, StoreError, TypeConfig};
 use crate::consensus::{Applied, Committed, Consensus, ProposeError};
 use crate::lease::FenceLog;
@@ -91,6 +92,7 @@ pub struct RaftNode {
     raft: Raft<TypeConfig>,
     peers: Arc<Peers>,
     watch: watch::Receiver<Committed>,
+    failure: Failure,
 }
 
 impl std::fmt::Debug for RaftNode {
@@ -116,7 +118,7 @@ impl RaftNode {
     ) -> Result<Arc<Self>, StartError> {
         let settings = config.openraft().validate().map_err(|e| StartError::Config(e.to_string()))?;
         let id = store.identity();
-        let (log, machine) = store.split(fences)?;
+        let (log, machine, failure) = store.split(fences)?;
         let watch = machine.watch();
         let others = config.voters.iter().copied().filter(|n| *n != config.me).collect();
         let peers = Peers::new((config.me, id.cluster, id.store), others, transport, watch.clone());
@@ -125,7 +127,7 @@ impl RaftNode {
             .await
             .map_err(|e| StartError::Raft(e.to_string()))?;
         let (cluster, store, genesis) = (id.cluster, id.store, id.genesis);
-        let node = Arc::new(Self { config, cluster, store, genesis, raft, peers, watch });
+        let node = Arc::new(Self { config, cluster, store, genesis, raft, peers, watch, failure });
         node.prepare().await?;
         Ok(node)
     }
@@ -164,6 +166,31 @@ impl RaftNode {
     pub async fn shutdown(&self) {
         // Only a panic in openraft's task is reported here, and it has been logged.
         let _ = self.raft.shutdown().await;
+    }
+
+    /// Returns, with the reason, when this voter can take no part any more: its store has failed, or
+    /// openraft has ended. A voter that goes on as if nothing were is of no use to anybody: the process
+    /// should end and be started again, which reads anew what is on the disk.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        let mut metrics = self.raft.metrics();
+        let store = async {
+            match failure.wait_for(Option::is_some).await {
+                Ok(why) => why.clone().unwrap_or_default(),
+                Err(_) => "the thread that writes its log has ended".to_owned(),
+            }
+        };
+        let raft = async {
+            match metrics.wait_for(|m| m.running_state.is_err()).await {
+                Ok(m) => m.running_state.as_ref().err().map_or_else(String::new, ToString::to_string),
+                Err(_) => "its task has ended".to_owned(),
+            }
+        };
+        tokio::select! {
+            biased;
+            why = store => why,
+            why = raft => why,
+        }
     }
 
     /// Who leads the quorum, as far as this voter knows.

@@ -80,7 +80,7 @@ impl Store {
     }
 
     /// Starts the writing thread; the halves are openraft's.
-    pub(super) fn split(self, fences: FenceLog) -> Result<(LogStore, Machine), StoreError> {
+    pub(super) fn split(self, fences: FenceLog) -> Result<(LogStore, Machine, Failure), StoreError> {
         let image = self.journal.image.clone();
         for (index, entry) in &image.entries {
             note_fence(&fences, *index, entry);
@@ -89,11 +89,12 @@ impl Store {
         let memory = Arc::new(Mutex::new(image));
         let (jobs, work) = mpsc::channel();
         let journal = self.journal;
-        thread::Builder::new().name("quorum-log".into()).spawn(move || write_all(journal, &work))?;
+        let (failed, failure) = watch::channel(None);
+        thread::Builder::new().name("quorum-log".into()).spawn(move || write_all(journal, &work, &failed))?;
         let writer = Writer { memory, jobs };
         let log = LogStore { writer: writer.clone(), fences };
         let machine = Machine::new(writer, machine_image)?;
-        Ok((log, machine))
+        Ok((log, machine, failure))
     }
 }
 
@@ -105,6 +106,9 @@ fn note_fence(fences: &FenceLog, index: u64, entry: &Entry<TypeConfig>) {
     }
 }
 
+/// Why the writing thread can write no more, once it can't.
+pub(super) type Failure = watch::Receiver<Option<String>>;
+
 type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 
 struct Job {
@@ -114,7 +118,7 @@ struct Job {
 }
 
 /// Writes what has piled up, flushes once, answers everybody. Ends with its last sender.
-fn write_all(mut journal: Journal, work: &mpsc::Receiver<Job>) {
+fn write_all(mut journal: Journal, work: &mpsc::Receiver<Job>, failed: &watch::Sender<Option<String>>) {
     while let Ok(first) = work.recv() {
         let mut done = Vec::new();
         let mut records = Vec::new();
@@ -126,8 +130,11 @@ fn write_all(mut journal: Journal, work: &mpsc::Receiver<Job>) {
         if result.is_ok() && !done.is_empty() {
             result = journal.sync();
         }
-        if let Err(error) = &result {
+        if let Err(error) = &result
+            && failed.borrow().is_none()
+        {
             tracing::error!(%error, "the quorum store has failed; this voter stops");
+            failed.send_replace(Some(error.to_string()));
         }
         for answer in done {
             answer(result.as_ref().map_err(|e| io::Error::new(e.kind(), e.to_string())).copied());

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const CLUSTER: ClusterId = ClusterId(42);
 
 /// A disk of two files that notes every write and flush.
 #[derive(Debug, Clone, Default)]
-struct Disk(Arc<Mutex<Vec<Op>>>);
+struct Disk(Arc<Mutex<Vec<Op>>>, Arc<AtomicBool>);
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -53,6 +54,9 @@ impl LogFile for DiskFile {
         Ok(())
     }
     fn sync(&mut self) -> io::Result<()> {
+        if self.disk.1.load(Ordering::Relaxed) {
+            return Err(io::Error::other("a bad sector"));
+        }
         self.disk.note(Op::Sync(self.number));
         Ok(())
     }
@@ -149,7 +153,7 @@ struct Builder;
 impl StoreBuilder<TypeConfig, LogStore, Machine> for Builder {
     async fn build(&self) -> Result<((), LogStore, Machine), StorageError<u64>> {
         let store = Store::format(Disk::default().files(), identity(1), 64 * 1024).unwrap();
-        let (log, machine) = store.split(FenceLog::new()).unwrap();
+        let (log, machine, _) = store.split(FenceLog::new()).unwrap();
         Ok(((), log, machine))
     }
 }
@@ -478,6 +482,29 @@ async fn a_voter_that_lost_its_store_counts_only_after_replace() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_goes_on_through_the_replacement_of_a_voter_that_it_knew() {
+    let mut voters = Voters::start().await;
+    for i in 0..20 {
+        voters.put(A, &format!("key {i}")).await;
+    }
+    let leader = voters.node(A).leader().unwrap();
+    let lost = if leader == B { A } else { B };
+    voters.kill(lost).await;
+    voters.put(leader, "alone").await;
+    voters.format(lost, StoreIdentity { genesis: false, ..identity(99) });
+    voters.restart(lost).await;
+    let replace = Command::Replace { node: lost, store: StoreId(99) };
+    assert_eq!(voters.node(leader).propose(replace).await.unwrap().outcome, Ok(()));
+    voters.put(leader, "after").await;
+    voters.sees(lost, "key 0").await;
+    voters.sees(lost, "after").await;
+    let leading = voters.node(leader);
+    let ended = tokio::time::timeout(Duration::from_millis(500), leading.failed());
+    assert!(ended.await.is_err(), "the leader must not stumble over a log that became shorter");
+    voters.put(lost, "through the new one").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_that_was_away_for_long_catches_up_by_a_snapshot_and_keeps_it() {
     let mut voters = Voters::start().await;
     voters.kill(B).await;
@@ -490,6 +517,24 @@ async fn a_voter_that_was_away_for_long_catches_up_by_a_snapshot_and_keeps_it() 
     voters.kill(B).await;
     voters.restart(B).await;
     voters.sees(B, "key 149").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_whose_store_fails_says_so_and_the_others_go_on() {
+    let mut voters = Voters::start().await;
+    let failing = voters.node(B);
+    let failed = tokio::spawn(async move { failing.failed().await });
+    voters.put(A, "before").await;
+    assert!(!failed.is_finished());
+    voters.disks[&B].1.store(true, Ordering::Relaxed);
+    // If it led, the outcome is unknown.
+    let _ = voters.node(A).propose(put("after", vec![1])).await;
+    let why = tokio::time::timeout(Duration::from_secs(10), failed).await.unwrap().unwrap();
+    assert!(why.contains("a bad sector"), "{why}");
+    voters.kill(B).await;
+    voters.put(A, "later").await;
+    voters.restart(B).await;
+    voters.sees(B, "later").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

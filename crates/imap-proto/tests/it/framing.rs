@@ -181,11 +181,19 @@ fn an_append_before_login_is_no_way_around_the_literal_limit() {
 
 #[test]
 fn many_small_literals_reach_the_limit_of_the_whole_command() {
-    let text = format!("a X{}\r\nb NOOP\r\n", " {20+}\r\n12345678901234567890".repeat(8));
+    let text = format!("a X{}\r\nb NOOP\r\n", " {19+}\r\n1234567890123456789".repeat(8));
     let seen = run(true, [text.as_bytes()]);
     assert!(
         matches!(&seen[..], [Seen::Error(_, FrameErrorKind::LiteralTooLarge { .. }), last] if *last == command("b NOOP"))
     );
+}
+
+#[test]
+fn the_line_behind_small_literals_reaches_the_limit_of_the_whole_command_too() {
+    let text = format!("a X{} {}\r\nb NOOP\r\n", " {20+}\r\n12345678901234567890".repeat(3), "y".repeat(68));
+    let seen = run(true, [text.as_bytes()]);
+    assert_eq!(seen, [error("a", FrameErrorKind::LineTooLong { limit: 150 }), command("b NOOP")]);
+    assert_eq!(run(true, text.as_bytes().chunks(1)), seen);
 }
 
 #[test]

@@ -42,6 +42,11 @@ impl Epochs {
         }
     }
 
+    /// Whether a later leader has opened the volume.
+    pub fn is_over(&self, volume: usize, epoch: u64) -> bool {
+        epoch < self.opened[volume]
+    }
+
     /// A leader has opened the volume.
     pub fn opened(&mut self, node: usize, volume: usize, epoch: u64) -> Verdict {
         let raised = self.raised[node][volume];

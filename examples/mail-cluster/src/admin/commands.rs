@@ -1,4 +1,4 @@
-//! `status`, `user`, `drain` and `verify`: ask the member on this host, show the answer.
+//! `status`, `user`, `drain`, `replace` and `verify`: ask the member on this host, show the answer.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
@@ -72,6 +72,15 @@ pub struct DrainArgs {
     /// Let it serve again
     #[arg(long)]
     undo: bool,
+}
+
+/// What `posthaste replace` takes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ReplaceArgs {
+    /// The member's name; it runs, on its new disk
+    member: String,
+    #[command(flatten)]
+    config: ConfigArg,
 }
 
 /// What `posthaste verify` takes.
@@ -148,6 +157,14 @@ fn list(reply: AdminReply, as_json: bool) -> Result<(), Error> {
 /// When the member refuses or cannot be asked.
 pub fn drain(args: DrainArgs) -> Result<(), Error> {
     done(request(&args.config, AdminRequest::Drain { node: args.node, on: !args.undo })?)
+}
+
+/// `posthaste replace`.
+///
+/// # Errors
+/// When the member refuses or cannot be asked.
+pub fn replace(args: ReplaceArgs) -> Result<(), Error> {
+    done(request(&args.config, AdminRequest::Replace { member: args.member })?)
 }
 
 /// `posthaste verify`.

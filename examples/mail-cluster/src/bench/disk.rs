@@ -1,9 +1,9 @@
-//! The raw disk: what a flush costs with no mail server in the way.
+//! The raw disk: what a flush costs with no mail server in the way, and what the device was given.
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The size of what is written each time: that of the benchmark's messages.
@@ -56,6 +56,29 @@ pub(super) fn publish_rate(dir: &Path, time: Duration) -> io::Result<f64> {
     std::fs::remove_dir_all(&new)?;
     std::fs::remove_dir_all(&tmp)?;
     measured
+}
+
+/// The block device below a directory, whoever writes to it.
+#[derive(Debug, Clone)]
+pub(super) struct Device(PathBuf);
+
+impl Device {
+    /// `None` where there is no such thing, or the kernel does not tell: tmpfs, overlays, network file
+    /// systems.
+    pub(super) fn below(dir: &Path) -> Option<Self> {
+        let id = std::fs::metadata(dir).ok()?.dev();
+        let (major, minor) = (rustix::fs::major(id), rustix::fs::minor(id));
+        let device = Self(format!("/sys/dev/block/{major}:{minor}/stat").into());
+        device.written().map(|_| device)
+    }
+
+    /// Bytes written to it since the system started.
+    pub(super) fn written(&self) -> Option<u64> {
+        const SECTORS_WRITTEN: usize = 6;
+        let text = std::fs::read_to_string(&self.0).ok()?;
+        let sectors: u64 = text.split_whitespace().nth(SECTORS_WRITTEN)?.parse().ok()?;
+        Some(sectors * 512)
+    }
 }
 
 /// How often a second `act` can be done.

@@ -21,40 +21,86 @@ pub(super) struct Server {
     pub(super) people: Arc<Vec<Person>>,
 }
 
-/// Acknowledged deliveries a second: `clients` SMTP sessions, spread over the addresses and the
-/// users, each sending one message of 8 KiB after the other for `time`.
+/// What a load of deliveries came to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Load {
+    /// Acknowledged messages a second, of those acknowledged in time.
+    pub(super) rate: f64,
+    /// Bytes of all acknowledged messages, as the clients had them.
+    pub(super) bytes: u64,
+}
+
+/// Acknowledged deliveries: `clients` SMTP sessions, spread over the addresses and the users, each
+/// sending one of `messages` after the other for `time`.
 ///
 /// # Errors
 /// A session could not be opened, or a message was refused.
-pub(super) async fn deliveries(server: &Server, clients: usize, time: Duration) -> Result<f64, String> {
+pub(super) async fn deliveries(
+    server: &Server,
+    clients: usize,
+    messages: &Arc<Vec<Vec<u8>>>,
+    time: Duration,
+) -> Result<Load, String> {
     let mut sessions = Vec::new();
     for index in 0..clients {
         let target = server.doors.smtp(index % 2, Security::Plain);
         sessions.push(SmtpClient::connect(&target).await.map_err(|e| e.to_string())?);
     }
     let mut tasks = JoinSet::new();
-    let (count, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let (count, bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let started = Instant::now();
     for (index, mut session) in sessions.into_iter().enumerate() {
-        let (people, count) = (Arc::clone(&server.people), Arc::clone(&count));
+        let (people, messages) = (Arc::clone(&server.people), Arc::clone(messages));
+        let (count, bytes) = (Arc::clone(&count), Arc::clone(&bytes));
         tasks.spawn(async move {
-            for number in 0.. {
-                let to = people[(index + number) % people.len()].address.as_str();
-                let message = corpus::small(index as u64, number as u64, disk::BYTES);
-                match session.deliver("bench@client.example", &[to], &message.bytes).await {
-                    Delivery::Accepted if started.elapsed() > time => break,
-                    Delivery::Accepted => count.fetch_add(1, Ordering::Relaxed),
+            for number in index.. {
+                let to = people[number % people.len()].address.as_str();
+                // Each client begins elsewhere and meets all sizes.
+                let message = &messages[(index * 7 + number) % messages.len()];
+                match session.deliver("bench@client.example", &[to], message).await {
+                    Delivery::Accepted => bytes.fetch_add(message.len() as u64, Ordering::Relaxed),
                     other => return Err(format!("a delivery failed: {other:?}")),
                 };
+                if started.elapsed() > time {
+                    break;
+                }
+                count.fetch_add(1, Ordering::Relaxed);
             }
             session.quit().await.map_err(|e| e.to_string())
         });
     }
     join(tasks).await?;
-    Ok(per_second(count.load(Ordering::Relaxed), time))
+    let rate = per_second(count.load(Ordering::Relaxed), time);
+    Ok(Load { rate, bytes: bytes.load(Ordering::Relaxed) })
+}
+
+/// Delivers `each` messages of 8 KiB to every user.
+///
+/// # Errors
+/// A session could not be opened, or a message was refused.
+pub(super) async fn fill(server: &Server, each: usize) -> Result<(), String> {
+    let mut tasks = JoinSet::new();
+    for (index, person) in server.people.iter().enumerate() {
+        let target = server.doors.smtp(index % 2, Security::Plain);
+        let mut session = SmtpClient::connect(&target).await.map_err(|e| e.to_string())?;
+        let to = person.address.clone();
+        tasks.spawn(async move {
+            for number in 0..each {
+                let message = corpus::small(index as u64, number as u64, disk::BYTES);
+                match session.deliver("bench@client.example", &[&to], &message.bytes).await {
+                    Delivery::Accepted => {}
+                    other => return Err(format!("a delivery failed: {other:?}")),
+                }
+            }
+            session.quit().await.map_err(|e| e.to_string())
+        });
+    }
+    join(tasks).await
 }
 
 /// IMAP commands a second: `clients` sessions, each on a user's INBOX, each in turn NOOP, FETCH of
-/// a whole message, STORE of a flag that changes, FETCH of one header field, for `time`.
+/// a whole message, STORE of a flag, FETCH of one header field, STORE that takes the flag away, for
+/// `time`.
 ///
 /// # Errors
 /// A session could not be opened, a mailbox was empty, or a command failed.
@@ -72,8 +118,7 @@ pub(super) async fn imap_commands(server: &Server, clients: usize, time: Duratio
         tasks.spawn(async move {
             for number in 0.. {
                 let uid = *uids.get(number % uids.len().max(1)).ok_or("the mailbox is empty")?;
-                let seen = number / uids.len() % 2 == 0;
-                round(&mut session, uid, seen).await.map_err(|e| e.to_string())?;
+                round(&mut session, uid).await.map_err(|e| e.to_string())?;
                 if started.elapsed() > time {
                     break;
                 }
@@ -95,13 +140,14 @@ async fn open(target: &Target, person: &Person) -> Result<(ImapClient, Vec<u32>)
 }
 
 /// The commands of [`round`].
-const COMMANDS_A_ROUND: u64 = 4;
+const COMMANDS_A_ROUND: u64 = 5;
 
-async fn round(session: &mut ImapClient, uid: u32, seen: bool) -> Result<(), ClientError> {
+async fn round(session: &mut ImapClient, uid: u32) -> Result<(), ClientError> {
     session.noop().await?;
     session.fetch(UidSet::One(uid)).await?;
-    session.set_flag(uid, "\\Seen", seen).await?;
-    session.fetch_field(UidSet::One(uid), "Subject").await.map(drop)
+    session.set_flag(uid, "\\Flagged", true).await?;
+    session.fetch_field(UidSet::One(uid), "Subject").await?;
+    session.set_flag(uid, "\\Flagged", false).await
 }
 
 async fn join(mut tasks: JoinSet<Result<(), String>>) -> Result<(), String> {

@@ -487,6 +487,7 @@ impl Place<'_> {
         let suspect = self.millis(raw.suspect_ms.as_ref(), default.suspect, "timing.suspect_ms")?;
         let lease = self.millis(raw.lease_ms.as_ref(), default.lease, "timing.lease_ms")?;
         let margin = self.millis(raw.margin_ms.as_ref(), default.margin, "timing.margin_ms")?;
+        let disk = self.millis(raw.disk_ms.as_ref(), default.disk, "timing.disk_ms")?;
         let relations = [
             (
                 suspect >= heartbeat * 3,
@@ -499,6 +500,12 @@ impl Place<'_> {
                 &raw.lease_ms,
                 "timing.lease_ms",
                 "must be more than suspect_ms: an owner must survive what is not yet suspected",
+            ),
+            (
+                disk >= lease * 2,
+                &raw.disk_ms,
+                "timing.disk_ms",
+                "must be at least twice lease_ms: a disk that is busy is not dead",
             ),
             (margin * 2 <= lease, &raw.margin_ms, "timing.margin_ms", "must be at most half of lease_ms"),
             (
@@ -513,7 +520,7 @@ impl Place<'_> {
                 return Err(self.untimely(raw, value.as_ref(), key, message));
             }
         }
-        Ok(Timing { heartbeat, suspect, lease, margin, hints: raw.hints })
+        Ok(Timing { heartbeat, suspect, lease, margin, disk, hints: raw.hints })
     }
 
     /// A relation fails though its key may be absent: then the line is that of a timing that is there.
@@ -524,7 +531,7 @@ impl Place<'_> {
         key: &str,
         message: &str,
     ) -> ConfigError {
-        let others = [&raw.heartbeat_ms, &raw.suspect_ms, &raw.lease_ms, &raw.margin_ms];
+        let others = [&raw.heartbeat_ms, &raw.suspect_ms, &raw.lease_ms, &raw.margin_ms, &raw.disk_ms];
         match value.or_else(|| others.into_iter().flatten().next()) {
             Some(value) => self.wrong(&value.span(), key, message),
             None => self.missing(key, message),

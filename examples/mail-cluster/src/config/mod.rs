@@ -239,6 +239,8 @@ pub struct Timing {
     pub lease: Duration,
     /// What an owner gives up of its lease for clock drift. At most half of `lease`.
     pub margin: Duration,
+    /// How long a disk may owe an answer before what it leads moves away.
+    pub disk: Duration,
     /// Whether a refused connection after a closed one proves that a member's process is gone. It saves
     /// part of the wait for its silence, never the wait for its lease.
     pub hints: bool,
@@ -251,6 +253,7 @@ impl Default for Timing {
             suspect: Duration::from_millis(500),
             lease: Duration::from_millis(700),
             margin: Duration::from_millis(100),
+            disk: Duration::from_secs(20),
             hints: false,
         }
     }

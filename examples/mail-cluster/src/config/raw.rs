@@ -126,6 +126,7 @@ pub(super) struct Timing {
     pub(super) suspect_ms: Option<Number>,
     pub(super) lease_ms: Option<Number>,
     pub(super) margin_ms: Option<Number>,
+    pub(super) disk_ms: Option<Number>,
     #[serde(default)]
     pub(super) hints: bool,
 }

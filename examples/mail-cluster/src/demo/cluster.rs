@@ -172,18 +172,6 @@ impl Cluster {
         self.processes[member].as_ref().ok_or_else(|| format!("{} does not run", NAMES[member]))
     }
 
-    /// Bytes that a member's process caused to be written to disk so far.
-    ///
-    /// # Errors
-    /// The member does not run, or the kernel does not tell.
-    pub fn bytes_written(&self, member: usize) -> Result<u64, String> {
-        let process = self.process(member)?;
-        let path = format!("/proc/{}/io", process.id());
-        let text = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-        line.and_then(|bytes| bytes.parse().ok()).ok_or_else(|| format!("{path} has no write_bytes"))
-    }
-
     /// Where a member's output goes.
     pub fn log(&self, member: usize) -> PathBuf {
         self.directory().join(format!("{}.log", NAMES[member]))

@@ -103,7 +103,14 @@ fn timing(suspect_ms: Option<u64>) -> Timing {
     let default = Timing::default();
     let Some(ms) = suspect_ms else { return default };
     let suspect = Duration::from_millis(ms);
-    Timing { heartbeat: suspect / 5, suspect, lease: suspect * 7 / 5, margin: suspect / 5, ..default }
+    Timing {
+        heartbeat: suspect / 5,
+        suspect,
+        lease: suspect * 7 / 5,
+        margin: suspect / 5,
+        disk: default.disk.max(suspect * 3),
+        ..default
+    }
 }
 
 fn member(text: &str) -> Result<Planned, String> {
@@ -137,10 +144,7 @@ fn next(layout: &Layout) -> String {
     out.push_str("Then start each member there (or by the units in examples/mail-cluster/units):\n");
     for m in &layout.members {
         let host = m.address.rsplit_once(':').map_or(m.address.as_str(), |(host, _)| host);
-        out.push_str(&format!(
-            "  ssh root@{host} systemd-run --unit=posthaste posthaste {}\n",
-            role(m.role)
-        ));
+        out.push_str(&format!("  ssh root@{host} systemd-run --unit=posthaste posthaste {}\n", role(m.role)));
     }
     out.push_str("And on any node:\n  posthaste status\n  posthaste user add NAME@DOMAIN\n\n");
     out.push_str(&format!(

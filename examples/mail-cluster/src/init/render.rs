@@ -226,6 +226,9 @@ suspect_ms = {}
 lease_ms = {}
 # Part of the lease given up for clock drift.
 margin_ms = {}
+# How long this member's disk may owe an answer before the volumes that it leads move away for good, until
+# the node is started again.
+disk_ms = {}
 # Whether a refused connection proves that a member's process is gone: saves part of the wait.
 hints = {}
 ",
@@ -233,6 +236,7 @@ hints = {}
             timing.suspect.as_millis(),
             timing.lease.as_millis(),
             timing.margin.as_millis(),
+            timing.disk.as_millis(),
             timing.hints,
         ),
     );

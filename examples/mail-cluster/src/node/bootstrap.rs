@@ -41,8 +41,8 @@ pub(crate) const INTRODUCE: u8 = 1;
 pub(crate) struct Introduction {
     version: u8,
     cluster: ClusterId,
-    store: StoreId,
-    devices: BTreeMap<VolumeId, DeviceId>,
+    pub(crate) store: StoreId,
+    pub(crate) devices: BTreeMap<VolumeId, DeviceId>,
     /// Its quorum store exists.
     ready: bool,
     /// It knows of commands: the cluster has been started.
@@ -111,7 +111,7 @@ impl Lobby {
     /// Opens this member's quorum store; makes it, if this is the first start.
     pub(crate) async fn store(&self) -> Result<Store, Error> {
         let dir = quorum_dir(&self.config);
-        let store = if dir.join("log.0").exists() { self.reopen(&dir)? } else { self.make(&dir).await? };
+        let store = if has_store(&self.config) { self.reopen(&dir)? } else { self.make(&dir).await? };
         let mut mine = self.introduction.lock().unwrap_or_else(PoisonError::into_inner);
         mine.store = store.identity().store;
         mine.started = !store.is_pristine();
@@ -136,7 +136,8 @@ impl Lobby {
         if !genesis {
             tracing::error!(
                 "the cluster exists, but this member's quorum store does not: its disk was lost or replaced. \
-                 It does not vote until an operator accepts its new store"
+                 It does not vote until an operator accepts its new store: `posthaste replace {}` on another member",
+                self.config.node.name
             );
             // The quorum knows the old id: under it the new store would pass for the old one (R7).
             let new = new_store_id(&self.config)?;
@@ -162,6 +163,23 @@ impl Lobby {
             std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
         }
         self.reopen(dir)
+    }
+
+    /// What another member says of itself now: its store and devices, once it has them.
+    pub(crate) async fn introduction_of(&self, node: NodeId) -> Result<Introduction, String> {
+        let client = self.peers.get(&node).ok_or("it is this member itself: ask another one")?;
+        let answer = client.call_within(Bytes::from_static(&[INTRODUCE]), ANSWER).await;
+        let other: Introduction = postcard::from_bytes(&answer.map_err(|e| e.to_string())?)
+            .map_err(|_| "it answers in another version".to_owned())?;
+        match () {
+            () if other.version != 1 || other.cluster != self.config.cluster.id => {
+                Err("it belongs to another cluster or version".to_owned())
+            }
+            () if !other.ready => {
+                Err("its quorum store is not made yet: it must reach all members first".to_owned())
+            }
+            () => Ok(other),
+        }
     }
 
     /// Everybody's introduction, or who could not be asked.
@@ -202,6 +220,11 @@ impl Lobby {
             Err(error) => tracing::error!(%error, "the first state was refused"),
         }
     }
+}
+
+/// Whether this member has its quorum store: it took part before.
+pub(crate) fn has_store(config: &Config) -> bool {
+    quorum_dir(config).join("log.0").exists()
 }
 
 fn quorum_dir(config: &Config) -> PathBuf {
@@ -245,7 +268,10 @@ fn files(
     let one = |name: &str| -> Result<Box<dyn LogFile>, Error> {
         let path = dir.join(name);
         let file = open(&path).map_err(|e| Error::file("open", &path, e))?;
-        Ok(if config.testing.volatile_disk { Box::new(VolatileLog::new(file)) } else { Box::new(file) })
+        Ok(match config.testing.volatile_disk {
+            true => Box::new(VolatileLog::new(file, dir.join("broken"))),
+            false => Box::new(file),
+        })
     };
     Ok([one("log.0")?, one("log.1")?])
 }

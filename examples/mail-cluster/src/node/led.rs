@@ -6,10 +6,15 @@ use std::time::Duration;
 
 use posthaste_heartbeat::{Epoch, VolumeId};
 use posthaste_mail_server::store::{MailStore, MailboxName, Op, Reply, StoreError, User};
-use tokio::sync::{RwLock as Gate, watch};
+use tokio::sync::{RwLock as Gate, Semaphore, watch};
+
+use super::volumes::drop_aside;
 
 /// How long a poll waits for a change before it answers with the old count.
 const POLL: Duration = Duration::from_secs(5);
+/// Operations of one volume at once; others wait. Each may hold a thread, and a disk that hangs holds them all:
+/// other volumes and the rest of the node need theirs.
+const RUNNING_MAX: usize = 128;
 /// Mailboxes with a change counter; when there are more, those that nobody waits for are dropped.
 const WATCHED_MAX: usize = 10_000;
 
@@ -20,11 +25,21 @@ pub(crate) type Guard = Arc<dyn Fn() -> bool + Send + Sync>;
 pub(crate) struct Led {
     volume: VolumeId,
     epoch: Epoch,
-    store: Arc<dyn MailStore>,
+    /// There until it is dropped.
+    store: Option<Arc<dyn MailStore>>,
     guard: Guard,
     changes: Mutex<Counters>,
     /// Each operation holds it shared; who ends the leadership takes it alone, and keeps it.
     gate: Arc<Gate<()>>,
+    running: Semaphore,
+    /// Set when nobody waits any more for what still runs.
+    abandoned: watch::Sender<bool>,
+}
+
+impl Drop for Led {
+    fn drop(&mut self) {
+        drop_aside(self.store.take());
+    }
 }
 
 /// Change counts of mailboxes: one number space, so that a forgotten counter can't repeat a value.
@@ -47,7 +62,13 @@ impl Led {
     pub(crate) fn new(volume: VolumeId, epoch: Epoch, store: Arc<dyn MailStore>, guard: Guard) -> Self {
         // A count that an earlier leader gave must not be met again by chance.
         let changes = Mutex::new(Counters { last: epoch.0 << 32 | 1, mailboxes: HashMap::new() });
-        Self { volume, epoch, store, guard, changes, gate: Arc::default() }
+        let (running, abandoned) = (Semaphore::new(RUNNING_MAX), watch::Sender::new(false));
+        Self { volume, epoch, store: Some(store), guard, changes, gate: Arc::default(), running, abandoned }
+    }
+
+    /// The leadership's epoch.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// Does an operation. The guard is checked after the reply is built (R3).
@@ -55,12 +76,28 @@ impl Led {
         let Ok(_running) = self.gate.try_read() else { return Err(self.over()) };
         self.check()?;
         let touched = touched(user, &op);
-        let result = self.store.call(user, op).await;
+        let mut abandoned = self.abandoned.subscribe();
+        let result = tokio::select! {
+            result = self.run(user, op) => result,
+            _ = abandoned.wait_for(|over| *over) => Err(self.over()),
+        };
         if result.is_ok() {
             self.announce(touched);
         }
         self.check()?;
         result
+    }
+
+    async fn run(&self, user: &User, op: Op) -> Result<Reply, StoreError> {
+        let (Some(store), Ok(_running)) = (&self.store, self.running.acquire().await) else {
+            return Err(self.over());
+        };
+        store.call(user, op).await
+    }
+
+    /// Ends the wait of those whose operations still run: whether they were done is not known.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.send_replace(true);
     }
 
     /// Waits until the mailbox's change count differs from `seen`, for some seconds.

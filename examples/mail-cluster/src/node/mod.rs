@@ -53,13 +53,13 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use crate::admin::{AdminHandler, AdminReply, AdminRequest, AdminSocket, Progress, Refusal};
 use crate::config::{Driver, Role};
 use crate::peer::{Handlers, PeerNet};
-use crate::rpc::{RpcClient, RpcLimits, serve_rpc};
+use crate::rpc::{RpcClient, RpcLimits, Turns, serve_rpc};
 use crate::tls::{Alpn, ServiceTls};
 use crate::{Config, Error};
 use bootstrap::Lobby;
 use operator::Operator;
 use quorum::{AgentHandle, Quorum};
-use replica::Replica;
+use replica::{Copies, Replica};
 use route::{NotAnswered, RoutedStore};
 
 /// Runs the member that `config` describes, a node or a witness, until SIGTERM or SIGINT.
@@ -93,19 +93,19 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     let net = PeerNet::new(&config)?;
     let listener = net.listen(config.node.peer_listen).await?;
     let admin = AdminSocket::bind(&config.node.data_dir.join("admin.sock")).await?;
-    let replicas = {
+    let copies = {
         let config = Arc::clone(&config);
         let opened = tokio::task::spawn_blocking(move || replica::open_all(&config)).await;
         opened.map_err(Error::failed)??
     };
     let thread = quorum::thread()?;
-    let lobby = Arc::new(Lobby::new(Arc::clone(&config), &replicas, quorum::peers(&net))?);
+    let lobby = Arc::new(Lobby::new(Arc::clone(&config), &copies.replicas, quorum::peers(&net))?);
     let (agent, events) = AgentHandle::channel();
     let front = Arc::new(Front { lobby: Arc::clone(&lobby), node: OnceLock::new() });
     let handlers = handlers(
         &config,
         quorum::handlers(&thread, net.clone(), config.timing.hints, agent.clone(), Arc::clone(&lobby)),
-        &replicas,
+        &copies.replicas,
         &front,
     );
     tokio::spawn(listener.serve(handlers));
@@ -122,12 +122,13 @@ async fn serve(config: Arc<Config>) -> Result<(), Error> {
     };
     let (own, returned) = (Arc::clone(&config), quorum.clone());
     tokio::spawn(async move { leave::come_back(&own, &returned).await });
-    let tasks = compose(&config, &net, &quorum, replicas, &front, (volume_orders, address_orders)).await?;
+    let tasks = compose(&config, &net, &quorum, copies, &front, (volume_orders, address_orders)).await?;
     tokio::select! {
         () = ending.wait() => if let Some((store, operator)) = front.node.get() {
             leave::leave(&config, &quorum, store, &operator.sessions).await;
         },
         () = tasks => return Err(Error::failed("the quorum's thread has ended; the log says why")),
+        why = quorum.failed() => return Err(why),
     }
     Ok(())
 }
@@ -137,7 +138,7 @@ async fn compose(
     config: &Arc<Config>,
     net: &PeerNet,
     quorum: &Quorum,
-    replicas: Vec<Replica>,
+    Copies { replicas, refused }: Copies,
     front: &Front,
     (volume_orders, address_orders): (UnboundedReceiver<VolumeOrder>, UnboundedReceiver<AddressOrder>),
 ) -> Result<impl Future<Output = ()> + use<>, Error> {
@@ -156,6 +157,7 @@ async fn compose(
         consensus: Arc::clone(&quorum.consensus),
         log_sizes: Arc::new(log_sizes(config)),
         open: open.clone(),
+        disk_patience: config.timing.disk,
     };
     for replica in &replicas {
         for peer in replica.peers.iter().filter(|peer| **peer > config.node.id) {
@@ -172,6 +174,8 @@ async fn compose(
         consensus: Arc::clone(&quorum.consensus),
         quorum_leader: Arc::clone(&quorum.leader),
         replicas: replicas.clone(),
+        refused,
+        lobby: Arc::clone(&front.lobby),
         open,
         sessions: counters,
     };
@@ -204,9 +208,9 @@ impl AdminHandler for Front {
 }
 
 impl Front {
-    async fn mail(&self, request: Bytes) -> Bytes {
+    async fn mail(&self, from: NodeId, request: Bytes) -> Bytes {
         match self.node.get() {
-            Some((store, _)) => store.serve(&request).await,
+            Some((store, _)) => store.serve(from, &request).await,
             None => wire::starting(),
         }
     }
@@ -307,19 +311,20 @@ fn handlers(config: &Config, quorum: Handlers, replicas: &[Replica], front: &Arc
     let main = tokio::runtime::Handle::current();
     let door = replica::Doorkeeper::new(config.cluster.id, replicas);
     let front = Arc::clone(front);
+    let turns = Arc::new(Turns::default());
     quorum
         .on(Alpn::Repl, main.clone(), move |from, stream| {
             let door = door.clone();
             async move { door.accept(from, stream).await }
         })
         .on(Alpn::Mail, main, move |from, stream| {
-            let front = Arc::clone(&front);
-            let answer = move |_from: NodeId, request: Bytes| {
+            let (front, turns) = (Arc::clone(&front), Some(Arc::clone(&turns)));
+            let answer = move |from: NodeId, request: Bytes| {
                 let front = Arc::clone(&front);
-                async move { front.mail(request).await }
+                async move { front.mail(from, request).await }
             };
             async move {
-                if let Err(error) = serve_rpc(stream, from, Arc::new(answer), MAIL_LIMITS).await {
+                if let Err(error) = serve_rpc(stream, from, Arc::new(answer), MAIL_LIMITS, turns).await {
                     tracing::debug!(peer = from.0, %error, "mail link down");
                 }
             }
@@ -328,7 +333,7 @@ fn handlers(config: &Config, quorum: Handlers, replicas: &[Replica], front: &Arc
 
 /// Requests about mail to other nodes.
 struct Peers {
-    /// For operations.
+    /// For operations. One connection after the other: what was sent on one that broke is replayed.
     calls: HashMap<NodeId, RpcClient>,
     /// For polls, which wait at the other end: a connection of their own.
     polls: HashMap<NodeId, RpcClient>,
@@ -339,11 +344,11 @@ const MAIL_LIMITS: RpcLimits = RpcLimits { frame: 64 << 20, in_flight: 8192, byt
 
 impl Peers {
     fn new(net: &PeerNet) -> Self {
-        let clients = || {
+        let clients = |new: fn(PeerNet, NodeId, Alpn, RpcLimits) -> RpcClient| {
             let nodes = net.members().filter(|m| m.role == Role::Node && m.id != net.me());
-            nodes.map(|m| (m.id, RpcClient::new(net.clone(), m.id, Alpn::Mail, MAIL_LIMITS))).collect()
+            nodes.map(|m| (m.id, new(net.clone(), m.id, Alpn::Mail, MAIL_LIMITS))).collect()
         };
-        Self { calls: clients(), polls: clients() }
+        Self { calls: clients(RpcClient::in_turn), polls: clients(RpcClient::new) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Answering the operator: status, users, drain, verify.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,11 @@ use posthaste_blockrepl::core::{LinkStatus, VerifyReport};
 use posthaste_heartbeat::agent::{Input, Status};
 use posthaste_heartbeat::consensus::{Consensus, ProposeError};
 use posthaste_heartbeat::state::{self, Command, Expect, State};
-use posthaste_heartbeat::{NodeId, VolumeId};
+use posthaste_heartbeat::{DeviceId, NodeId, VolumeId};
 use posthaste_mail_server::store::User;
 
 use super::accounts as directory;
+use super::bootstrap::Lobby;
 use super::quorum::AgentHandle;
 use super::replica::Replica;
 use super::services::Counters;
@@ -32,6 +34,10 @@ pub(crate) struct Operator {
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) quorum_leader: Arc<dyn Fn() -> Option<NodeId> + Send + Sync>,
     pub(crate) replicas: Vec<Replica>,
+    /// Copies that cannot be used, and why not.
+    pub(crate) refused: BTreeMap<VolumeId, String>,
+    /// Where other members introduce themselves.
+    pub(crate) lobby: Arc<Lobby>,
     pub(crate) open: OpenStores,
     pub(crate) sessions: Counters,
 }
@@ -46,6 +52,7 @@ impl AdminHandler for Operator {
             AdminRequest::UserList => self.list_users().await,
             AdminRequest::UserDel { name } => self.delete_user(&name).await,
             AdminRequest::Drain { node, on } => self.drain(&node, on, &progress).await,
+            AdminRequest::Replace { member } => self.replace(&member, &progress).await,
             AdminRequest::Verify { volume } => self.verify(volume, &progress).await,
         };
         answer.unwrap_or_else(|refused| refused)
@@ -180,6 +187,58 @@ impl Operator {
         Err(failed(format!("{name} is not drained after {} s; see `posthaste status`", DRAIN.as_secs())))
     }
 
+    // ---- replace ----
+
+    /// Accepts a member's new store (R7) and its new, empty devices, which are then resynced (R1).
+    async fn replace(&self, name: &str, progress: &Progress) -> Answer {
+        let member = self.config.members.iter().find(|m| m.name == name);
+        let node = member.ok_or_else(|| bad(format!("there is no member {name}")))?.id;
+        let new = self.lobby.introduction_of(node).await.map_err(|why| bad(format!("{name}: {why}")))?;
+        let state = self.state().await?;
+        let mut done = Vec::new();
+        if state.members.get(&node).is_some_and(|m| m.store != new.store) {
+            self.propose(Command::Replace { node, store: new.store }).await?;
+            done.push("its new store votes".to_owned());
+        }
+        for (volume, device) in new.devices {
+            progress.say(format!("looking at the copy of {volume}"));
+            done.extend(self.accept_device(node, &volume, device).await?);
+        }
+        match done.is_empty() {
+            true => Err(bad(format!("{name} has its store and devices still: there is nothing to replace"))),
+            false => Ok(AdminReply::done(format!("{name}: {}; see `posthaste status`", done.join(", ")))),
+        }
+    }
+
+    /// What became of it, if it is a new one. A leader that is just changing something is waited for.
+    async fn accept_device(
+        &self,
+        node: NodeId,
+        volume: &VolumeId,
+        device: DeviceId,
+    ) -> Result<Option<String>, AdminReply> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let state = self.state().await?;
+            let Some(v) = state.volumes.get(volume).filter(|v| v.replicas.contains_key(&node)) else {
+                return Ok(None);
+            };
+            if v.replicas.get(&node) == Some(&device) {
+                return Ok(None);
+            }
+            if v.in_sync.iter().all(|(n, _)| *n == node) {
+                let lost = format!("{volume} had all its mail on the lost copy alone: the new one stays out");
+                return Ok(Some(lost));
+            }
+            let command = Command::SetReplica { volume: volume.clone(), at: v.at(), node, device };
+            match self.propose(command).await {
+                Ok(()) => return Ok(Some(format!("its new copy of {volume} is filled"))),
+                Err(refused) if begun.elapsed() > DRAIN => return Err(refused),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
     // ---- verify ----
 
     async fn verify(&self, name: Option<String>, progress: &Progress) -> Answer {
@@ -253,9 +312,36 @@ impl Operator {
             volumes: status.volumes.iter().map(|v| self.volume(v)).collect(),
             addresses: status.addresses.iter().map(|a| self.address(a)).collect(),
             sessions: self.sessions.report(),
-            waiting: status.waits.clone(),
+            waiting: self
+                .unusable()
+                .chain(self.unknown_copies(&status))
+                .chain(status.waits.clone())
+                .collect(),
         };
         Ok(AdminReply::Status { report: Box::new(report) })
+    }
+
+    fn unusable(&self) -> impl Iterator<Item = String> {
+        let me = &self.config.node.name;
+        self.refused
+            .iter()
+            .map(move |(volume, why)| format!("{volume}: the copy on {me} cannot be used: {why}"))
+    }
+
+    /// Copies that the quorum does not know: made anew after the loss of a disk.
+    fn unknown_copies(&self, status: &Status) -> impl Iterator<Item = String> {
+        let node = self.config.node.id;
+        let is_new = move |v: &&posthaste_heartbeat::agent::VolumeStatus| {
+            let own = self.replicas.iter().find(|r| r.name == v.id);
+            own.is_some_and(|own| v.replicas.get(&node).is_some_and(|known| *known != own.device))
+        };
+        let me = &self.config.node.name;
+        let new: Vec<String> = status.volumes.iter().filter(is_new).map(|v| v.id.to_string()).collect();
+        new.into_iter().map(move |volume| {
+            format!(
+                "{volume}: the copy on {me} is new; `posthaste replace {me}` on another member accepts it"
+            )
+        })
     }
 
     fn name(&self, id: NodeId) -> String {
@@ -294,8 +380,11 @@ impl Operator {
         let local = self.replicas.iter().find(|r| r.name == v.id);
         let picture = local.map(|r| r.volume.status());
         let replicas = v.replicas.keys().map(|node| self.replica(*node, v, picture.as_ref())).collect();
-        let space = self.open.find(&v.id).and_then(|fs| fs.status().ok()).map(|s| s.data);
-        let mut state = v.here.clone();
+        let space = self.open.find(&v.id).map(|fs| fs.space());
+        let mut state = match self.refused.get(&v.id) {
+            Some(_) => "copy not usable".to_owned(),
+            None => v.here.clone(),
+        };
         if let Some(why) = picture.as_ref().and_then(|p| p.waiting.first()) {
             state = format!("{state}, {why}");
         }
@@ -314,6 +403,7 @@ impl Operator {
             used_bytes: space.map(|(free, all)| all - free.min(all)),
             free_bytes: space.map(|(free, _)| free),
             sent_bytes: local.map(Replica::bytes_sent),
+            written_bytes: local.map(|r| r.volume.written()).map(|written| written.data + written.meta),
         }
     }
 

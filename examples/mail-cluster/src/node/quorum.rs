@@ -114,7 +114,9 @@ pub(crate) fn handlers(
                 async move { lobby.answer(from, request).await }
             };
             async move {
-                if let Err(error) = serve_rpc(stream, from, Arc::new(answer), RpcLimits::default()).await {
+                // openraft itself tells what is old.
+                let served = serve_rpc(stream, from, Arc::new(answer), RpcLimits::default(), None);
+                if let Err(error) = served.await {
                     tracing::debug!(peer = from.0, %error, "quorum link down");
                 }
             }
@@ -128,6 +130,17 @@ pub(crate) struct Quorum {
     pub(crate) lease: LeaseFlag,
     pub(crate) consensus: Arc<dyn Consensus>,
     pub(crate) leader: Arc<dyn Fn() -> Option<NodeId> + Send + Sync>,
+    raft: Arc<RaftNode>,
+}
+
+impl Quorum {
+    /// Returns when this member can take no part in the quorum any more.
+    pub(crate) async fn failed(&self) -> Error {
+        let why = self.raft.failed().await;
+        Error::StoreFailed(format!(
+            "this member's quorum store has failed: {why}. It votes and serves no more until it is started again"
+        ))
+    }
 }
 
 /// What the agent's orders and events go through.
@@ -173,7 +186,11 @@ pub(crate) async fn start(
         agent: channels.agent.clone(),
         lease: agent.lease(),
         consensus: Arc::clone(&raft) as Arc<dyn Consensus>,
-        leader: Arc::new(move || raft.leader()),
+        leader: Arc::new({
+            let raft = Arc::clone(&raft);
+            move || raft.leader()
+        }),
+        raft,
     };
     let links = voters.into_iter().filter(|id| *id != config.node.id).map(|id| {
         let (queue, messages) = mpsc::channel(LINK_QUEUE);

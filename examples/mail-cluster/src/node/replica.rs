@@ -1,6 +1,6 @@
 //! This node's copies of the volumes: their files, their identities, their links to the other copies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use posthaste_blockrepl as repl;
 use posthaste_heartbeat::{ClusterId, DeviceId, NodeId, VolumeId};
 
+use super::bootstrap;
 use super::counting::Counting;
 use crate::config::{self, Config};
 use crate::error::Error;
@@ -20,9 +21,12 @@ use crate::tls::Alpn;
 /// Pause before a lost link is dialled again.
 const REDIAL: Duration = Duration::from_millis(50);
 
+/// How long a link to a copy that is not here is held before it is dropped.
+const UNKNOWN: Duration = Duration::from_secs(5);
+
 /// A copy whose disk does not answer for this long is reported, and soon left out. Virtual disks do stall for
 /// a second; to go on without the copy costs a resync, and safety until it is over.
-const SLOW_AFTER: Duration = Duration::from_secs(3);
+pub(super) const SLOW_AFTER: Duration = Duration::from_secs(3);
 
 /// One local copy of one volume.
 #[derive(Clone)]
@@ -56,27 +60,49 @@ pub(crate) fn volume_of(cluster: ClusterId, name: &VolumeId) -> repl::VolumeId {
     repl::VolumeId(name_hash(&[&cluster.0.to_be_bytes(), name.as_str().as_bytes()]))
 }
 
-/// Opens this node's copy of each volume; one that has no files yet is created, with a new random
-/// device id: the quorum then knows that it is not the copy it had (R1).
-pub(crate) fn open_all(config: &Config) -> Result<Vec<Replica>, Error> {
-    let mine = config.volumes.iter().filter(|volume| volume.replicas.contains(&config.node.id));
-    mine.map(|volume| open(config, volume)).collect()
+/// What this node has of the volumes.
+pub(crate) struct Copies {
+    /// The copies that can be used.
+    pub(crate) replicas: Vec<Replica>,
+    /// Those that cannot, and why not.
+    pub(crate) refused: BTreeMap<VolumeId, String>,
 }
 
-fn open(config: &Config, volume: &config::Volume) -> Result<Replica, Error> {
+/// Opens this node's copy of each volume; one that has no files yet is created, with a new random
+/// device id: the quorum then knows that it is not the copy it had (R1).
+///
+/// A copy that cannot be used is left as it is, and the node goes on without it, so that it still
+/// votes and serves the others. Without a raised epoch the quorum never takes it for a leader's (R1).
+/// Only the first start needs them all.
+pub(crate) fn open_all(config: &Config) -> Result<Copies, Error> {
+    let mut copies = Copies { replicas: Vec::new(), refused: BTreeMap::new() };
+    for volume in config.volumes.iter().filter(|volume| volume.replicas.contains(&config.node.id)) {
+        match open(config, volume) {
+            Ok(replica) => copies.replicas.push(replica),
+            Err(why) if !bootstrap::has_store(config) => {
+                return Err(Error::failed(format!("volume {}: {why}", volume.name)));
+            }
+            Err(why) => {
+                tracing::error!(volume = %volume.name, why, "this copy cannot be used: it is left as it is, and the node goes on without it");
+                copies.refused.insert(volume.name.clone(), why);
+            }
+        }
+    }
+    Ok(copies)
+}
+
+fn open(config: &Config, volume: &config::Volume) -> Result<Replica, String> {
     let all = config.node.data_dir.join("volumes");
     let dir = all.join(volume.name.as_str());
-    let wrong = |what: String| Error::failed(format!("volume {}: {what}", volume.name));
     if !dir.exists() {
-        create(config, volume, &all, &dir).map_err(wrong)?;
+        create(config, volume, &all, &dir)?;
     }
-    let device = read_device(&dir.join("device")).map_err(wrong)?;
+    let device = read_device(&dir.join("device"))?;
     let identity = identity(config, volume, device);
-    let opened =
-        repl::Volume::open(&paths(&dir), &identity, options(config)).map_err(|e| wrong(e.to_string()))?;
+    let opened = repl::Volume::open(&paths(&dir), &identity, options(config)).map_err(|e| e.to_string())?;
     let size = opened.status().size;
     if size != volume.size {
-        return Err(wrong(format!("its device has {size} bytes, the configuration says {}", volume.size)));
+        return Err(format!("its device has {size} bytes, the configuration says {}", volume.size));
     }
     let peers = volume.replicas.iter().copied().filter(|n| *n != config.node.id).collect();
     Ok(Replica { name: volume.name.clone(), device, volume: opened, sent: Arc::default(), peers })
@@ -197,7 +223,9 @@ impl Doorkeeper {
             return;
         }
         let Some(replica) = self.replicas.get(&hello.volume) else {
-            tracing::warn!(peer = from.0, volume = %hello.volume, "a replication link asks for an unknown volume");
+            tracing::warn!(peer = from.0, volume = %hello.volume, "a replication link asks for a volume without a copy here");
+            // It would ask again at once.
+            tokio::time::sleep(UNKNOWN).await;
             return;
         };
         match replica.volume.accept(hello, Counting::new(stream, Arc::clone(&replica.sent))).await {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use posthaste_heartbeat::consensus::Committed;
-use posthaste_heartbeat::state::State;
-use posthaste_heartbeat::{NodeId, VolumeId};
+use posthaste_heartbeat::state::{State, Status};
+use posthaste_heartbeat::{Epoch, NodeId, VolumeId};
 use posthaste_mail_server::base_name;
 use posthaste_mail_server::store::{MailStore, MailboxName, Op, Recipient, Reply, StoreError, User, Watch};
 use tokio::sync::watch;
@@ -121,9 +121,9 @@ impl RoutedStore {
     async fn once(&self, volume: &VolumeId, user: &User, op: Op) -> Result<Reply, Miss> {
         let done = |error| Miss { error, maybe_done: true };
         match self.leader(volume)? {
-            leader if leader == self.me => self.local(volume)?.call(user, op).await.map_err(done),
-            leader => {
-                let request = Request::Call { volume: volume.clone(), user: user.clone(), op };
+            (leader, _) if leader == self.me => self.local(volume)?.call(user, op).await.map_err(done),
+            (leader, epoch) => {
+                let request = Request::Call { volume: volume.clone(), epoch, user: user.clone(), op };
                 match self.ask(leader, &request).await? {
                     Response::Reply(reply) => Ok(reply),
                     Response::Failed(error) => Err(done(error)),
@@ -138,8 +138,8 @@ impl RoutedStore {
     async fn poll(&self, user: &User, name: &MailboxName, seen: u64) -> Result<u64, StoreError> {
         let volume = self.volume_of(user)?;
         match self.leader(&volume)? {
-            leader if leader == self.me => self.local(&volume)?.poll(user, name, seen).await,
-            leader => {
+            (leader, _) if leader == self.me => self.local(&volume)?.poll(user, name, seen).await,
+            (leader, _) => {
                 let request = Request::Poll { volume, user: user.clone(), name: name.clone(), seen };
                 match self.ask(leader, &request).await.map_err(|miss| miss.error)? {
                     Response::Seen(count) => Ok(count),
@@ -152,14 +152,16 @@ impl RoutedStore {
         }
     }
 
-    fn leader(&self, volume: &VolumeId) -> Result<NodeId, StoreError> {
+    /// Who leads the volume, and since which epoch.
+    fn leader(&self, volume: &VolumeId) -> Result<(NodeId, Epoch), StoreError> {
         let committed = self.state.borrow();
         let entry = committed
             .state
             .volumes
             .get(volume)
             .ok_or_else(|| StoreError::Internal(format!("no volume {volume}")))?;
-        entry.leader.ok_or_else(|| StoreError::Unavailable(format!("{volume} has no leader now")))
+        let none = || StoreError::Unavailable(format!("{volume} has no leader now"));
+        Ok((entry.leader.ok_or_else(none)?, entry.epoch))
     }
 
     fn local(&self, volume: &VolumeId) -> Result<Arc<super::led::Led>, StoreError> {
@@ -192,19 +194,38 @@ impl RoutedStore {
     }
 
     /// Answers another node's request: only for volumes that this node leads.
-    pub(crate) async fn serve(&self, request: &[u8]) -> Bytes {
+    pub(crate) async fn serve(&self, from: NodeId, request: &[u8]) -> Bytes {
         let response = match wire::decode(request) {
-            Ok(Request::Call { volume, user, op }) => match self.local(&volume) {
-                Ok(led) => led.call(&user, op).await.map(Response::Reply),
-                Err(error) => Err(error),
-            },
-            Ok(Request::Poll { volume, user, name, seen }) => match self.local(&volume) {
-                Ok(led) => led.poll(&user, &name, seen).await.map(Response::Seen),
-                Err(error) => Err(error),
-            },
+            Ok(request) => self.answer(from, request).await,
             Err(error) => Err(error),
         };
         wire::encode(&response.unwrap_or_else(Response::Failed))
+    }
+
+    async fn answer(&self, from: NodeId, request: Request) -> Result<Response, StoreError> {
+        match request {
+            Request::Call { volume, epoch, user, op } => {
+                self.check_in(from)?;
+                let led = self.local(&volume)?;
+                if led.epoch() != epoch {
+                    let now = led.epoch();
+                    let why = format!("{volume} is led in epoch {now}, not {epoch}");
+                    return Err(StoreError::Unavailable(why));
+                }
+                led.call(&user, op).await.map(Response::Reply)
+            }
+            Request::Poll { volume, user, name, seen } => {
+                self.local(&volume)?.poll(&user, &name, seen).await.map(Response::Seen)
+            }
+        }
+    }
+
+    /// R12: the sessions of a node that was fenced have ended, and their clients may be elsewhere.
+    fn check_in(&self, from: NodeId) -> Result<(), StoreError> {
+        match self.state.borrow().state.members.get(&from) {
+            Some(member) if member.status == Status::Up => Ok(()),
+            _ => Err(StoreError::Unavailable(format!("{from} is out of the cluster now"))),
+        }
     }
 
     fn recipients(&self, to: &[User]) -> Result<BTreeMap<VolumeId, Vec<Recipient>>, StoreError> {
@@ -267,3 +288,6 @@ impl MailStore for RoutedStore {
         Ok(watch)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,19 +2,22 @@
 //! power cut. (Volumes have theirs in `blockrepl`.)
 
 use std::io;
+use std::path::PathBuf;
 
 use posthaste_heartbeat::raft::{LogFile, OsFile};
 
 /// A file whose writes reach the system only when it is synced.
 pub(crate) struct VolatileLog {
     file: OsFile,
+    /// While there is such a file, the disk fails.
+    broken: PathBuf,
     unsynced: Vec<(u64, Vec<u8>)>,
 }
 
 impl VolatileLog {
     /// Over an open file.
-    pub(crate) fn new(file: OsFile) -> Self {
-        Self { file, unsynced: Vec::new() }
+    pub(crate) fn new(file: OsFile, broken: PathBuf) -> Self {
+        Self { file, broken, unsynced: Vec::new() }
     }
 }
 
@@ -37,6 +40,9 @@ impl LogFile for VolatileLog {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        if self.broken.exists() {
+            return Err(io::Error::other(format!("the test disk is broken: {}", self.broken.display())));
+        }
         for (offset, data) in self.unsynced.drain(..) {
             self.file.write_at(offset, &data)?;
         }
@@ -67,7 +73,7 @@ mod tests {
     fn what_was_not_synced_is_seen_by_the_process_and_not_by_the_disk() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut log = VolatileLog::new(OsFile::create(&path).unwrap());
+        let mut log = VolatileLog::new(OsFile::create(&path).unwrap(), dir.path().join("broken"));
         log.reserve(16).unwrap();
         log.write_at(4, b"abcd").unwrap();
         log.write_at(6, b"XY").unwrap();
@@ -75,6 +81,9 @@ mod tests {
         log.read_at(2, &mut seen).unwrap();
         assert_eq!(&seen, b"\0\0abXY\0\0");
         assert_eq!(std::fs::read(&path).unwrap(), [0; 16]);
+        std::fs::write(dir.path().join("broken"), "").unwrap();
+        assert!(log.sync().is_err());
+        std::fs::remove_file(dir.path().join("broken")).unwrap();
         log.sync().unwrap();
         assert_eq!(&std::fs::read(&path).unwrap()[4..8], b"abXY");
     }

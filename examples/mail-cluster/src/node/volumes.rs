@@ -5,9 +5,11 @@
 //! so opening and closing run beside the task, which goes on taking orders.
 
 use std::collections::{BTreeSet, HashMap};
+use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use posthaste_blockrepl::core::{Event, LinkStatus, RoleStatus};
+use posthaste_blockrepl::core::{Denied, Event, LinkStatus, RoleStatus};
 use posthaste_blockrepl::wire::Refusal;
 use posthaste_blockrepl::{self as repl, BlockDevice};
 use posthaste_clusterfs::{FormatOptions, Fs, OpenError, OpenOptions};
@@ -19,14 +21,18 @@ use posthaste_heartbeat::{DeviceId, Epoch, Generation, NodeId, VolumeId, clock};
 use posthaste_mail_server::store::MailStore;
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use super::led::{Led, LedVolumes};
 use super::quorum::AgentHandle;
-use super::replica::Replica;
+use super::replica::{Replica, SLOW_AFTER};
 use super::route::RoutedStore;
 use super::spool;
 
 type Members = BTreeSet<(NodeId, DeviceId)>;
+
+/// How often a leader looks whether its disk still answers.
+const LOOK_AT_DISK: Duration = Duration::from_millis(500);
 
 /// What the tasks of all volumes share.
 #[derive(Clone)]
@@ -41,6 +47,8 @@ pub(crate) struct Shared {
     pub(crate) log_sizes: Arc<HashMap<VolumeId, u64>>,
     /// Open file stores, for the status report.
     pub(crate) open: OpenStores,
+    /// How long the disk of a volume that is led here may owe an answer.
+    pub(crate) disk_patience: Duration,
 }
 
 impl Shared {
@@ -146,6 +154,8 @@ impl Keeper {
         mut endings: mpsc::UnboundedReceiver<Ended>,
     ) {
         let mut events = self.replica.volume.events();
+        let mut look = tokio::time::interval(LOOK_AT_DISK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
@@ -153,6 +163,7 @@ impl Keeper {
                     None => return self.abandon(),
                 },
                 Some(ended) = endings.recv() => self.finish(ended),
+                _ = look.tick() => self.look_at_disk(),
                 event = events.recv() => match event {
                     Ok(event) => self.hear(event),
                     Err(broadcast::error::RecvError::Lagged(_)) => self.look_around(),
@@ -195,14 +206,14 @@ impl Keeper {
         if self.leading.as_ref().is_some_and(|leading| leading.epoch < epoch) {
             self.abandon();
         }
-        match self.replica.volume.raise_epoch(epoch.0).await {
+        match self.patiently(self.replica.volume.raise_epoch(epoch.0)).await {
             Ok(raised) => {
                 let rolled_back = !raised.consistent
                     && raised.can_roll_back
-                    && self.is_to_lead(epoch)
+                    && self.may_lead(epoch)
                     && {
                         tracing::warn!(volume = %self.replica.name, %epoch, "the leader is gone in the midst of a resync: going back to the state before it");
-                        self.replica.volume.rollback().await.is_ok()
+                        self.patiently(self.replica.volume.rollback()).await.is_ok()
                     };
                 self.report(VolumeReport::Raised {
                     volume: self.replica.name.clone(),
@@ -219,14 +230,15 @@ impl Keeper {
         }
     }
 
-    /// Whether the quorum counts this copy as in sync and wants it to lead in this epoch. If it was being
+    /// Whether the quorum counts this copy as in sync and wants, or may want, it to lead in this epoch. If it was being
     /// resynced all the same, after a break of its link, the state before that holds all that was
     /// acknowledged (R9): its leader acknowledged nothing without it.
-    fn is_to_lead(&self, epoch: Epoch) -> bool {
+    fn may_lead(&self, epoch: Epoch) -> bool {
         let (state, me) = (self.shared.store.state(), self.shared.me);
         let volume = state.volumes.get(&self.replica.name);
         volume.is_some_and(|v| {
-            v.epoch == epoch && v.leader == Some(me) && v.in_sync.contains(&(me, self.replica.device))
+            let here = v.leader.is_none_or(|leader| leader == me);
+            v.epoch == epoch && here && v.in_sync.contains(&(me, self.replica.device))
         })
     }
 
@@ -255,7 +267,7 @@ impl Keeper {
         self.abandon();
         let generation = self.first_generation(epoch, &in_sync);
         let grant = self.grant(epoch, &in_sync, generation);
-        let device = self.replica.volume.lead(grant).await.map_err(|e| e.to_string())?;
+        let device = self.patiently(self.replica.volume.lead(grant)).await.map_err(|e| e.to_string())?;
         let stage = Stage::Failed;
         self.leading = Some(Leading { epoch, in_sync, generation, device, union: 0, stage });
         Ok(())
@@ -268,9 +280,11 @@ impl Keeper {
         let (name, may_format) =
             (self.replica.name.clone(), !self.shared.knows_formatted(&self.replica.name));
         let log_size = self.shared.log_sizes.get(&name).copied();
-        tokio::task::spawn_blocking(move || {
-            let opened = open_fs(&device, name.as_str(), log_size, may_format);
-            // Whoever would hear it has ended.
+        let opening =
+            tokio::task::spawn_blocking(move || open_fs(&device, name.as_str(), log_size, may_format));
+        tokio::spawn(async move {
+            let opened = opening.await.unwrap_or_else(|panic| Err(panic.to_string()));
+            // Whoever would hear it may have ended.
             drop(ended.send(Ended::Open { epoch, opened }));
         });
     }
@@ -376,6 +390,9 @@ impl Keeper {
         let Some(leading) = self.leading.as_mut().filter(|l| l.epoch == epoch) else {
             return self.report(VolumeReport::Closed { volume, epoch, clean: false });
         };
+        if self.replica.volume.status().failed.is_some() {
+            return self.give_up(epoch);
+        }
         match std::mem::replace(&mut leading.stage, Stage::Closing) {
             Stage::Opening(_) => leading.stage = Stage::Opening(true),
             Stage::Failed => self.closed(epoch, true),
@@ -411,7 +428,9 @@ impl Keeper {
     fn abandon(&mut self) {
         let Some(leading) = self.leading.take() else { return };
         tracing::info!(volume = %self.replica.name, epoch = %leading.epoch, "leadership is over");
-        self.shared.led.end(&self.replica.name);
+        if let Some(led) = self.shared.led.end(&self.replica.name) {
+            led.abandon();
+        }
         if let Stage::Serving(spool) = &leading.stage {
             spool.abort();
         }
@@ -425,11 +444,11 @@ impl Keeper {
             Event::PeerSynced { peer, device } => self.peer_synced(peer, device),
             // Also of one that is not in the set: it must not be taken for synced when its node returns.
             Event::PeerLost { peer, .. } => self.peer_lost(peer, false),
-            Event::PeerSlow { peer, .. } if self.counts(peer) => {
+            Event::PeerSlow { peer, .. } => {
                 tracing::warn!(volume = %self.replica.name, peer = peer.0, "a copy does not answer");
                 self.peer_lost(peer, false);
             }
-            Event::PeerRecovered { peer, device } if self.counts(peer) => self.peer_synced(peer, device),
+            Event::PeerRecovered { peer, device } => self.peer_synced(peer, device),
             Event::RefusedBy { peer, why } => {
                 tracing::warn!(volume = %self.replica.name, peer = peer.0, %why, "a copy refuses this leader");
                 self.peer_lost(peer, matches!(why, Refusal::DiskFailed));
@@ -440,10 +459,7 @@ impl Keeper {
             Event::Fenced { held, .. } if self.leading.as_ref().is_some_and(|l| l.epoch.0 == held) => {
                 self.abandon()
             }
-            Event::DiskFailed { reason } => {
-                tracing::error!(volume = %self.replica.name, %reason, "the disk has failed");
-                self.report(VolumeReport::DiskFailed { volume: self.replica.name.clone() });
-            }
+            Event::DiskFailed { reason } => self.disk_failed(&reason),
             _ => {}
         }
     }
@@ -464,10 +480,52 @@ impl Keeper {
         self.report(VolumeReport::PeerLost { volume, epoch, node: NodeId(peer.0), disk });
     }
 
-    /// Whether the committed set counts this node's copy. One that is only about to join holds up nothing
-    /// that an operation waits for: its join just takes longer.
-    fn counts(&self, peer: repl::NodeId) -> bool {
-        self.leading.as_ref().is_some_and(|l| l.in_sync.iter().any(|(node, _)| node.0 == peer.0))
+    /// A disk that hangs reports nothing by itself. A follower waits for it: its leader goes on without it, and
+    /// takes it back when it answers. Where the volume is to be led that cannot be waited for.
+    fn look_at_disk(&self) {
+        let patience = self.shared.disk_patience;
+        let hangs = || self.replica.volume.disk_age().is_some_and(|age| age >= patience);
+        if (self.leading.is_some() || self.is_wanted()) && hangs() {
+            self.replica.volume.detach(&format!("it has not answered for {} s", patience.as_secs()));
+        }
+    }
+
+    /// Whether the quorum wants the volume to be led here.
+    fn is_wanted(&self) -> bool {
+        let state = self.shared.store.state();
+        state.volumes.get(&self.replica.name).is_some_and(|v| v.leader == Some(self.shared.me))
+    }
+
+    /// Waits for what needs the disk, with an eye on it.
+    async fn patiently<T>(&self, call: impl Future<Output = Result<T, Denied>>) -> Result<T, Denied> {
+        let mut call = std::pin::pin!(call);
+        loop {
+            tokio::select! {
+                result = &mut call => return result,
+                () = tokio::time::sleep(LOOK_AT_DISK) => self.look_at_disk(),
+            }
+        }
+    }
+
+    /// The handle is dead (R11). What still runs on it may hang in the disk: nobody waits for that.
+    fn disk_failed(&mut self, reason: &str) {
+        tracing::error!(volume = %self.replica.name, reason, "the disk has failed; start the node anew when it is well again");
+        self.report(VolumeReport::DiskFailed { volume: self.replica.name.clone() });
+        let Some((epoch, stage)) = self.leading.as_ref().map(|l| (l.epoch, &l.stage)) else { return };
+        match stage {
+            Stage::Serving(_) | Stage::Failed => {}
+            Stage::Opening(false) => {
+                self.abandon();
+                self.report_failure(epoch, format!("the disk has failed: {reason}"));
+            }
+            Stage::Opening(true) | Stage::Closing => self.give_up(epoch),
+        }
+    }
+
+    fn give_up(&mut self, epoch: Epoch) {
+        self.abandon();
+        let volume = self.replica.name.clone();
+        self.report(VolumeReport::Closed { volume, epoch, clean: false });
     }
 
     /// Events were missed: what the status says takes their place.
@@ -480,7 +538,9 @@ impl Keeper {
             return self.abandon();
         }
         for peer in status.peers {
+            let slow = peer.flush_age.is_some_and(|age| age >= SLOW_AFTER);
             match peer.link {
+                LinkStatus::Synced if slow => self.peer_lost(peer.node, false),
                 LinkStatus::Synced => self.peer_synced(peer.node, peer.device),
                 LinkStatus::Down => self.peer_lost(peer.node, false),
                 _ => {}
@@ -490,8 +550,12 @@ impl Keeper {
 }
 
 /// Dropping a file store joins its thread, which may wait for the disk.
-fn drop_aside<T: Send + 'static>(what: T) {
-    drop(tokio::task::spawn_blocking(move || drop(what)));
+pub(super) fn drop_aside<T: Send + 'static>(what: T) {
+    // Without a runtime the process is ending, and this thread is nobody's.
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => drop(runtime.spawn_blocking(move || drop(what))),
+        Err(_) => drop(what),
+    }
 }
 
 fn members(set: &Members) -> repl::MemberSet {

@@ -1,7 +1,7 @@
 //! What nodes ask each other about mail: operations, shipped whole (DESIGN §3).
 
 use bytes::Bytes;
-use posthaste_heartbeat::VolumeId;
+use posthaste_heartbeat::{Epoch, VolumeId};
 use posthaste_mail_server::store::{MailboxName, Op, Reply, StoreError, User};
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +11,9 @@ pub(crate) const VERSION: u8 = 2;
 /// A request to the leader of a volume.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Does an operation on a user's mail.
-    Call { volume: VolumeId, user: User, op: Op },
+    /// Does an operation on a user's mail, in this leadership and no other: what comes late must not
+    /// be done after what the requester has done in the next one (R12).
+    Call { volume: VolumeId, epoch: Epoch, user: User, op: Op },
     /// Answers when the mailbox's change count differs from `seen` (at once if `seen` is 0), or
     /// after some seconds with the same count.
     Poll { volume: VolumeId, user: User, name: MailboxName, seen: u64 },
@@ -60,8 +61,8 @@ mod tests {
     fn a_request_survives_the_wire_and_another_version_is_refused() {
         let user = User::parse("alice@example.org").unwrap();
         let volume = VolumeId::parse("vol1").unwrap();
-        let bytes = encode(&Request::Call { volume, user, op: Op::List });
-        assert!(matches!(decode::<Request>(&bytes), Ok(Request::Call { op: Op::List, .. })));
+        let bytes = encode(&Request::Call { volume, epoch: Epoch(3), user, op: Op::List });
+        assert!(matches!(decode::<Request>(&bytes), Ok(Request::Call { epoch: Epoch(3), op: Op::List, .. })));
         let mut newer = bytes.to_vec();
         newer[0] = VERSION + 1;
         assert!(

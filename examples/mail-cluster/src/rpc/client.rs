@@ -26,6 +26,14 @@ pub enum RpcError {
     /// There is no connection. The request was not sent.
     #[error("{0}")]
     Dial(#[from] Arc<DialError>),
+    /// The connection broke before the other end was ready for requests. This one was not sent.
+    #[error("the connection to {to} broke before its turn came: {cause}")]
+    NoTurn {
+        /// The member.
+        to: String,
+        /// What happened.
+        cause: String,
+    },
     /// The connection broke. Whether the request was carried out is unknown.
     #[error("the connection to {to} broke: {cause}")]
     Broken {
@@ -61,7 +69,7 @@ pub enum RpcError {
 impl RpcError {
     /// Whether the request certainly was not carried out.
     pub fn not_sent(&self) -> bool {
-        matches!(self, Self::Dial(_) | Self::TooLarge { .. })
+        matches!(self, Self::Dial(_) | Self::NoTurn { .. } | Self::TooLarge { .. })
     }
 }
 
@@ -78,6 +86,7 @@ struct Inner {
     name: String,
     protocol: Alpn,
     limits: RpcLimits,
+    in_turn: bool,
     next_id: AtomicU64,
     link: tokio::sync::Mutex<Link>,
     /// The current connection again, for those who must not wait for a dial in progress.
@@ -94,10 +103,21 @@ struct Link {
 impl RpcClient {
     /// A client that has not dialled yet.
     pub fn new(net: PeerNet, to: NodeId, protocol: Alpn, limits: RpcLimits) -> Self {
+        Self::with(net, to, protocol, limits, false)
+    }
+
+    /// A client whose connections do not overlap at the other end: what was sent on one that broke or
+    /// was [`reset`](Self::reset) is ended there, or will be refused, before the first call on the next
+    /// one begins. One a member, protocol and process; the other end serves with [`Turns`](super::Turns).
+    pub fn in_turn(net: PeerNet, to: NodeId, protocol: Alpn, limits: RpcLimits) -> Self {
+        Self::with(net, to, protocol, limits, true)
+    }
+
+    fn with(net: PeerNet, to: NodeId, protocol: Alpn, limits: RpcLimits, in_turn: bool) -> Self {
         let name = net.members().find(|m| m.id == to).map_or_else(|| to.to_string(), |m| m.name.clone());
         let (link, current) = Default::default();
         let next_id = AtomicU64::new(1);
-        Self { inner: Arc::new(Inner { net, to, name, protocol, limits, next_id, link, current }) }
+        Self { inner: Arc::new(Inner { net, to, name, protocol, limits, in_turn, next_id, link, current }) }
     }
 
     /// The member that it asks.
@@ -164,11 +184,16 @@ impl RpcClient {
         }
         link.connection = None;
         let dialled = self.inner.net.dial(self.inner.to, self.inner.protocol).await;
-        let stream = dialled.map_err(|error| {
+        let mut stream = dialled.map_err(|error| {
             let error = Arc::new(error);
             link.failed = Some((Instant::now(), Arc::clone(&error)));
             error
         })?;
+        if self.inner.in_turn {
+            let no_turn =
+                |e: io::Error| RpcError::NoTurn { to: self.inner.name.clone(), cause: e.to_string() };
+            take_turn(&mut stream).await.map_err(no_turn)?;
+        }
         let connection = Arc::new(Connection::start(stream, self.inner.limits));
         link.connection = Some(Arc::clone(&connection));
         *self.inner.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&connection));
@@ -177,6 +202,18 @@ impl RpcClient {
 
     fn broken(&self, cause: String) -> RpcError {
         RpcError::Broken { to: self.inner.name.clone(), cause }
+    }
+}
+
+/// Returns when all that was begun on the connections before has ended at the other end. Takes as long
+/// as that takes: whoever can't wait drops the call.
+async fn take_turn(stream: &mut PeerStream) -> io::Result<()> {
+    frame::write(stream, &Frame { id: 0, kind: Kind::Turn, body: Bytes::new() }).await?;
+    stream.flush().await?;
+    match frame::read_header(stream, 0).await? {
+        Some(header) if header.kind == Kind::Turn => Ok(()),
+        Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "something else came")),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
 
@@ -214,8 +251,9 @@ async fn read_replies(read: ReadHalf<PeerStream>, pending: Arc<Pending>, limit: 
             match header.kind {
                 Kind::Reply => pending.resolve(header.id, Some(body)),
                 Kind::Failed => pending.resolve(header.id, None),
-                Kind::Request => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a request instead of a reply"));
+                Kind::Request | Kind::Turn => {
+                    let what = "something else instead of a reply";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
                 }
             }
         }

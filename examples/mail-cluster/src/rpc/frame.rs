@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Reply = 1,
     /// The handler ended without an answer; the body is empty.
     Failed = 2,
+    /// Asks for the turn, or says that it has come; the first frame each way, with an empty body.
+    Turn = 3,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,7 @@ fn parse_header(bytes: [u8; HEADER], limit: usize) -> io::Result<Header> {
         0 => Kind::Request,
         1 => Kind::Reply,
         2 => Kind::Failed,
+        3 => Kind::Turn,
         other => return Err(bad(format!("a frame of unknown kind {other}"))),
     };
     Ok(Header { id: u64::from_be_bytes(id), kind, len })
@@ -89,11 +92,11 @@ mod tests {
     #[tokio::test]
     async fn frames_come_back_as_they_were_and_bad_ones_are_errors() {
         let mut wire = Vec::new();
-        for (id, kind) in [(7, Kind::Request), (u64::MAX, Kind::Reply), (0, Kind::Failed)] {
+        for (id, kind) in [(7, Kind::Request), (u64::MAX, Kind::Reply), (0, Kind::Failed), (9, Kind::Turn)] {
             write(&mut wire, &Frame { id, kind, body: Bytes::from_static(b"body") }).await.unwrap();
         }
         let mut read = &wire[..];
-        for (id, kind) in [(7, Kind::Request), (u64::MAX, Kind::Reply), (0, Kind::Failed)] {
+        for (id, kind) in [(7, Kind::Request), (u64::MAX, Kind::Reply), (0, Kind::Failed), (9, Kind::Turn)] {
             let header = read_header(&mut read, 4).await.unwrap().unwrap();
             assert_eq!((header.id, header.kind, header.len), (id, kind, 4));
             assert_eq!(read_body(&mut read, 4).await.unwrap(), "body");

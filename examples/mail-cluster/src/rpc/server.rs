@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::RpcLimits;
 use super::frame::{self, Frame, Kind};
+use super::turns::{Turn, Turns};
 use crate::config::NodeId;
 
 /// Replies that wait for the writer of a connection.
@@ -23,13 +24,18 @@ const UNIT: usize = 1024;
 /// future is dropped, which closes the connection; its reply is then dropped. A handler that panics
 /// fails its request only.
 ///
+/// With `turns`, which all connections share that must not overlap, also clients that are
+/// [`RpcClient::in_turn`](super::RpcClient::in_turn) are served.
+///
 /// # Errors
-/// When the stream breaks, or the other end breaks the rules (a frame over the limit, a bad header).
+/// When the stream breaks, the other end breaks the rules (a frame over the limit, a bad header), or
+/// a newer connection has taken the turn.
 pub async fn serve_rpc<S, H, Fut>(
     stream: S,
     from: NodeId,
     handler: Arc<H>,
     limits: RpcLimits,
+    turns: Option<Arc<Turns>>,
 ) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -40,9 +46,9 @@ where
     let mut read = BufReader::with_capacity(16 << 10, read);
     let (replies, waiting) = mpsc::channel(QUEUE);
     let mut writer = AbortOnDrop(tokio::spawn(write_replies(write, waiting)));
-    let budget = Budget::new(limits);
+    let server = Server { from, handler, limits, turns, budget: Budget::new(limits), replies };
     tokio::select! {
-        outcome = read_requests(&mut read, from, &handler, limits, &budget, &replies) => outcome,
+        outcome = server.read_requests(&mut read) => outcome,
         broken = &mut writer.0 => broken.unwrap_or_else(|e| Err(io::Error::other(e))),
     }
 }
@@ -56,34 +62,57 @@ impl Drop for AbortOnDrop {
     }
 }
 
-async fn read_requests<H, Fut>(
-    stream: &mut (impl AsyncRead + Unpin),
+/// One connection's.
+struct Server<H> {
     from: NodeId,
-    handler: &Arc<H>,
+    handler: Arc<H>,
     limits: RpcLimits,
-    budget: &Budget,
-    replies: &mpsc::Sender<Frame>,
-) -> io::Result<()>
+    turns: Option<Arc<Turns>>,
+    budget: Budget,
+    replies: mpsc::Sender<Frame>,
+}
+
+impl<H, Fut> Server<H>
 where
     H: Fn(NodeId, Bytes) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Bytes> + Send + 'static,
 {
-    while let Some(header) = frame::read_header(stream, limits.frame).await? {
-        if header.kind != Kind::Request {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply instead of a request"));
+    async fn read_requests(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+        let mut turn: Option<Turn> = None;
+        while let Some(header) = frame::read_header(stream, self.limits.frame).await? {
+            match (header.kind, &self.turns) {
+                (Kind::Request, _) => {}
+                (Kind::Turn, Some(turns)) if turn.is_none() && header.len == 0 => {
+                    turn = Some(turns.take(self.from).await?);
+                    let come = Frame { id: header.id, kind: Kind::Turn, body: Bytes::new() };
+                    // Nobody is left to tell if the connection is gone.
+                    let _ = self.replies.send(come).await;
+                    continue;
+                }
+                _ => {
+                    let what = "something else instead of a request";
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                }
+            }
+            let held = self.budget.take(header.len).await;
+            let body = frame::read_body(stream, header.len).await?;
+            let running = turn.as_ref().map(Turn::enter).transpose()?;
+            self.begin(header.id, body, (held, running));
         }
-        let held = budget.take(header.len).await;
-        let body = frame::read_body(stream, header.len).await?;
-        let mut answer =
-            Answer { id: header.id, body: None, limit: limits.frame, replies: Some(replies.clone()) };
-        let handler = Arc::clone(handler);
+        Ok(())
+    }
+
+    /// `held` is let go when the request has ended.
+    fn begin(&self, id: u64, body: Bytes, held: impl Send + 'static) {
+        let (limit, replies) = (self.limits.frame, Some(self.replies.clone()));
+        let mut answer = Answer { id, body: None, limit, replies };
+        let (handler, from) = (Arc::clone(&self.handler), self.from);
         tokio::spawn(async move {
             answer.body = Some(handler(from, body).await);
             answer.send().await;
             drop(held);
         });
     }
-    Ok(())
 }
 
 async fn write_replies<S: AsyncWrite>(

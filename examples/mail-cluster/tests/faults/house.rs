@@ -164,6 +164,13 @@ impl House {
         .await;
     }
 
+    /// One letter by each address: then both are really served again, whatever was decided before.
+    pub(crate) async fn deliver_by_both(&self, id: &str) {
+        for via in [A, B] {
+            self.deliver(via, &format!("{id}-{via}"), ON_FIRST).await;
+        }
+    }
+
     /// A session of a user, by an address.
     pub(crate) async fn login(&self, via: usize, user: UserIndex) -> ImapClient {
         let (target, person) = (self.world().doors.imap(via, Security::Plain), self.person(user));
@@ -184,6 +191,23 @@ impl House {
         }
         assert_eq!(self.world().ledger.contradictions(), [""; 0]);
         compared
+    }
+
+    /// Compares the copies of every volume, once each has another one in step. What the members tell just after
+    /// a restart may be from before it.
+    pub(crate) async fn verify(&mut self) {
+        let started = Instant::now();
+        loop {
+            self.wait(Goal::InSync).await;
+            match self.cluster.verify().await {
+                Ok((bytes, faults)) if faults.is_empty() => return assert!(bytes > 0),
+                Ok((_, faults)) if !faults.iter().all(|f| f.contains("in step") || f.contains("broke")) => {
+                    panic!("{faults:?}")
+                }
+                early => assert!(started.elapsed() < PATIENCE, "{early:?}"),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     async fn read(&self, via: usize) -> Audit {

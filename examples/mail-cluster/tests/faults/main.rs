@@ -8,6 +8,7 @@
 mod disks;
 mod full;
 mod house;
+mod lost_disk;
 mod majority;
 mod pauses;
 mod power;

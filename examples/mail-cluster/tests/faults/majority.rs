@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use posthaste_mail_cluster::admin::{self, AdminRequest};
 use posthaste_mail_cluster::demo::client::Delivery;
 use posthaste_mail_cluster::demo::cluster::{A, B, WITNESS};
 use posthaste_mail_cluster::demo::operator::Goal;
@@ -29,6 +30,33 @@ fn with_two_of_three_voters_gone_nothing_is_acknowledged_status_says_why_and_it_
         for (via, to) in [(A, ON_FIRST), (B, ON_FIRST), (A, ON_SECOND), (B, ON_SECOND)] {
             house.deliver(via, &format!("after-{via}-{to}"), to).await;
         }
+        house.audit().await;
+    });
+}
+
+#[test]
+fn a_member_whose_quorum_store_fails_ends_with_code_6_and_says_why_and_takes_part_again_after_a_restart() {
+    block_on(async {
+        let mut house = House::start(32).await;
+        house.deliver(A, "before", ON_FIRST).await;
+        for member in [A, WITNESS] {
+            let broken = house.data(member).join("quorum").join("broken");
+            std::fs::write(&broken, "").expect("it can be written");
+            // Every command to the quorum is written by every voter.
+            let (socket, person) = (house.data(B).join("admin.sock"), house.person(ON_SECOND));
+            let (name, password) = (person.address.clone(), person.password.clone());
+            let _ = admin::ask(&socket, AdminRequest::UserPasswd { name, password }, |_| {}).await;
+            let status = house.end_of(member).await;
+            let said = house.log(member);
+            assert_eq!(status.code(), Some(6), "{said}");
+            let line = said.lines().find(|line| line.starts_with("posthaste: ")).unwrap_or_default();
+            assert!(line.contains("quorum store has failed") && line.contains("broken"), "{said}");
+            house.deliver(B, &format!("without-{member}"), ON_FIRST).await;
+            std::fs::remove_file(&broken).expect("it is there");
+            house.run(member);
+            house.wait(Goal::AtHome).await;
+        }
+        house.deliver_by_both("after").await;
         house.audit().await;
     });
 }

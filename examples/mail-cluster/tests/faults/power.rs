@@ -51,9 +51,7 @@ fn every_acknowledged_message_survives_power_cuts_of_one_node_and_of_all() {
         let (acknowledged, _) = house.world().ledger.acknowledged_and_open();
         let compared = house.audit().await;
         assert!(compared >= 2 * acknowledged && acknowledged >= 135, "{compared}, {acknowledged}");
-        let (bytes, differences) = house.cluster.verify().await.expect("both copies of both volumes");
-        assert_eq!(differences, [""; 0]);
-        assert!(bytes > 0);
+        house.verify().await;
     });
 }
 

@@ -48,6 +48,7 @@ impl AdminHandler for Member {
                 progress.say("moving vol2");
                 AdminReply::done(format!("{node} is drained"))
             }
+            AdminRequest::Replace { member } => AdminReply::done(format!("{member} is replaced")),
             AdminRequest::Verify { .. } => {
                 let row = |volume: &str, differing| VerifyRow {
                     volume: volume.into(),

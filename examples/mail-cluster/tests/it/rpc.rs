@@ -1,13 +1,13 @@
 //! Many requests on one connection, and what happens when it breaks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste_mail_cluster::config::NodeId;
 use posthaste_mail_cluster::peer::{Handlers, PeerStream};
-use posthaste_mail_cluster::rpc::{RpcClient, RpcError, RpcLimits, serve_rpc};
+use posthaste_mail_cluster::rpc::{RpcClient, RpcError, RpcLimits, Turns, serve_rpc};
 use posthaste_mail_cluster::tls::Alpn;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
@@ -48,7 +48,7 @@ async fn serve(cluster: &Cluster, world: &Arc<World>) -> JoinHandle<()> {
         };
         async move {
             tokio::select! {
-                _ = serve_rpc(stream, from, ask, LIMITS) => {}
+                _ = serve_rpc(stream, from, ask, LIMITS, None) => {}
                 () = world.alive.notified() => {}
             }
         }
@@ -182,7 +182,7 @@ async fn no_more_requests_are_in_work_than_the_limit() {
                     body
                 }
             });
-            async move { drop(serve_rpc(stream, from, ask, limits).await) }
+            async move { drop(serve_rpc(stream, from, ask, limits, None).await) }
         }
     };
     let _listening = cluster.listen("b", Handlers::new().on(Alpn::Mail, Handle::current(), handler)).await;
@@ -198,4 +198,62 @@ async fn no_more_requests_are_in_work_than_the_limit() {
     gate.add_permits(20);
     assert_eq!(calls.join_all().await.len(), 20);
     assert_eq!(most.load(Ordering::SeqCst), 3);
+}
+
+/// What a handler did, in order.
+type Diary = Arc<Mutex<Vec<String>>>;
+
+/// Serves connections one after the other; "hold" waits for a permit.
+async fn serve_turns(cluster: &Cluster, diary: &Diary, gate: &Arc<Semaphore>) -> JoinHandle<()> {
+    let (diary, gate, turns) = (Arc::clone(diary), Arc::clone(gate), Arc::new(Turns::default()));
+    // One at a time: what is behind "hold" on a connection waits unread.
+    let limits = RpcLimits { in_flight: 1, ..LIMITS };
+    let handler = move |from, stream: PeerStream| {
+        let (diary, gate, turns) = (Arc::clone(&diary), Arc::clone(&gate), Arc::clone(&turns));
+        let ask = Arc::new(move |_, body: Bytes| {
+            let (diary, gate) = (Arc::clone(&diary), Arc::clone(&gate));
+            async move {
+                let what = String::from_utf8_lossy(&body).into_owned();
+                diary.lock().unwrap().push(format!("{what} begins"));
+                if what == "hold" {
+                    gate.acquire().await.unwrap().forget();
+                }
+                diary.lock().unwrap().push(format!("{what} ends"));
+                body
+            }
+        });
+        async move { drop(serve_rpc(stream, from, ask, limits, Some(turns)).await) }
+    };
+    cluster.listen("b", Handlers::new().on(Alpn::Mail, Handle::current(), handler)).await
+}
+
+#[tokio::test]
+async fn what_came_by_a_connection_that_was_given_up_is_ended_or_refused_before_the_next_one_begins() {
+    let (cluster, diary, gate) = (cluster(), Diary::default(), Arc::new(Semaphore::new(0)));
+    let _listening = serve_turns(&cluster, &diary, &gate).await;
+    let client = RpcClient::in_turn(cluster.net("a"), cluster.id("b"), Alpn::Mail, LIMITS);
+    let call = |what: &str| {
+        let (client, what) = (client.clone(), text(what));
+        tokio::spawn(async move { client.call(what).await })
+    };
+    let (_hold, settle) = (call("hold"), Duration::from_millis(100));
+    while diary.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let _late = call("late");
+    tokio::time::sleep(settle).await;
+    client.reset("given up");
+    // A second connection breaks while it still waits for the first.
+    let later = call("later");
+    tokio::time::sleep(settle).await;
+    later.abort();
+    let again = call("replayed");
+    tokio::time::sleep(settle).await;
+    gate.add_permits(1);
+    assert_eq!(again.await.unwrap().unwrap(), text("replayed"));
+    assert_eq!(
+        *diary.lock().unwrap(),
+        ["hold begins", "hold ends", "replayed begins", "replayed ends"],
+        "late came before the reset, and must not be done after it"
+    );
 }
