@@ -22,14 +22,28 @@ pub(crate) const fn is(byte: u8, class: u8) -> bool {
     CLASS[byte as usize] & class != 0
 }
 
-/// The length of the longest prefix of `input` in `class`.
+/// The length of the longest prefix of `input` in `class`. Four octets a turn, as the compiler does not unroll it.
 #[inline]
 pub(crate) fn span(input: &[u8], class: u8) -> usize {
     let mut n = 0;
-    while n < input.len() && is(input[n], class) {
-        n += 1;
+    let mut rest = input;
+    while let [a, b, c, d, after @ ..] = rest {
+        if !is(*a, class) {
+            return n;
+        }
+        if !is(*b, class) {
+            return n + 1;
+        }
+        if !is(*c, class) {
+            return n + 2;
+        }
+        if !is(*d, class) {
+            return n + 3;
+        }
+        n += 4;
+        rest = after;
     }
-    n
+    n + rest.iter().take_while(|b| is(**b, class)).count()
 }
 
 pub(crate) fn all(input: &[u8], class: u8) -> bool {

@@ -207,6 +207,9 @@ impl CommandDecoder {
     /// Advances over `input` to the next event. Call again with what is left of it; after [`Event::NeedMore`], with more.
     pub fn decode<'b, 'i: 'b>(&'b mut self, input: &mut &'i [u8]) -> Event<'b> {
         self.take_back();
+        if let Some(n) = self.plain_line(input) {
+            return Event::Command(RawCommand(&take(input, n)[..n - 2]));
+        }
         loop {
             let raw = matches!(self.state, State::Raw);
             let whole = |line: &'b [u8]| {
@@ -238,6 +241,20 @@ impl CommandDecoder {
                 Step::Error(error) => return Event::Error(error),
             }
         }
+    }
+
+    /// How long the command is that stands whole and without literals at the start of `input`: what most of them are. Everything
+    /// else takes the long way through [`step`](Self::step), to the same events.
+    #[inline]
+    fn plain_line(&self, input: &[u8]) -> Option<usize> {
+        if !matches!(self.state, State::Line) || !self.buf.is_empty() {
+            return None;
+        }
+        let lf = memchr::memchr(b'\n', input)?;
+        let plain = lf < self.limits().line_octets_max
+            && input[..lf].ends_with(b"\r")
+            && !input[..lf].ends_with(b"}\r");
+        plain.then_some(lf + 1)
     }
 
     /// Empties the buffer that the last event borrowed.

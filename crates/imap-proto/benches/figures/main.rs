@@ -96,10 +96,13 @@ fn our_commands_in(wire: &[u8], size: usize) -> usize {
         let mut input = piece;
         loop {
             match decoder.decode(&mut input) {
-                Event::Command(raw) => {
-                    read::command(&raw.parse(&limits).expect("a command of the corpus"));
-                    count += 1;
-                }
+                Event::Command(raw) => match raw.parse(&limits) {
+                    Ok(command) => {
+                        read::command(&command);
+                        count += 1;
+                    }
+                    Err(error) => panic!("{error}"),
+                },
                 Event::NeedMore => break,
                 other => panic!("{other:?}"),
             }
@@ -134,10 +137,13 @@ fn responses_by(decoder: &mut ResponseDecoder, wire: &[u8], size: usize) -> usiz
         let mut input = piece;
         loop {
             match decoder.decode(&mut input) {
-                ResponseEvent::Response(raw) => {
-                    read::response(&raw.parse(&limits).expect("a response of the corpus"));
-                    count += 1;
-                }
+                ResponseEvent::Response(raw) => match raw.parse(&limits) {
+                    Ok(response) => {
+                        read::response(&response);
+                        count += 1;
+                    }
+                    Err(error) => panic!("{error}"),
+                },
                 ResponseEvent::NeedMore => break,
                 other => panic!("{other:?}"),
             }

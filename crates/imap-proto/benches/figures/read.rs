@@ -4,6 +4,10 @@ use std::hint::black_box;
 
 use posthaste_imap_proto::*;
 
+fn read<T>(value: &T) {
+    black_box(value);
+}
+
 /// Every field of a command that the corpus holds.
 pub(crate) fn command(command: &Command<'_>) {
     use CommandBody as C;
@@ -13,35 +17,35 @@ pub(crate) fn command(command: &Command<'_>) {
             black_box((uid, set.ranges()));
             match items {
                 FetchItems::List(items) => items.iter().for_each(|item| fetch_item(&item)),
-                all => drop(black_box(all)),
+                all => read(all),
             }
-            modifiers.iter().for_each(|m| drop(black_box(m)));
+            modifiers.iter().for_each(|m| read(&m));
         }
         C::Store { uid, set, unchanged_since, action, silent, flags } => {
             black_box((uid, set.ranges(), unchanged_since, action, silent));
-            flags.iter().for_each(|flag| drop(black_box(flag)));
+            flags.iter().for_each(|flag| read(&flag));
         }
         C::Search { uid, returns, charset, keys } => {
             black_box((uid, charset));
-            returns.iter().flatten().for_each(|r| drop(black_box(r)));
+            returns.iter().flatten().for_each(|r| read(&r));
             keys.iter().for_each(|key| search_key(&key));
         }
         C::Status { mailbox, items } => {
             black_box(mailbox);
-            items.iter().for_each(|item| drop(black_box(item)));
+            items.iter().for_each(|item| read(&item));
         }
         C::Select { mailbox, params } | C::Examine { mailbox, params } => {
             black_box(mailbox);
-            params.iter().for_each(|p| drop(black_box(p)));
+            params.iter().for_each(|p| read(&p));
         }
         C::List(list) => {
             black_box(&list.reference);
-            list.selection.iter().flatten().for_each(|s| drop(black_box(s)));
-            list.patterns.iter().for_each(|p| drop(black_box(p)));
-            list.returns.iter().flatten().for_each(|r| drop(black_box(r)));
+            list.selection.iter().flatten().for_each(|s| read(&s));
+            list.patterns.iter().for_each(|p| read(&p));
+            list.returns.iter().flatten().for_each(|r| read(&r));
         }
-        C::Enable(names) => names.iter().for_each(|name| drop(black_box(name))),
-        plain => drop(black_box(plain)),
+        C::Enable(names) => names.iter().for_each(|name| read(&name)),
+        plain => read(plain),
     }
 }
 
@@ -52,7 +56,7 @@ fn fetch_item(item: &FetchItem<'_>) {
         ..
     } = item
     {
-        names.iter().for_each(|name| drop(black_box(name)));
+        names.iter().for_each(|name| read(&name));
     }
     black_box(item);
 }
@@ -65,7 +69,7 @@ fn search_key(key: &SearchKey<'_>) {
             search_key(&b.get());
         }
         SearchKey::And(keys) => keys.iter().for_each(|key| search_key(&key)),
-        plain => drop(black_box(plain)),
+        plain => read(plain),
     }
 }
 
@@ -76,17 +80,17 @@ pub(crate) fn response(response: &Response<'_>) {
             black_box(seq);
             items.iter().for_each(fetch_data);
         }
-        Response::Data(Data::Search { ids, mod_seq }) => drop(black_box((ids, mod_seq))),
-        other => drop(black_box(other)),
+        Response::Data(Data::Search { ids, mod_seq }) => read(&(ids, mod_seq)),
+        other => read(other),
     }
 }
 
 fn fetch_data(item: &FetchData<'_>) {
     match item {
-        FetchData::Flags(flags) => flags.iter().for_each(|flag| drop(black_box(flag))),
+        FetchData::Flags(flags) => flags.iter().for_each(|flag| read(&flag)),
         FetchData::Envelope(raw) => envelope(&raw.parse()),
         FetchData::Body(body) | FetchData::BodyStructure(body) => node(body.root()),
-        plain => drop(black_box(plain)),
+        plain => read(plain),
     }
 }
 
@@ -95,7 +99,7 @@ fn envelope(envelope: &Envelope<'_>) {
     for list in
         [&envelope.from, &envelope.sender, &envelope.reply_to, &envelope.to, &envelope.cc, &envelope.bcc]
     {
-        list.iter().for_each(|address| drop(black_box(address)));
+        list.iter().for_each(|address| read(&address));
     }
 }
 
@@ -122,7 +126,7 @@ fn node(body: BodyNode<'_, '_>) {
 }
 
 fn params(params: &Params<'_>) {
-    params.iter().for_each(|param| drop(black_box(param)));
+    params.iter().for_each(|param| read(&param));
 }
 
 fn extension(raw: &RawExtension<'_>) {
@@ -132,6 +136,6 @@ fn extension(raw: &RawExtension<'_>) {
         black_box(&disposition.kind);
         params(&disposition.params);
     }
-    extension.language.iter().for_each(|l| drop(black_box(l)));
-    extension.more.iter().for_each(|v| drop(black_box(v)));
+    extension.language.iter().for_each(|l| read(&l));
+    extension.more.iter().for_each(|v| read(&v));
 }
