@@ -121,3 +121,42 @@ fn committed<S: Store, R>(mailbox: &Mailbox<S>, told: R) -> Result<R, Error> {
     let commit = mailbox.store().commit();
     commit.map(|()| told).map_err(|e| Error::io("make a change durable", e))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mailbox::MailboxConfig;
+    use crate::sim::SimFs;
+
+    #[test]
+    fn operations_are_whole_and_what_they_tell_is_durable() {
+        let disk = Arc::new(SimFs::default());
+        let open = |disk: &Arc<SimFs>| {
+            Arc::new(Mailbox::ensure(Arc::clone(disk), b"m", MailboxConfig::default()).unwrap())
+        };
+        let inbox = AsyncMailbox::new(open(&disk));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let told = runtime.block_on(async {
+            let base = BaseName::parse(b"1.a").unwrap();
+            assert!(inbox.deliver(Some(base), b"x\n".to_vec()).await.unwrap().new);
+            let first = inbox.snapshot().await.unwrap();
+            assert_eq!(inbox.append(b"y".to_vec(), Flags::SEEN, Vec::new()).await.unwrap().uid, 2);
+            let changed =
+                inbox.change_flags(vec![1], FlagChange::Add, Flags::FLAGGED, Vec::new()).await.unwrap();
+            assert_eq!((changed[0].uid, changed[0].flags), (1, Flags::FLAGGED));
+            assert_eq!(inbox.expunge(Some(vec![2]), false).await.unwrap(), [2]);
+            let changes = inbox.changes_since(first.modseq).await.unwrap().unwrap();
+            assert_eq!((changes.changed.len(), &changes.vanished[..]), (1, &[2][..]));
+            assert_eq!(inbox.read(1).await.unwrap(), b"x\r\n");
+            let watcher = inbox.blocking().watch().unwrap();
+            let (_, changed) = inbox.wait(watcher, Duration::ZERO).await.unwrap();
+            assert!(!changed);
+            assert!(matches!(inbox.read(9).await, Err(Error::Gone { uid: 9 })));
+            inbox.snapshot().await.unwrap()
+        });
+        let found = open(&Arc::new(disk.crash(1))).snapshot().unwrap();
+        let seen =
+            |snapshot: &Snapshot| -> Vec<_> { snapshot.messages.iter().map(|m| (m.uid, m.flags)).collect() };
+        assert_eq!(seen(&found), seen(&told));
+    }
+}
