@@ -19,7 +19,7 @@ enum Seen {
 }
 
 fn limits() -> ParseLimits {
-    ParseLimits { depth_max: 20, items_max: 1000 }
+    ParseLimits { depth_max: 20, items_max: 1000, quirks: Quirks::ALL }
 }
 
 /// Limits that a short input can reach.
@@ -28,6 +28,8 @@ fn tight() -> Config {
         pre_auth: FrameLimits { line_octets_max: 100, literal_octets_max: 20, command_octets_max: 120 },
         authenticated: FrameLimits { line_octets_max: 300, literal_octets_max: 100, command_octets_max: 400 },
         append_octets_max: 1000,
+        literal_minus: false,
+        append_more: false,
         parse: limits(),
     }
 }
@@ -70,7 +72,7 @@ fn next(decoder: &mut CommandDecoder, input: &mut &[u8]) -> Option<Seen> {
             Seen::Append(head, start.literal)
         }
         Event::MessageChunk(chunk) => Seen::Message(chunk.to_vec()),
-        Event::MessageEnd => Seen::MessageEnd,
+        Event::MessageEnd(_) => Seen::MessageEnd,
         Event::Line(line) => Seen::Line(line.as_bytes().to_vec()),
         Event::Error(error) => Seen::Error(error),
     })

@@ -15,13 +15,14 @@ enum Seen {
 }
 
 fn limits() -> ParseLimits {
-    ParseLimits { depth_max: 20, items_max: 1000 }
+    ParseLimits { depth_max: 20, items_max: 1000, quirks: Quirks::ALL }
 }
 
 fn run<'i>(seed: u8, pieces: impl IntoIterator<Item = &'i [u8]>) -> Vec<Seen> {
     let mut decoder = ResponseDecoder::new(ResponseConfig {
         response_octets_max: 400,
         literal_held_max: if seed & 1 == 1 { 10 } else { 200 },
+        buffer_kept: 1000,
         literal_octets_max: 1000,
         parse: limits(),
     });

@@ -250,10 +250,9 @@ impl CommandDecoder {
         if !matches!(self.state, State::Line) || !self.buf.is_empty() {
             return None;
         }
-        let lf = memchr::memchr(b'\n', input)?;
-        let plain = lf < self.limits().line_octets_max
-            && input[..lf].ends_with(b"\r")
-            && !input[..lf].ends_with(b"}\r");
+        let window = &input[..input.len().min(self.limits().line_octets_max)];
+        let lf = memchr::memchr(b'\n', window)?;
+        let plain = window[..lf].ends_with(b"\r") && !window[..lf].ends_with(b"}\r");
         plain.then_some(lf + 1)
     }
 

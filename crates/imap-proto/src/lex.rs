@@ -479,7 +479,7 @@ pub(crate) fn spaced<'a, T>(
     Ok((i, items))
 }
 
-/// ` A B C` to the end or a bracket, perhaps nothing at all.
+/// ` A B C`, perhaps nothing at all.
 pub(crate) fn trailing<'a, T>(
     mut i: In<'a>,
     ctx: Ctx,
@@ -488,7 +488,7 @@ pub(crate) fn trailing<'a, T>(
     let mut list = Vec::new();
     while let Some(rest) = i.strip_prefix(b" ") {
         i = rest;
-        if ctx.trailing_space() && peek(rest).is_none_or(|b| matches!(b, b' ' | b']')) {
+        if ctx.trailing_space() && peek(rest).is_none_or(|b| b == b' ') {
             continue;
         }
         ctx.room(i, list.len())?;

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use super::fetch::{mod_seq, named_opaque, write_named};
 use crate::datetime::date;
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, atom_str, expected, keys, keyword, map, number64, nz_number, peek,
-    quoted, run, sp, strip_word, words,
+    Ctx, In, Res, after_sp, astring, atom_str, expected, keys, keyword, map, number64, nz_number, peek, run,
+    sp, string, strip_word, words,
 };
 use crate::list::{Element, list};
 use crate::own::into_owned;
@@ -500,10 +500,10 @@ fn extension_key<'a>(
 }
 
 fn mod_seq_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
-    if peek(i) != Some(b'"') {
+    if !matches!(peek(i), Some(b'"' | b'{' | b'~')) {
         return map(mod_seq(i), |n| SearchKey::ModSeq { entry: None, n });
     }
-    let (i, name) = quoted(i, ctx)?;
+    let (i, name) = string(i, ctx)?;
     let (i, kind) = after_sp(i, EntryKind::parse)?;
     let entry = Some(ModSeqEntry { name, kind });
     map(after_sp(i, mod_seq), |n| SearchKey::ModSeq { entry, n })

@@ -11,7 +11,7 @@ fn body(text: &str) -> CommandBody<'_> {
 }
 
 /// Written in the form that the encoder chooses, so that they hold both ways.
-const CANONICAL: &[&str] = &[
+pub(crate) const CANONICAL: &[&str] = &[
     "a CAPABILITY",
     "a NOOP",
     "a LOGOUT",
@@ -65,7 +65,7 @@ const CANONICAL: &[&str] = &[
 ];
 
 /// The extensions, mostly by their RFCs' examples.
-const EXTENSIONS: &[&str] = &[
+pub(crate) const EXTENSIONS: &[&str] = &[
     "a ENABLE CONDSTORE X-GOOD-IDEA",
     "a COMPRESS DEFLATE",
     "a UNAUTHENTICATE",

@@ -619,3 +619,53 @@ proptest! {
         }
     }
 }
+
+/// Known messages with some octets changed, left out, or put in twice.
+fn mutated(known: Vec<&'static str>) -> impl Strategy<Value = Vec<u8>> {
+    let octet = prop_oneof![any::<u8>(), prop::sample::select(b" ()[]{}\"\\*%~+-.,:<>$0129NIL\r\n".to_vec())];
+    let change = (any::<prop::sample::Index>(), 0..4, octet);
+    (prop::sample::select(known), vec(change, 0..4)).prop_map(|(text, changes)| {
+        let mut text = text.as_bytes().to_vec();
+        for (at, how, octet) in changes {
+            let at = at.index(text.len() + 1);
+            match how {
+                0 => text.insert(at, octet),
+                1 if at < text.len() => text[at] = octet,
+                2 if at < text.len() => drop(text.remove(at)),
+                _ => text.extend_from_within(at..),
+            }
+        }
+        text
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_parses_as_a_command_comes_back_from_its_encoding(
+        text in mutated(crate::commands::CANONICAL.iter().chain(crate::commands::EXTENSIONS).copied().collect())
+    ) {
+        if let Ok(command) = Command::parse(&text, &ParseLimits::client()) {
+            let octets = command.encode(Literals::NonSync).bytes;
+            let again = Command::parse(&octets[..octets.len() - 2], &ParseLimits::client());
+            prop_assert_eq!(again.as_ref(), Ok(&command), "{} became {}", text.escape_ascii(), octets.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn whatever_parses_as_a_response_has_a_stable_encoding(
+        text in mutated(crate::responses::CANONICAL.to_vec())
+    ) {
+        if let Ok(response) = Response::parse(&text, &ParseLimits::client()) {
+            let (mut once, mut twice) = (Vec::new(), Vec::new());
+            response.encode(&mut once);
+            // Of free text and of codes that nobody understands, control characters are left out and brackets trimmed.
+            let free = matches!(response, Response::Continue(_) | Response::Status(_) | Response::Tagged { .. });
+            let again = Response::parse(&once[..once.len() - 2], &ParseLimits::client());
+            prop_assert!(again.is_ok(), "{} became {}", text.escape_ascii(), once.escape_ascii());
+            again.unwrap().encode(&mut twice);
+            prop_assert!(free || once == twice, "{} became {}", once.escape_ascii(), twice.escape_ascii());
+        }
+    }
+}

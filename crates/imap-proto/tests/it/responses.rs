@@ -7,7 +7,7 @@ fn parse(text: &str) -> Response<'_> {
 }
 
 /// In the encoder's own form, so that they hold both ways.
-const CANONICAL: &[&str] = &[
+pub(crate) const CANONICAL: &[&str] = &[
     "* OK [CAPABILITY IMAP4rev1 LITERAL+ AUTH=PLAIN] ready",
     "* PREAUTH hello",
     "* BYE going down",
