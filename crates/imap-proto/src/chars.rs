@@ -22,28 +22,14 @@ pub(crate) const fn is(byte: u8, class: u8) -> bool {
     CLASS[byte as usize] & class != 0
 }
 
-/// The length of the longest prefix of `input` in `class`. Four octets a turn, as the compiler does not unroll it.
+/// The length of the longest prefix of `input` in `class`.
 #[inline]
 pub(crate) fn span(input: &[u8], class: u8) -> usize {
     let mut n = 0;
-    let mut rest = input;
-    while let [a, b, c, d, after @ ..] = rest {
-        if !is(*a, class) {
-            return n;
-        }
-        if !is(*b, class) {
-            return n + 1;
-        }
-        if !is(*c, class) {
-            return n + 2;
-        }
-        if !is(*d, class) {
-            return n + 3;
-        }
-        n += 4;
-        rest = after;
+    while n < input.len() && is(input[n], class) {
+        n += 1;
     }
-    n + rest.iter().take_while(|b| is(**b, class)).count()
+    n
 }
 
 pub(crate) fn all(input: &[u8], class: u8) -> bool {
