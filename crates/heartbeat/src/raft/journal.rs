@@ -120,7 +120,7 @@ impl Image {
             Record::Append(entry) => drop(self.entries.insert(entry.log_id.index, entry)),
             Record::TruncateFrom(index) => drop(self.entries.split_off(&index)),
             Record::PurgeTo(id) => {
-                self.entries = self.entries.split_off(&(id.index + 1));
+                self.entries.retain(|index, _| *index > id.index);
                 self.purged = self.purged.max(Some(id));
             }
             Record::Committed(id) => self.committed = id,

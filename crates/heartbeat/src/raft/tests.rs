@@ -537,6 +537,19 @@ async fn a_voter_whose_store_fails_says_so_and_the_others_go_on() {
     voters.sees(B, "later").await;
 }
 
+#[test]
+fn a_purge_up_to_the_last_possible_index_is_no_overflow() {
+    let mut image = Image::default();
+    let id = |index| LogId::new(CommittedLeaderId::new(1, 1), index);
+    for index in [7, 8, 9, u64::MAX] {
+        image.apply(Record::Append(Entry { log_id: id(index), payload: EntryPayload::Blank }));
+    }
+    image.apply(Record::PurgeTo(id(8)));
+    assert_eq!(image.entries.keys().copied().collect::<Vec<_>>(), [9, u64::MAX]);
+    image.apply(Record::PurgeTo(id(u64::MAX)));
+    assert!(image.entries.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_and_nonsense_are_refused() {
     let voters = Voters::start().await;
