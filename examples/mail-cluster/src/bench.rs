@@ -67,7 +67,8 @@ const READERS: u16 = 10;
 const READERS_MESSAGES: usize = 50;
 /// Users who get the deliveries, half on each volume.
 const RECIPIENTS: u16 = 10;
-/// Bytes of each volume: room for all that the rounds deliver.
+/// Bytes of each volume: both have room for the loads of a round, each of which ends at
+/// [`drive::LOAD_BYTES_MAX`].
 const VOLUME_BYTES: u64 = 1 << 30;
 /// How long to wait for the checkpoints of a load: longer than the time between two.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -85,11 +86,11 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
 async fn bench(args: &BenchArgs) -> Result<(), String> {
     let (rounds, time) = if args.quick { (1, 0.5) } else { (args.rounds.max(1), args.seconds) };
     let time = Duration::try_from_secs_f64(time).map_err(|e| format!("--seconds: {e}"))?;
-    let stage = Stage::set(args).await?;
     let mut all = Vec::new();
     for number in 1..=rounds {
         eprintln!("round {number} of {rounds}");
-        all.push(stage.round(time).await?);
+        // Anew each time: a round begins with empty volumes and mailboxes.
+        all.push(Stage::set(args).await?.round(time).await?);
     }
     for figure in figures(&all) {
         println!("{figure}");

@@ -1,7 +1,7 @@
 //! Clients that ask as fast as they are answered, and count.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
@@ -11,6 +11,10 @@ use crate::demo::corpus;
 use crate::demo::people::{Doors, Person};
 
 use super::disk;
+
+/// A load ends before its time when it has delivered so many bytes, so that the volumes do not become full on a
+/// quick machine.
+pub(super) const LOAD_BYTES_MAX: u64 = 256 << 20;
 
 /// A server under test.
 #[derive(Clone)]
@@ -48,10 +52,10 @@ pub(super) async fn deliveries(
     }
     let mut tasks = JoinSet::new();
     let (count, bytes) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let started = Instant::now();
+    let (started, stopped) = (Instant::now(), Arc::new(OnceLock::new()));
     for (index, mut session) in sessions.into_iter().enumerate() {
         let (people, messages) = (Arc::clone(&server.people), Arc::clone(messages));
-        let (count, bytes) = (Arc::clone(&count), Arc::clone(&bytes));
+        let (count, bytes, stopped) = (Arc::clone(&count), Arc::clone(&bytes), Arc::clone(&stopped));
         tasks.spawn(async move {
             for number in index.. {
                 let to = people[number % people.len()].address.as_str();
@@ -61,7 +65,10 @@ pub(super) async fn deliveries(
                     Delivery::Accepted => bytes.fetch_add(message.len() as u64, Ordering::Relaxed),
                     other => return Err(format!("a delivery failed: {other:?}")),
                 };
-                if started.elapsed() > time {
+                if bytes.load(Ordering::Relaxed) >= LOAD_BYTES_MAX {
+                    let _ = stopped.set(started.elapsed().min(time));
+                }
+                if stopped.get().is_some() || started.elapsed() > time {
                     break;
                 }
                 count.fetch_add(1, Ordering::Relaxed);
@@ -70,7 +77,8 @@ pub(super) async fn deliveries(
         });
     }
     join(tasks).await?;
-    let rate = per_second(count.load(Ordering::Relaxed), time);
+    let took = stopped.get().copied().unwrap_or(time);
+    let rate = per_second(count.load(Ordering::Relaxed), took);
     Ok(Load { rate, bytes: bytes.load(Ordering::Relaxed) })
 }
 
