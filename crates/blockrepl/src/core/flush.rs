@@ -46,7 +46,8 @@ impl Replica {
 
     /// Answers the leader's flushes that the local disk has covered.
     pub(super) fn answer_leader(&mut self) {
-        while let Some(AckDue { link, id, .. }) = self.acks.pop_front_if(|a| a.order <= self.local.flushed) {
+        let done = if self.bug(Bug::AckUnflushed) { self.order } else { self.local.flushed };
+        while let Some(AckDue { link, id, .. }) = self.acks.pop_front_if(|a| a.order <= done) {
             self.answer_flush(link, id);
         }
     }
@@ -127,6 +128,9 @@ impl Replica {
             }
         };
         let members = self.counted();
+        if self.bug(Bug::StableTooEarly) {
+            return self.stable;
+        }
         members.iter().filter(|m| **m != self.me()).map(behind).min().unwrap_or(u64::MAX).min(self.stable)
     }
 
@@ -161,6 +165,10 @@ impl Replica {
     pub(super) fn required(&self) -> MemberSet {
         let Some(leading) = self.leading() else { return MemberSet::new() };
         let mut set = leading.grant.in_sync.clone();
+        if self.bug(Bug::ForgetUnion) {
+            set.remove(&self.me());
+            return set;
+        }
         set.extend(leading.pending.iter().flatten());
         for link in self.links.values() {
             if matches!(&link.side, Side::Target(t) if t.state == TargetState::Synced) {
@@ -182,6 +190,9 @@ impl Replica {
             waits.push(Waiting::Metadata);
         }
         let version = leading.version;
+        if self.bug(Bug::AckBeforePeer) {
+            return waits;
+        }
         waits.extend(self.required().iter().filter_map(|m| self.waits_for(*m, seq, version)));
         waits
     }

@@ -15,7 +15,7 @@ impl Replica {
 
     /// A leader opens replication. A higher epoch than ours is made durable first (R4).
     pub(super) fn begin(&mut self, link: LinkId, epoch: u64, seq: u64) {
-        if epoch < self.floor {
+        if epoch < self.floor && !self.bug(Bug::SkipEpochCheck) {
             return self.tell_fenced(link, self.floor);
         }
         if self.leading().is_some_and(|l| l.grant.epoch == epoch) {
@@ -36,7 +36,7 @@ impl Replica {
 
     pub(super) fn accept_begin(&mut self, link: LinkId) {
         let Some((epoch, seq)) = self.links.get_mut(&link).and_then(|l| l.begin.take()) else { return };
-        if epoch < self.sb.epoch {
+        if epoch < self.sb.epoch && !self.bug(Bug::SkipEpochCheck) {
             return self.tell_fenced(link, self.floor);
         }
         if let Some(old) = self.source_link().filter(|old| *old != link) {
@@ -70,6 +70,7 @@ impl Replica {
     pub(super) fn obeys(&mut self, link: LinkId, epoch: u64) -> bool {
         match self.links.get(&link).map(|l| &l.side) {
             Some(Side::Source { epoch: ours, .. }) if *ours == epoch && epoch >= self.floor => true,
+            Some(Side::Source { .. }) if self.bug(Bug::SkipEpochCheck) => true,
             None => false,
             _ if epoch < self.floor => {
                 self.tell_fenced(link, self.floor);
@@ -100,7 +101,7 @@ impl Replica {
         let marked =
             self.sb.sync.is_some() || self.queue.iter().any(|q| matches!(q, Queued::SyncStart { .. }));
         let fits = len > 0 && (data.is_empty() || data.len() as u64 == len);
-        if !fits || !(heal || marked) {
+        if !fits || !(heal || marked || self.bug(Bug::NoMark)) {
             return self.refuse(link, Refusal::Protocol);
         }
         self.enqueue(Queued::Copy { link, granule, data });
@@ -120,6 +121,9 @@ impl Replica {
             return self.durable(commit);
         }
         let Some(source) = self.links.get(&link).map(|l| l.hello.device) else { return true };
+        if self.bug(Bug::NoMark) {
+            return true;
+        }
         if self.sb.sync.is_none() {
             self.sb.undo_run += 1;
             self.undo = Undo::default();
@@ -142,7 +146,12 @@ impl Replica {
                 self.local.wanted = self.local.wanted.max(self.order);
                 self.sync_end_ready(link, message)
             }
-            Gate::Flush(order) if self.local.flushed < order || self.writes_in_flight > 0 => false,
+            Gate::Flush(order)
+                if (self.local.flushed < order || self.writes_in_flight > 0)
+                    && !self.bug(Bug::ConsistentUnflushed) =>
+            {
+                false
+            }
             Gate::Flush(_) => {
                 let commit = self.become_consistent(link, message);
                 self.gate = Gate::Commit(commit);

@@ -23,6 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::bitmap::Bitmap;
+use crate::bugs::Bug;
 use crate::config::Config;
 use crate::ids::{DeviceId, Grant, Identity, Member, MemberSet, NodeId};
 use crate::meta::{Layout, SlotHead, Superblock};
@@ -86,6 +87,8 @@ pub struct Replica {
     discard: BTreeSet<DeviceId>,
     failed: Option<Arc<str>>,
     queue_limit: u64,
+    #[cfg(feature = "bugs")]
+    bug: Option<Bug>,
 }
 
 #[derive(Debug)]
@@ -346,6 +349,30 @@ impl Replica {
         self.layout.size
     }
 
+    /// Switches a known bug on. It must be done before anything else.
+    #[cfg(feature = "bugs")]
+    #[doc(hidden)]
+    pub fn with_bug(mut self, bug: Bug) -> Self {
+        self.bug = Some(bug);
+        if self.bug(Bug::ForgetHot) {
+            (0..self.slots.len()).for_each(|slot| self.unmark_all(slot));
+            self.hot.clear();
+        }
+        self
+    }
+
+    /// Whether a known bug is switched on: never, without the feature `bugs`.
+    #[inline(always)]
+    fn bug(&self, bug: Bug) -> bool {
+        #[cfg(feature = "bugs")]
+        return self.bug == Some(bug);
+        #[cfg(not(feature = "bugs"))]
+        {
+            let _ = bug;
+            false
+        }
+    }
+
     fn me(&self) -> Member {
         Member { node: self.sb.identity.node, device: self.sb.identity.device }
     }
@@ -401,6 +428,9 @@ impl Replica {
             return;
         };
         match result {
+            Err(_) if self.bug(Bug::RetryFlush) && matches!(kind, OpKind::DataFlush) => {
+                self.disk(kind, DiskOp::Flush);
+            }
             Err(reason) => self.disk_failed(reason),
             Ok(_) if self.failed.is_some() => {}
             Ok(data) => self.op_done(kind, data),

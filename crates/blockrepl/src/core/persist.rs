@@ -115,6 +115,8 @@ impl Replica {
             discard: BTreeSet::new(),
             failed: None,
             queue_limit,
+            #[cfg(feature = "bugs")]
+            bug: None,
         };
         for slot in 0..replica.slots.len() {
             replica.mark_hot(slot);
@@ -272,7 +274,7 @@ impl Replica {
     }
 
     pub(super) fn is_hot(&self, offset: u64, len: usize) -> bool {
-        extents(offset, len).all(|e| self.hot.get(&e).is_some_and(|h| self.durable(h.commit)))
+        extents(offset, len).all(|e| self.hot.get(&e).is_some_and(|h| self.durable(h.commit) || self.bug(Bug::HotLater)))
     }
 
     /// Makes extents hot for the writes near the head of the queue, with one commit for all.
@@ -339,7 +341,7 @@ impl Replica {
         };
         self.hot.remove(&extent);
         // What the extent stood for must be in the bitmaps before it is forgotten.
-        self.commit.pages = true;
+        self.commit.pages |= !self.bug(Bug::CoolUnsaved);
         true
     }
 }

@@ -80,7 +80,8 @@ impl Replica {
         match known {
             Some(head) if (head.base == current || ours.current() == current) && same_source => {
                 // In a resync that goes on, our bitmap already holds what theirs said.
-                let forget_theirs = sync.is_some_and(|(_, number)| number == head.sync && number != 0);
+                let forget_theirs = sync.is_some_and(|(_, number)| number == head.sync && number != 0)
+                    || self.bug(Bug::ForgetTheirBits);
                 Plan::Partial { forget_theirs }
             }
             _ if theirs.is_blank() || ours.contains(current) => Plan::Full,
@@ -97,6 +98,9 @@ impl Replica {
 
     fn start_target(&mut self, link: LinkId, slot: usize, consistent: bool, full: bool) {
         let seq = self.seq;
+        if self.bug(Bug::RemovedCounts) && consistent && !full {
+            self.unmark_all(slot);
+        }
         let clean = consistent && self.slots[slot].bits.count() == 0;
         let Some(t) = self.target(link) else { return };
         (t.flushed, t.noted, t.state) = (seq, seq, TargetState::Syncing);
@@ -172,6 +176,7 @@ impl Replica {
         let message = Message::Write { epoch, seq, stable, offset, data: data.clone() };
         let sent = self.send_to_targets(&message, offset, data.len());
         let (first, last) = super::persist::granule_range(offset, data.len());
+        let last = if self.bug(Bug::ForgetBit) { first } else { last };
         for slot in 0..self.slots.len() {
             if !sent.contains(&self.slots[slot].head.device) {
                 (first..=last).for_each(|g| self.mark(slot, g));
@@ -287,6 +292,12 @@ impl Replica {
         }
         let heal = t.state == TargetState::Synced;
         t.copies.insert(granule, CopyState::Sent { flush: t.next_flush, again: false });
+        if self.bug(Bug::ClearBeforeFlush)
+            && let Some(slot) = self.links.get(&link).and_then(|l| self.slot_of(l.hello.device))
+        {
+            self.unmark(slot, granule);
+        }
+        let Some(t) = self.target(link) else { return };
         let data = if data.iter().all(|b| *b == 0) { Bytes::new() } else { data };
         let message = Message::Copy { epoch, granule, heal, data };
         t.sent_bytes += message.weight();
