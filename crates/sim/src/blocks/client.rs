@@ -123,6 +123,10 @@ impl World {
         let covers = session.flushes.remove(&request).filter(|_| result.is_ok());
         let Some(covers) = covers.filter(|covers| *covers >= session.flushed) else { return };
         let from = std::mem::replace(&mut session.flushed, covers);
+        if self.split && session.epoch < self.authority.current().epoch {
+            // Given up by the operator.
+            return;
+        }
         let trusted = |m: usize| !self.machines[m].distrusted;
         let members = self.authority.current().in_sync.iter().map(|m| m.node.0 as usize - 1);
         let images = members.filter(|m| trusted(*m)).filter_map(|m| {

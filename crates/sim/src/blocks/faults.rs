@@ -986,12 +986,22 @@ impl World {
                 hung |= disk.wrong.hangs;
                 disk.wrong = super::disk::Wrong::default();
             }
-            let failed = self.replica(n).is_some_and(|r| r.status().failed.is_some());
-            if failed || hung {
+            if hung {
                 self.kill(n, true);
             }
             self.start(n);
         }
+        self.restart_the_failed();
         self.pace = self.pace.min(20_000);
+    }
+
+    /// The operator starts a machine anew whose disk has failed, once that is well again.
+    pub(super) fn restart_the_failed(&mut self) {
+        for n in 0..self.copies {
+            if self.replica(n).is_some_and(|r| r.status().failed.is_some()) {
+                self.kill(n, true);
+                self.start(n);
+            }
+        }
     }
 }

@@ -133,6 +133,7 @@ impl World {
                 return;
             }
             self.run_to(self.now + 50 * MS);
+            self.restart_the_failed();
         }
         if let Some(missing) = self.missing(acked) {
             self.judge("liveness", Err(format!("after {within_s} s without a fault {missing}")));
