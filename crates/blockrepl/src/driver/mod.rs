@@ -1,8 +1,11 @@
 //! The core on real disks, threads and links.
 
 mod handle;
+mod inbox;
 mod lane;
 mod link;
+mod outbox;
+mod pool;
 mod reads;
 mod shared;
 
@@ -22,7 +25,7 @@ use crate::ids::{DeviceId, Grant, Identity, MemberSet, NodeId, Raised};
 use crate::meta::{DATA_HEADER_LEN, OpenError, check_data_header, encode_data_header};
 use crate::wire::Hello;
 use handle::Handle;
-use shared::Shared;
+use shared::{Shared, Worker};
 
 pub use link::{Link, LinkError};
 
@@ -172,13 +175,13 @@ impl Volume {
 
     /// Applies a changed in-sync set to this leader. Call it in the order of the commits.
     pub fn set_grant(&self, grant: Grant) -> Result<(), Denied> {
-        self.shared().with(true, |state, now| state.core.set_grant(now, grant))
+        self.shared().with(Worker::Threads, |state, now| state.core.set_grant(now, grant))
     }
 
     /// R1: call it *before* proposing `pending` to the quorum; `None` when the proposal is known to
     /// have failed. See [`Replica::set_pending`].
     pub fn set_pending(&self, pending: Option<MemberSet>) -> Result<(), Denied> {
-        self.shared().with(true, |state, now| state.core.set_pending(now, pending))
+        self.shared().with(Worker::Threads, |state, now| state.core.set_pending(now, pending))
     }
 
     /// Runs a link to `peer` over a stream that this side opened. Of two nodes, let one dial.
