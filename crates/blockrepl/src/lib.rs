@@ -78,7 +78,7 @@ pub mod nbd;
 pub mod wire;
 
 pub use bitmap::{EXTENT, GRANULE};
-pub use config::{Config, UndoPolicy};
+pub use config::{Config, Congestion, Protocol, UndoPolicy};
 pub use core::{Denied, Event, Status};
 pub use device::{BlockDevice, DeviceError};
 pub use disk::{Disk, FileDisk, MemDisk, VolatileDisk};
