@@ -17,7 +17,7 @@
 //! let (a, b) = (open(1)?, open(2)?);
 //!
 //! // Whoever decides, a quorum or an operator, grants. The epoch is raised before it is led (R4).
-//! let grant = Grant { epoch: 1, leader: NodeId(1), in_sync: [member(1), member(2)].into(), generation: 1 };
+//! let grant = Grant::new(1, NodeId(1), [member(1), member(2)].into(), 1);
 //! a.raise_epoch(grant.epoch).await?;
 //! let device = a.lead(grant).await?;
 //!

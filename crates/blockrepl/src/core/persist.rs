@@ -47,7 +47,7 @@ impl Replica {
         };
         let sb = Superblock::newest(&get(0, SB_LEN, 2 * SB_LEN)?, &get(SB_LEN, SB_LEN, 2 * SB_LEN)?)?;
         check_identity("metadata", &sb.identity, identity)?;
-        let layout = sb.layout();
+        let layout = sb.layout;
         let whole = layout.meta_len();
         let mut slots = Vec::new();
         for head in &sb.slots {
@@ -59,7 +59,7 @@ impl Replica {
             slots.push(Slot { head: head.clone(), bits, changed: BTreeSet::new() });
         }
         let mut undo = Undo::default();
-        while sb.sync.is_some() && undo.next < layout.undo_slots {
+        while sb.sync.is_some() && undo.next < layout.undo_slots() {
             let bytes = get(layout.undo_at(undo.next), UNDO_LEN, whole)?;
             let Some((granule, _)) = decode_undo(&bytes, sb.undo_run, undo.next) else { break };
             undo.saved.insert(granule);
@@ -77,7 +77,7 @@ impl Replica {
         let hot = sb.hot.iter().map(|e| (*e, Hot { seq: 0, commit: 0 })).collect();
         let queue_limit = 4 * config.peer_window_bytes + (64 << 20);
         let mut replica = Replica {
-            layout: sb.layout(),
+            layout: sb.layout,
             floor: sb.epoch,
             config,
             sb,

@@ -110,7 +110,7 @@ pub fn set(nodes: &[usize]) -> MemberSet {
 }
 
 pub fn grant(epoch: u64, leader: usize, nodes: &[usize], generation: u64) -> Grant {
-    Grant { epoch, leader: NodeId(leader as u64), in_sync: set(nodes), generation }
+    Grant::new(epoch, NodeId(leader as u64), set(nodes), generation)
 }
 
 pub fn small() -> Config {
