@@ -128,3 +128,23 @@ impl Default for Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_activity_log_follows_what_was_measured() {
+        let mut fixed = Config::default();
+        fixed.measured(100.0 * (1 << 20) as f64);
+        assert_eq!(fixed.hot_limit(), 128, "no time was asked for");
+        let mut timed = Config { resync_after_crash: Some(Duration::from_secs(3)), ..Config::default() };
+        assert_eq!(timed.hot_limit(), 128, "nothing was measured");
+        timed.measured(100.0 * (1 << 20) as f64);
+        assert_eq!(timed.hot_limit(), 300);
+        timed.measured(1.0);
+        assert_eq!(timed.hot_limit(), 8);
+        timed.measured(1e15);
+        assert_eq!(timed.hot_limit(), Config::MAX_HOT - 64);
+    }
+}

@@ -175,6 +175,21 @@ mod tests {
         assert!((16 << 20..=48 << 20).contains(&rate), "{rate}");
     }
 
+    #[test]
+    fn only_a_resync_that_nothing_held_up_is_a_measure() {
+        let config = Config::default();
+        let copied = |hinder: fn(&mut Pace)| {
+            let mut pace = Pace::new(Duration::ZERO, &config);
+            (0..400).for_each(|_| assert!(pace.take(MS, &config)));
+            hinder(&mut pace);
+            pace.measured(500 * MS)
+        };
+        assert_eq!(copied(|_| {}), Some(800.0 * GRANULE as f64));
+        assert_eq!(copied(Pace::foreground), None);
+        assert_eq!(copied(Pace::held_up), None);
+        assert_eq!(Pace::new(Duration::ZERO, &config).measured(MS), None);
+    }
+
     proptest! {
         #[test]
         fn the_rate_stays_between_its_bounds(
