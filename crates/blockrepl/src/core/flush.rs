@@ -171,7 +171,8 @@ impl Replica {
         set.extend(leading.pending.iter().flatten());
         for link in self.links.values() {
             let member = link.member();
-            if matches!(&link.side, Side::Target(t) if t.state == TargetState::Synced) && !self.lags(&member) {
+            if matches!(&link.side, Side::Target(t) if t.state == TargetState::Synced) && !self.lags(&member)
+            {
                 set.insert(member);
             }
         }
@@ -288,7 +289,8 @@ impl Replica {
             }
             _ => None,
         };
-        let slow = self.links.values().filter_map(due).min().map(|at| at.max(self.now + self.config.slow_after / 4));
+        let slow =
+            self.links.values().filter_map(due).min().map(|at| at.max(self.now + self.config.slow_after / 4));
         slow.into_iter().chain(self.copy_due()).min()
     }
 }

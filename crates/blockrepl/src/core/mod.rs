@@ -164,7 +164,7 @@ enum Side {
         told_bytes: u64,
     },
     /// We lead.
-    Target(Target),
+    Target(Box<Target>),
 }
 
 #[derive(Debug)]

@@ -197,7 +197,9 @@ impl Replica {
             let lags = self.lags(&member);
             let Some(slot) = self.slot_of(member.device) else { continue };
             let seq = self.seq;
-            let Some(t) = self.target(link).filter(|t| lags && t.state == TargetState::Synced) else { continue };
+            let Some(t) = self.target(link).filter(|t| lags && t.state == TargetState::Synced) else {
+                continue;
+            };
             let from = t.flushed.max(t.noted);
             t.noted = seq;
             t.flush_wanted |= from < seq;

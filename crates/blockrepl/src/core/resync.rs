@@ -19,7 +19,7 @@ impl Replica {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
         let (seq, lineage, asked) = (self.seq, self.sb.lineage.clone(), self.now);
         let Some(l) = self.links.get_mut(&link) else { return };
-        l.side = Side::Target(Target {
+        l.side = Side::Target(Box::new(Target {
             state: TargetState::Beginning,
             asked,
             flushed: 0,
@@ -37,7 +37,7 @@ impl Replica {
             reached: 0,
             reach: None,
             pace: Pace::new(asked, &self.config),
-        });
+        }));
         self.send(link, Message::Begin { epoch, seq, lineage });
     }
 

@@ -137,7 +137,7 @@ impl Replica {
     fn peer(&self, member: Member) -> PeerStatus {
         let side = self.links.values().find(|l| l.member() == member).map(|l| &l.side);
         let target = match side {
-            Some(Side::Target(t)) => Some(t),
+            Some(Side::Target(t)) => Some(&**t),
             _ => None,
         };
         let link = match side {
@@ -160,10 +160,9 @@ impl Replica {
             dirty_bytes: u64::from(dirty) * GRANULE,
             in_flight_bytes: target.map_or(0, Target::in_flight),
             protocol: self.protocol(member.node),
-            resync: target.filter(|t| t.state == TargetState::Syncing).map(|t| ResyncStatus {
-                rate: t.pace.rate(),
-                paused: self.paused.contains(&member.node),
-            }),
+            resync: target
+                .filter(|t| t.state == TargetState::Syncing)
+                .map(|t| ResyncStatus { rate: t.pace.rate(), paused: self.paused.contains(&member.node) }),
             flush_age: target.and_then(|t| t.flush.as_ref()).map(|f| self.now.saturating_sub(f.since)),
         }
     }

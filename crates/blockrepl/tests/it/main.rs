@@ -9,7 +9,7 @@ mod format;
 mod harness;
 #[cfg(feature = "nbd")]
 mod nbd;
-mod replication;
 mod protocols;
+mod replication;
 mod resync;
 mod wire;

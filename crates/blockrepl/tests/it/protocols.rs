@@ -234,7 +234,8 @@ fn a_copy_under_a_that_leads_by_force_is_told_apart_from_the_one_it_followed() {
 fn copies_under_any_protocol_are_identical_once_quiet() {
     for seed in 0..12 {
         let congestion = if seed % 2 == 0 { Congestion::Behind } else { Congestion::Wait };
-        let config = Config { congestion, peer_window_bytes: 1 << 19, resync_by_digest: seed % 3 == 0, ..small() };
+        let config =
+            Config { congestion, peer_window_bytes: 1 << 19, resync_by_digest: seed % 3 == 0, ..small() };
         let mut net = Net::with(3, seed, Config { protocol: Protocol::A, ..config });
         net.lead(0, grant(1, 0, &[0], 1));
         let mut epoch = 1;
