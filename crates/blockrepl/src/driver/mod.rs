@@ -186,17 +186,17 @@ impl Volume {
 
     /// Changes what this replica, when it leads, waits for from a peer. See [`Replica::set_protocol`].
     pub fn set_protocol(&self, peer: NodeId, protocol: Protocol) {
-        self.shared().with(true, |state, now| state.core.set_protocol(now, peer, protocol));
+        self.shared().with(Worker::Threads, |state, now| state.core.set_protocol(now, peer, protocol));
     }
 
     /// Holds the resync of a peer from here. See [`Replica::pause_resync`].
     pub fn pause_resync(&self, peer: NodeId) {
-        self.shared().with(true, |state, now| state.core.pause_resync(now, peer, true));
+        self.shared().with(Worker::Threads, |state, now| state.core.pause_resync(now, peer, true));
     }
 
     /// Lets it go on.
     pub fn resume_resync(&self, peer: NodeId) {
-        self.shared().with(true, |state, now| state.core.pause_resync(now, peer, false));
+        self.shared().with(Worker::Threads, |state, now| state.core.pause_resync(now, peer, false));
     }
 
     /// Runs a link to `peer` over a stream that this side opened. Of two nodes, let one dial.
