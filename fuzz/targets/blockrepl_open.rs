@@ -28,11 +28,8 @@ static BASE: LazyLock<Base> = LazyLock::new(|| {
     writes.iter().for_each(|(offset, bytes)| put(&mut image, *offset, bytes));
     let mut replica = open(&image).expect("a fresh file");
     let member = |n: u8| Member { node: NodeId(u64::from(n)), device: DeviceId([n; 16]) };
-    let grant = |generation, members: &[u8]| Grant {
-        epoch: 1,
-        leader: NodeId(1),
-        in_sync: members.iter().map(|n| member(*n)).collect(),
-        generation,
+    let grant = |generation, members: &[u8]| {
+        Grant::new(1, NodeId(1), members.iter().map(|n| member(*n)).collect(), generation)
     };
     let request = RequestId(1);
     drive(&mut replica, &mut image, Input::Raise { request, epoch: 1 });

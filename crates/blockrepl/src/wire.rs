@@ -10,7 +10,7 @@ use crate::codec::{Reader, Short, Writer};
 use crate::ids::{ClusterId, DeviceId, GenerationId, Lineage, MemberSet, NodeId, VolumeId};
 
 /// The version of the wire protocol; a peer of another version is refused.
-pub const WIRE_VERSION: u8 = 1;
+pub const WIRE_VERSION: u8 = 2;
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 16;
 const MAGIC: [u8; 2] = *b"PB";
@@ -143,6 +143,10 @@ pub enum Message {
     BeginAck {
         /// Its ancestry.
         lineage: Lineage,
+        /// The in-sync set as last recorded there.
+        members: MemberSet,
+        /// The generation of the leader's data from which `dirty` leads; all zero where there is none.
+        base: GenerationId,
         /// False in the midst of a resync.
         consistent: bool,
         /// Whose resync, and its number.
@@ -252,6 +256,34 @@ pub enum Message {
         /// The number.
         stable: u64,
     },
+    /// All before this message shall have arrived (protocol B).
+    Reach {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Comes back in the answer: the last write before.
+        seq: u64,
+    },
+    /// The answer to `Reach`.
+    Reached {
+        /// Of which question.
+        seq: u64,
+    },
+    /// Does your granule, as of here in the stream, look like this?
+    Compare {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which granule.
+        granule: u32,
+        /// The digest of the leader's.
+        digest: Digest,
+    },
+    /// The answer to `Compare`.
+    Compared {
+        /// Of which granule.
+        granule: u32,
+        /// Whether it does.
+        same: bool,
+    },
     /// The answer to `Verify`.
     Verified {
         /// Of which question.
@@ -355,8 +387,9 @@ impl Message {
                 w.u64(*epoch).u64(*seq).lineage(lineage);
                 (3, w.0, none)
             }
-            Message::BeginAck { lineage, consistent, sync, dirty } => {
-                put_begin_ack(&mut w, lineage, *consistent, *sync, dirty);
+            Message::BeginAck { lineage, members, base, consistent, sync, dirty } => {
+                w.lineage(lineage).members(members).generation(*base);
+                put_resync_state(&mut w, *consistent, *sync, dirty);
                 (4, w.0, none)
             }
             Message::Write { epoch, seq, stable, offset, data } => {
@@ -408,8 +441,24 @@ impl Message {
                 (17, w.0, none)
             }
             Message::Verified { id, digest } => {
-                w.u64(*id).u32(digest.crc).u64(digest.mix);
+                put_digest(w.u64(*id), *digest);
                 (16, w.0, none)
+            }
+            Message::Reach { epoch, seq } => {
+                w.u64(*epoch).u64(*seq);
+                (64, w.0, none)
+            }
+            Message::Reached { seq } => {
+                w.u64(*seq);
+                (65, w.0, none)
+            }
+            Message::Compare { epoch, granule, digest } => {
+                put_digest(w.u64(*epoch).u32(*granule), *digest);
+                (66, w.0, none)
+            }
+            Message::Compared { granule, same } => {
+                w.u32(*granule).u8(u8::from(*same));
+                (67, w.0, none)
             }
         }
     }
@@ -450,13 +499,25 @@ impl Message {
             }
             14 => Message::Adopted { version: r.u64()? },
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
-            16 => Message::Verified { id: r.u64()?, digest: Digest { crc: r.u32()?, mix: r.u64()? } },
+            16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
+            64 => Message::Reach { epoch: r.u64()?, seq: r.u64()? },
+            65 => Message::Reached { seq: r.u64()? },
+            66 => Message::Compare { epoch: r.u64()?, granule: r.u32()?, digest: take_digest(&mut r)? },
+            67 => Message::Compared { granule: r.u32()?, same: r.flag()? },
             _ => return Err(Short),
         };
         r.end()?;
         Ok(message)
     }
+}
+
+fn put_digest(w: &mut Writer, d: Digest) {
+    w.u32(d.crc).u64(d.mix);
+}
+
+fn take_digest(r: &mut Reader<'_>) -> Result<Digest, Short> {
+    Ok(Digest { crc: r.u32()?, mix: r.u64()? })
 }
 
 fn put_hello(w: &mut Writer, h: &Hello) {
@@ -477,15 +538,9 @@ fn take_hello(r: &mut Reader<'_>) -> Result<Hello, Short> {
     })
 }
 
-fn put_begin_ack(
-    w: &mut Writer,
-    lineage: &Lineage,
-    consistent: bool,
-    sync: Option<(DeviceId, u64)>,
-    dirty: &[(u32, u32)],
-) {
+fn put_resync_state(w: &mut Writer, consistent: bool, sync: Option<(DeviceId, u64)>, dirty: &[(u32, u32)]) {
     let (source, number) = sync.unwrap_or_default();
-    w.lineage(lineage).u8(u8::from(consistent)).u8(u8::from(sync.is_some()));
+    w.u8(u8::from(consistent)).u8(u8::from(sync.is_some()));
     w.bytes(&source.0).u64(number).u32(dirty.len() as u32);
     for (first, count) in dirty {
         w.u32(*first).u32(*count);
@@ -493,14 +548,15 @@ fn put_begin_ack(
 }
 
 fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {
-    let (lineage, consistent, syncing) = (r.lineage()?, r.flag()?, r.flag()?);
+    let (lineage, members, base) = (r.lineage()?, r.members()?, r.generation()?);
+    let (consistent, syncing) = (r.flag()?, r.flag()?);
     let sync = (r.device()?, r.u64()?);
     if !syncing && sync != Default::default() {
         return Err(Short);
     }
     let runs = r.count(RUNS_MAX)?;
     let dirty = (0..runs).map(|_| Ok((r.u32()?, r.u32()?))).collect::<Result<_, Short>>()?;
-    Ok(Message::BeginAck { lineage, consistent, sync: syncing.then_some(sync), dirty })
+    Ok(Message::BeginAck { lineage, members, base, consistent, sync: syncing.then_some(sync), dirty })
 }
 
 fn refusal_code(r: &Refusal) -> (u8, u64) {
@@ -566,15 +622,43 @@ impl Decoder {
         };
         let (kind, len, payload_crc) = check_header(header, self.limit)?;
         if self.buf.len() < HEADER_LEN + len {
-            self.buf.reserve(HEADER_LEN + len - self.buf.len());
             return Ok(None);
         }
         self.buf.advance(HEADER_LEN);
         let payload = self.buf.split_to(len).freeze();
-        if crc32fast::hash(&payload) != payload_crc {
-            return Err(WireError::Checksum { kind });
+        Partial { kind, len, payload_crc }.finish(payload).map(Some)
+    }
+
+    /// After [`next`](Self::next) gave `None`: takes the frame that has begun, with the part of its payload that is
+    /// here, if its payload has `min` bytes or more. The rest of it does not go into [`buffer`](Self::buffer).
+    pub(crate) fn take_partial(&mut self, min: usize) -> Option<(Partial, BytesMut)> {
+        let header = self.buf.first_chunk::<HEADER_LEN>()?;
+        let (kind, len, payload_crc) = check_header(header, self.limit).ok()?;
+        if len < min {
+            self.buf.reserve(HEADER_LEN + len - self.buf.len());
+            return None;
         }
-        Message::decode(kind, payload).map(Some)
+        self.buf.advance(HEADER_LEN);
+        Some((Partial { kind, len, payload_crc }, self.buf.split()))
+    }
+}
+
+/// A frame whose payload is still coming.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    kind: u8,
+    /// Bytes of its payload.
+    pub(crate) len: usize,
+    payload_crc: u32,
+}
+
+impl Partial {
+    /// The message, with the whole payload.
+    pub(crate) fn finish(self, payload: Bytes) -> Result<Message, WireError> {
+        if crc32fast::hash(&payload) != self.payload_crc {
+            return Err(WireError::Checksum { kind: self.kind });
+        }
+        Message::decode(self.kind, payload)
     }
 }
 

@@ -233,7 +233,7 @@ impl Daemon {
         let raised = self.volume.raise_epoch(epoch).await.map_err(|e| e.to_string())?;
         // R1: a takeover begins alone; the other machine is taken in as soon as it is in step.
         let in_sync = [self.pair.me.member()].into();
-        let grant = Grant { epoch, leader: self.pair.me.id, in_sync, generation: raised.generation + 1 };
+        let grant = Grant::new(epoch, self.pair.me.id, in_sync, raised.generation + 1);
         let device = self.volume.lead(grant.clone()).await.map_err(|e| e.to_string())?;
         let serving = match self.export(&device).await {
             Ok(serving) => serving,

@@ -23,7 +23,8 @@ impl Queued {
             | Queued::Flush { link, .. }
             | Queued::SyncStart { link, .. }
             | Queued::SyncEnd { link, .. }
-            | Queued::Verify { link, .. } => Some(*link),
+            | Queued::Verify { link, .. }
+            | Queued::Compare { link, .. } => Some(*link),
         }
     }
 }
@@ -83,7 +84,7 @@ impl Replica {
                 let (first, last) = granule_range(*offset, data.len());
                 (self.reading.range(first..=last).next().is_none() || self.bug(Bug::CopyOvertakes))
                     && self.is_hot(*offset, data.len())
-                    && self.windows_open()
+                    && self.make_room()
                     && self.recent_has_room()
             }
             Queued::Remote { offset, data, .. } => {
@@ -93,7 +94,7 @@ impl Replica {
             Queued::Copy { granule, .. } => self.undo_ready(*granule),
             Queued::SyncStart { sync, link } => self.sync_start_ready(*link, *sync),
             Queued::SyncEnd { link, message } => self.sync_end_ready(*link, message),
-            Queued::Flush { .. } | Queued::Verify { .. } => true,
+            Queued::Flush { .. } | Queued::Verify { .. } | Queued::Compare { .. } => true,
         }
     }
 
@@ -118,6 +119,10 @@ impl Replica {
             }
             Queued::SyncStart { .. } => self.gate = Gate::Open,
             Queued::SyncEnd { link, message } => self.sync_ended(link, &message),
+            Queued::Compare { link, granule, digest } => {
+                let (offset, len) = self.place_of(granule);
+                self.disk(OpKind::Compare { link, granule, digest }, DiskOp::Read { offset, len });
+            }
             Queued::Verify { link, id, offset, len } => {
                 self.disk(OpKind::VerifyRemote { link, id }, DiskOp::Read { offset, len });
             }
@@ -188,7 +193,7 @@ impl Replica {
         wanted.retain(|g| {
             !undo.saved.contains(g) && !undo.reading.contains_key(g) && !undo.writing.contains(g)
         });
-        let room = self.layout.undo_slots - self.undo.next;
+        let room = self.layout.undo_slots() - self.undo.next;
         if wanted.len() + self.undo.reading.len() > room as usize {
             return self.undo_full();
         }

@@ -10,7 +10,9 @@ mod authority;
 mod flush;
 mod follow;
 mod link;
+mod pace;
 mod persist;
+mod protocol;
 mod resync;
 mod status;
 mod types;
@@ -24,12 +26,15 @@ use bytes::Bytes;
 
 use crate::bitmap::Bitmap;
 use crate::bugs::Bug;
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::ids::{DeviceId, Grant, Identity, Member, MemberSet, NodeId};
 use crate::meta::{Layout, SlotHead, Superblock};
-use crate::wire::{Hello, Message, Refusal};
+use crate::wire::{Digest, Hello, Message, Refusal};
 
-pub use status::{LinkStatus, PeerStatus, RoleStatus, Status};
+use pace::Pace;
+use protocol::Join;
+
+pub use status::{LinkStatus, PeerStatus, ResyncStatus, RoleStatus, Status};
 pub use types::{
     Denied, Difference, DiskOp, Event, Input, LinkId, OpId, Output, Reply, RequestId, VerifyReport,
     WRITE_MAX, Waiting,
@@ -85,6 +90,10 @@ pub struct Replica {
     /// Grants to be confirmed to the leader once the commit is durable.
     adopting: VecDeque<(u64, LinkId, u64)>,
     discard: BTreeSet<DeviceId>,
+    /// Where it differs from the configured one.
+    protocols: BTreeMap<NodeId, Protocol>,
+    /// Nodes whose resync is held.
+    paused: BTreeSet<NodeId>,
     failed: Option<Arc<str>>,
     queue_limit: u64,
     #[cfg(feature = "bugs")]
@@ -158,7 +167,7 @@ enum Side {
         told_bytes: u64,
     },
     /// We lead.
-    Target(Target),
+    Target(Box<Target>),
 }
 
 #[derive(Debug)]
@@ -178,6 +187,12 @@ struct Target {
     cursor: u32,
     copies: BTreeMap<u32, CopyState>,
     slow_told: bool,
+    /// On its way to be a candidate.
+    joins: Option<Join>,
+    /// Protocol B: writes up to here are in its memory; a question under way, and since when.
+    reached: u64,
+    reach: Option<(u64, Duration)>,
+    pace: Pace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,7 +212,10 @@ struct FlushOut {
 
 #[derive(Debug, PartialEq, Eq)]
 enum CopyState {
-    Reading,
+    /// `whole`: to be sent; otherwise its digest goes first.
+    Reading { whole: bool },
+    /// Its digest is sent. `again`: a later write to it was not sent.
+    Asked { again: bool },
     /// Sent; a flush with at least this number covers it.
     Sent {
         flush: u64,
@@ -215,6 +233,7 @@ enum Queued {
     SyncStart { link: LinkId, sync: u64 },
     SyncEnd { link: LinkId, message: Message },
     Verify { link: LinkId, id: u64, offset: u64, len: u32 },
+    Compare { link: LinkId, granule: u32, digest: Digest },
 }
 
 /// How far the head of the queue has come, for those that need several steps.
@@ -245,6 +264,7 @@ struct FlushRequest {
     request: RequestId,
     seq: u64,
     order: u64,
+    since: Duration,
 }
 
 #[derive(Debug)]
@@ -292,6 +312,11 @@ enum OpKind {
     CopyRead {
         link: LinkId,
         granule: u32,
+    },
+    Compare {
+        link: LinkId,
+        granule: u32,
+        digest: Digest,
     },
     VerifyLocal(u64),
     VerifyRemote {
@@ -414,9 +439,11 @@ impl Replica {
         self.pump_rollback();
         self.pump_close();
         self.pump_lead();
+        self.pump_joins();
         self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
+        self.pump_reach();
         self.pump_local_flush();
         self.answer_leader();
         self.answer_flushes();
@@ -449,6 +476,7 @@ impl Replica {
             }
             OpKind::DataFlush => self.local_flushed(),
             OpKind::CopyRead { link, granule } => self.copy_read(link, granule, data),
+            OpKind::Compare { link, granule, digest } => self.compared(link, granule, digest, &data),
             OpKind::VerifyLocal(id) => self.verify_local(id, &data),
             OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &data),
             OpKind::UndoRead(granule) => {

@@ -3,11 +3,13 @@
 #![allow(unreachable_pub)]
 
 mod chaos;
+mod control;
 mod driver;
 mod format;
 mod harness;
 #[cfg(feature = "nbd")]
 mod nbd;
+mod protocols;
 mod replication;
 mod resync;
 mod wire;

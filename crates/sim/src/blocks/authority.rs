@@ -34,7 +34,7 @@ impl Grants {
     pub fn grant(&self) -> Option<Grant> {
         let leader = NodeId(self.leader? as u64 + 1);
         let (epoch, generation) = (self.epoch, self.generation);
-        Some(Grant { epoch, leader, in_sync: self.in_sync.clone(), generation })
+        Some(Grant { epoch, leader, in_sync: self.in_sync.clone(), generation, writers: Default::default() })
     }
 }
 

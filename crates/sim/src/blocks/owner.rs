@@ -57,7 +57,12 @@ pub(super) enum Stage {
     /// Open for clients.
     Serving(u64),
     /// It hands over: what runs ends, all is flushed.
-    Draining { epoch: u64, to: usize, since: u64, asked: bool },
+    Draining {
+        epoch: u64,
+        to: usize,
+        since: u64,
+        asked: bool,
+    },
     /// It has proposed its successor.
     Moving(u64),
 }
@@ -123,12 +128,7 @@ impl World {
     }
 
     /// Gives a replica a request.
-    pub(super) fn ask(
-        &mut self,
-        n: usize,
-        asked: Asked,
-        make: impl FnOnce(RequestId) -> Input,
-    ) {
+    pub(super) fn ask(&mut self, n: usize, asked: Asked, make: impl FnOnce(RequestId) -> Input) {
         let Some(p) = self.proc(n) else { return };
         p.next_request += 1;
         let request = RequestId(p.next_request);
@@ -522,6 +522,7 @@ impl World {
             epoch,
             leader: me.node,
             in_sync: MemberSet::from([me]),
+            writers: Default::default(),
             generation: known.generation + 1,
         };
         self.say(|| format!("the operator forces node {n}"));

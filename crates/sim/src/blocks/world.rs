@@ -424,7 +424,11 @@ impl World {
         let beside = flush && !meta;
         let last = if beside { disk.flush_ends.max(disk.lane_ends) } else { disk.lane_ends };
         let end = (now + takes).max(last);
-        if beside { disk.flush_ends = end } else { disk.lane_ends = end }
+        if beside {
+            disk.flush_ends = end
+        } else {
+            disk.lane_ends = end
+        }
         let poisoned = flush && disk.is_poisoned();
         if poisoned {
             let what = format!("node {n} flushes a disk whose flush has failed");
