@@ -38,7 +38,8 @@ impl Replica {
             Ok(()) if size == self.layout.size => self.done(request, Ok(Reply::Resized { size })),
             Ok(()) => {
                 self.resize = Some(Resize { request, size });
-                let smaller = |l: &Link| matches!(&l.side, Side::Target(t) if t.state != TargetState::Beginning);
+                let smaller =
+                    |l: &Link| matches!(&l.side, Side::Target(t) if t.state != TargetState::Beginning);
                 let links = self.links.iter().filter(|(_, l)| smaller(l)).map(|(id, _)| *id);
                 for link in links.collect::<Vec<_>>() {
                     self.tell_size(link, size);
@@ -132,7 +133,8 @@ impl Replica {
             return growth.asked_by.push(asked_by);
         }
         let layout = self.layout.grown(size);
-        self.growth = Some(Growth { size, layout, files: 2, failed: None, commit: None, asked_by: vec![asked_by] });
+        self.growth =
+            Some(Growth { size, layout, files: 2, failed: None, commit: None, asked_by: vec![asked_by] });
         self.disk(OpKind::Grow, DiskOp::Grow { from: self.layout.size, to: size });
         self.disk(OpKind::Grow, DiskOp::MetaGrow { from: self.layout.meta_len(), to: layout.meta_len() });
     }

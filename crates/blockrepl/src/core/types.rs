@@ -325,7 +325,9 @@ pub enum Denied {
     NoRollback(&'static str),
     /// A device does not become smaller: what lies behind the new end would be lost. Copy what is in use to
     /// a new, smaller volume.
-    #[error("the device has {from} bytes: it does not shrink to {to}, whatever lies behind that would be lost")]
+    #[error(
+        "the device has {from} bytes: it does not shrink to {to}, whatever lies behind that would be lost"
+    )]
     Shrinks {
         /// Its size in bytes.
         from: u64,

@@ -3,8 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-
 use super::Owner;
 use super::shared::Lease;
 use crate::core::{Denied, Input, WRITE_MAX};
@@ -84,7 +82,7 @@ impl BlockDevice for Handle {
         self.check(offset, data.len())?;
         let mut at = offset;
         for part in data.chunks(WRITE_MAX) {
-            let (offset, data) = (at, Bytes::copy_from_slice(part));
+            let (offset, data) = (at, self.owner.shared.keep(part));
             self.call(false, |request| Input::Write { request, offset, data })?;
             at += part.len() as u64;
         }

@@ -423,7 +423,11 @@ fn what_a_growth_that_failed_left_behind_never_shows() {
     let path = dir.path().join("disk");
     let disk = FileDisk::create(&path, 8192).unwrap();
     disk.write_at(0, &[1; 8192]).unwrap();
-    std::fs::OpenOptions::new().append(true).open(&path).and_then(|mut f| std::io::Write::write_all(&mut f, &[9; 9000])).unwrap();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .and_then(|mut f| std::io::Write::write_all(&mut f, &[9; 9000]))
+        .unwrap();
     disk.grow(8192, 20_480).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(bytes.len(), 20_480);
