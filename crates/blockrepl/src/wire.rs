@@ -51,11 +51,6 @@ pub enum Refusal {
     WrongCluster,
     /// No such volume here.
     UnknownVolume,
-    /// The volume has another size here.
-    WrongSize {
-        /// The size here, in bytes.
-        ours: u64,
-    },
     /// The addressee shows this replica's own node or device id.
     OwnIdentity,
     /// The disk here has failed (R11).
@@ -66,6 +61,8 @@ pub enum Refusal {
     Removed,
     /// The undo area is full and the policy is to hold (R9).
     UndoFull,
+    /// The device was to grow, and there is no room for it here.
+    CannotGrow,
     /// The frame does not belong here.
     Protocol,
     /// This replica is closing down, or a newer link replaces this one.
@@ -78,12 +75,12 @@ impl fmt::Display for Refusal {
             Refusal::Fenced { current } => write!(f, "fenced: epoch {current} is known"),
             Refusal::WrongCluster => f.write_str("the replica belongs to another cluster"),
             Refusal::UnknownVolume => f.write_str("no such volume here"),
-            Refusal::WrongSize { ours } => write!(f, "the volume has {ours} bytes on the other side"),
             Refusal::OwnIdentity => f.write_str("the other side has the same node or device id"),
             Refusal::DiskFailed => f.write_str("the disk has failed"),
             Refusal::Diverged => f.write_str("the two copies have diverged; an operator must choose one"),
             Refusal::Removed => f.write_str("removed from the in-sync set; connect anew to be resynced"),
             Refusal::UndoFull => f.write_str("the undo area is full and the policy is to hold"),
+            Refusal::CannotGrow => f.write_str("there is no room for the larger device"),
             Refusal::Protocol => f.write_str("a frame that does not belong here"),
             Refusal::Closing => f.write_str("closing, or replaced by a newer link"),
         }
@@ -216,6 +213,8 @@ pub enum Message {
         lineage: Lineage,
         /// The in-sync set to record.
         members: MemberSet,
+        /// Granules that other members may lack: `(first, count)`.
+        dirty: Vec<(u32, u32)>,
     },
     /// `SyncEnd` is durable.
     SyncDone {
@@ -283,6 +282,18 @@ pub enum Message {
         granule: u32,
         /// Whether it does.
         same: bool,
+    },
+    /// Grow to this size.
+    Resize {
+        /// The leader's epoch.
+        epoch: u64,
+        /// In bytes.
+        size: u64,
+    },
+    /// The device has this size here, durably.
+    Resized {
+        /// In bytes.
+        size: u64,
     },
     /// The answer to `Verify`.
     Verified {
@@ -416,8 +427,9 @@ impl Message {
                 w.u64(*epoch).u32(*granule).u8(u8::from(*heal));
                 (10, w.0, data)
             }
-            Message::SyncEnd { epoch, version, lineage, members } => {
+            Message::SyncEnd { epoch, version, lineage, members, dirty } => {
                 w.u64(*epoch).u64(*version).lineage(lineage).members(members);
+                put_runs(&mut w, dirty);
                 (11, w.0, none)
             }
             Message::SyncDone { version } => {
@@ -456,6 +468,14 @@ impl Message {
                 put_digest(w.u64(*epoch).u32(*granule), *digest);
                 (66, w.0, none)
             }
+            Message::Resize { epoch, size } => {
+                w.u64(*epoch).u64(*size);
+                (68, w.0, none)
+            }
+            Message::Resized { size } => {
+                w.u64(*size);
+                (69, w.0, none)
+            }
             Message::Compared { granule, same } => {
                 w.u32(*granule).u8(u8::from(*same));
                 (67, w.0, none)
@@ -490,7 +510,8 @@ impl Message {
             }
             11 => {
                 let (epoch, version) = (r.u64()?, r.u64()?);
-                Message::SyncEnd { epoch, version, lineage: r.lineage()?, members: r.members()? }
+                let (lineage, members) = (r.lineage()?, r.members()?);
+                Message::SyncEnd { epoch, version, lineage, members, dirty: take_runs(&mut r)? }
             }
             12 => Message::SyncDone { version: r.u64()? },
             13 => {
@@ -505,6 +526,8 @@ impl Message {
             65 => Message::Reached { seq: r.u64()? },
             66 => Message::Compare { epoch: r.u64()?, granule: r.u32()?, digest: take_digest(&mut r)? },
             67 => Message::Compared { granule: r.u32()?, same: r.flag()? },
+            68 => Message::Resize { epoch: r.u64()?, size: r.u64()? },
+            69 => Message::Resized { size: r.u64()? },
             _ => return Err(Short),
         };
         r.end()?;
@@ -541,10 +564,20 @@ fn take_hello(r: &mut Reader<'_>) -> Result<Hello, Short> {
 fn put_resync_state(w: &mut Writer, consistent: bool, sync: Option<(DeviceId, u64)>, dirty: &[(u32, u32)]) {
     let (source, number) = sync.unwrap_or_default();
     w.u8(u8::from(consistent)).u8(u8::from(sync.is_some()));
-    w.bytes(&source.0).u64(number).u32(dirty.len() as u32);
-    for (first, count) in dirty {
+    w.bytes(&source.0).u64(number);
+    put_runs(w, dirty);
+}
+
+fn put_runs(w: &mut Writer, runs: &[(u32, u32)]) {
+    w.u32(runs.len() as u32);
+    for (first, count) in runs {
         w.u32(*first).u32(*count);
     }
+}
+
+fn take_runs(r: &mut Reader<'_>) -> Result<Vec<(u32, u32)>, Short> {
+    let runs = r.count(RUNS_MAX)?;
+    (0..runs).map(|_| Ok((r.u32()?, r.u32()?))).collect()
 }
 
 fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {
@@ -554,8 +587,7 @@ fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {
     if !syncing && sync != Default::default() {
         return Err(Short);
     }
-    let runs = r.count(RUNS_MAX)?;
-    let dirty = (0..runs).map(|_| Ok((r.u32()?, r.u32()?))).collect::<Result<_, Short>>()?;
+    let dirty = take_runs(r)?;
     Ok(Message::BeginAck { lineage, members, base, consistent, sync: syncing.then_some(sync), dirty })
 }
 
@@ -564,7 +596,6 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::Fenced { current } => (1, *current),
         Refusal::WrongCluster => (2, 0),
         Refusal::UnknownVolume => (3, 0),
-        Refusal::WrongSize { ours } => (4, *ours),
         Refusal::OwnIdentity => (5, 0),
         Refusal::DiskFailed => (6, 0),
         Refusal::Diverged => (7, 0),
@@ -572,18 +603,18 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::UndoFull => (9, 0),
         Refusal::Protocol => (10, 0),
         Refusal::Closing => (11, 0),
+        Refusal::CannotGrow => (64, 0),
     }
 }
 
 fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
-    if value != 0 && !matches!(code, 1 | 4) {
+    if value != 0 && code != 1 {
         return Err(Short);
     }
     Ok(match code {
         1 => Refusal::Fenced { current: value },
         2 => Refusal::WrongCluster,
         3 => Refusal::UnknownVolume,
-        4 => Refusal::WrongSize { ours: value },
         5 => Refusal::OwnIdentity,
         6 => Refusal::DiskFailed,
         7 => Refusal::Diverged,
@@ -591,6 +622,7 @@ fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
         9 => Refusal::UndoFull,
         10 => Refusal::Protocol,
         11 => Refusal::Closing,
+        64 => Refusal::CannotGrow,
         _ => return Err(Short),
     })
 }

@@ -153,7 +153,7 @@ pub(crate) fn hunt(limit: u64, end: Option<Instant>, jobs: usize) -> Result<bool
 
 fn hunt_one(bug: Bug, limit: u64, end: Option<Instant>) -> (String, bool) {
     let quiet = SCENARIOS[0];
-    let calm = Job { bug: Some(bug), ..Job::scenario(1, quiet) }.run();
+    let calm = Job { bug: Some(bug), black_box: true, ..Job::scenario(1, quiet) }.run();
     let haunt = bugs::haunt(bug).and_then(Scenario::parse);
     let in_time = |_: &u64| end.is_none_or(|end| Instant::now() < end);
     let first = (1..=limit).take_while(in_time).find_map(|seed| {

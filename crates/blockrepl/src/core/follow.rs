@@ -102,7 +102,8 @@ impl Replica {
         // The mark of inconsistency may still be on its way to the disk: SyncStart is in the queue.
         let marked =
             self.sb.sync.is_some() || self.queue.iter().any(|q| matches!(q, Queued::SyncStart { .. }));
-        let fits = len > 0 && (data.is_empty() || data.len() as u64 == len);
+        // The last granule of a leader whose device is smaller is shorter.
+        let fits = len > 0 && data.len() as u64 <= len;
         if !fits || !(heal || marked || self.bug(Bug::NoMark)) {
             return self.refuse(link, Refusal::Protocol);
         }
@@ -178,7 +179,7 @@ impl Replica {
     }
 
     fn become_consistent(&mut self, link: LinkId, message: &Message) -> u64 {
-        let Message::SyncEnd { lineage, members, .. } = message else { return self.commit.durable };
+        let Message::SyncEnd { lineage, members, dirty, .. } = message else { return self.commit.durable };
         let source = self.links.get(&link).map(|l| l.hello.device);
         self.sb.consistent = true;
         self.sb.sync = None;
@@ -191,6 +192,11 @@ impl Replica {
             self.unmark_all(0);
         }
         self.take_over(lineage, members);
+        for slot in 0..self.slots.len() {
+            if Some(self.slots[slot].head.device) != source {
+                self.mark_runs(slot, dirty);
+            }
+        }
         self.touch_with_pages()
     }
 

@@ -13,6 +13,7 @@ mod link;
 mod pace;
 mod persist;
 mod protocol;
+mod resize;
 mod resync;
 mod status;
 mod types;
@@ -94,6 +95,8 @@ pub struct Replica {
     protocols: BTreeMap<NodeId, Protocol>,
     /// Nodes whose resync is held.
     paused: BTreeSet<NodeId>,
+    resize: Option<resize::Resize>,
+    growth: Option<resize::Growth>,
     failed: Option<Arc<str>>,
     queue_limit: u64,
     #[cfg(feature = "bugs")]
@@ -148,6 +151,8 @@ struct Link {
     side: Side,
     /// The peer's `Begin`, while the epoch it carries is being raised.
     begin: Option<(u64, u64)>,
+    /// Its `BeginAck`, while it grows.
+    parked: Option<Message>,
     fenced_told: u64,
 }
 
@@ -309,6 +314,7 @@ enum OpKind {
         weight: u64,
     },
     DataFlush,
+    Grow,
     CopyRead {
         link: LinkId,
         granule: u32,
@@ -345,6 +351,7 @@ impl Replica {
             Input::Lead { request, grant } => self.lead(request, grant),
             Input::Rollback { request } => self.roll_back(request),
             Input::Verify { request } => self.start_verify(request),
+            Input::Resize { request, size } => self.resize(request, size),
             Input::Discard { device } => {
                 self.discard.insert(device);
             }
@@ -440,6 +447,8 @@ impl Replica {
         self.pump_close();
         self.pump_lead();
         self.pump_joins();
+        self.pump_growth();
+        self.pump_resize();
         self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
@@ -458,6 +467,7 @@ impl Replica {
             Err(_) if self.bug(Bug::RetryFlush) && matches!(kind, OpKind::DataFlush) => {
                 self.disk(kind, DiskOp::Flush);
             }
+            result if matches!(kind, OpKind::Grow) => self.file_grown(result),
             Err(reason) => self.disk_failed(reason),
             Ok(_) if self.failed.is_some() => {}
             Ok(data) => self.op_done(kind, data),
@@ -491,7 +501,7 @@ impl Replica {
                 self.writes_in_flight -= 1;
                 self.rolling -= 1;
             }
-            OpKind::Meta => {}
+            OpKind::Meta | OpKind::Grow => {}
             OpKind::Commit(version) => {
                 self.commit.durable = version;
                 self.commit.running = None;
@@ -525,6 +535,7 @@ impl Replica {
         requests.extend(self.raise.take().into_iter().flat_map(|r| r.requests).map(|(request, _)| request));
         requests.extend(self.closing.take().map(|c| c.request));
         requests.extend(self.rollback.take());
+        requests.extend(self.abandon_growth());
         for request in requests {
             self.done(request, Err(why.clone()));
         }

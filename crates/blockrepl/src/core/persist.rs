@@ -115,6 +115,8 @@ impl Replica {
             discard: BTreeSet::new(),
             protocols: BTreeMap::new(),
             paused: BTreeSet::new(),
+            resize: None,
+            growth: None,
             failed: None,
             queue_limit,
             #[cfg(feature = "bugs")]
@@ -212,6 +214,14 @@ impl Replica {
         let slot = &mut self.slots[slot];
         if slot.bits.clear(granule) {
             slot.changed.insert(granule / meta::BITS_PER_PAGE);
+        }
+    }
+
+    /// Marks runs that came from a peer.
+    pub(super) fn mark_runs(&mut self, slot: usize, runs: &[(u32, u32)]) {
+        for (first, count) in runs {
+            let end = first.saturating_add(*count).min(self.layout.granules());
+            (*first.min(&end)..end).for_each(|g| self.mark(slot, g));
         }
     }
 

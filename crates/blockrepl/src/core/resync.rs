@@ -3,6 +3,7 @@
 use super::*;
 use crate::bitmap::GRANULE;
 use crate::ids::Lineage;
+use crate::wire::RUNS_MAX;
 
 /// What the leader concludes from a follower's state.
 enum Plan {
@@ -49,12 +50,15 @@ impl Replica {
     }
 
     pub(super) fn begin_ack(&mut self, link: LinkId, message: Message) {
-        let Message::BeginAck { lineage, consistent, sync, dirty, .. } = message else { return };
+        if self.grow_first(link, &message) {
+            return;
+        }
+        let Message::BeginAck { lineage, members, consistent, sync, dirty, .. } = message else { return };
         let Some(member) = self.links.get(&link).map(Link::member) else { return };
         if self.target(link).is_none_or(|t| t.state != TargetState::Beginning) {
             return;
         }
-        let plan = self.plan(member, &lineage, sync);
+        let plan = self.plan(member, (&lineage, &members), sync);
         let base = lineage.current();
         let slot = match plan {
             Plan::Diverged => return self.diverged(link, member, &lineage),
@@ -66,10 +70,7 @@ impl Replica {
                 self.mark_all(slot);
             }
             Plan::Partial { forget_theirs: false } => {
-                for (first, count) in dirty {
-                    let end = first.saturating_add(count).min(self.layout.granules());
-                    (first.min(end)..end).for_each(|g| self.mark(slot, g));
-                }
+                self.mark_runs(slot, &dirty);
             }
             _ => {}
         }
@@ -77,7 +78,12 @@ impl Replica {
         self.start_target(link, slot, consistent, matches!(plan, Plan::Full));
     }
 
-    fn plan(&self, member: Member, theirs: &Lineage, sync: Option<(DeviceId, u64)>) -> Plan {
+    fn plan(
+        &self,
+        member: Member,
+        (theirs, members): (&Lineage, &MemberSet),
+        sync: Option<(DeviceId, u64)>,
+    ) -> Plan {
         let (current, ours) = (theirs.current(), &self.sb.lineage);
         let known = self.slot_of(member.device).map(|s| &self.slots[s].head);
         let same_source = sync.is_none_or(|(source, _)| source == self.me().device);
@@ -90,6 +96,8 @@ impl Replica {
             }
             _ if theirs.is_blank() || ours.contains(current) => Plan::Full,
             _ if self.discard.contains(&member.device) => Plan::Full,
+            // A generation of its own that it could not acknowledge anything in without us.
+            _ if members.contains(&self.me()) => Plan::Full,
             _ => Plan::Diverged,
         }
     }
@@ -145,7 +153,23 @@ impl Replica {
         if let Some(rate) = measured {
             self.config.measured(rate);
         }
-        self.send(link, Message::SyncEnd { epoch, version, lineage, members });
+        let dirty = self.lacked_by_others(link);
+        self.send(link, Message::SyncEnd { epoch, version, lineage, members, dirty });
+    }
+
+    /// What members besides the target may lack: were it to lead, its own notes would not tell, for it has got
+    /// that as copies.
+    fn lacked_by_others(&self, link: LinkId) -> Vec<(u32, u32)> {
+        let target = self.links.get(&link).map(|l| l.hello.device);
+        let mut lacked = Bitmap::new(self.layout.granules());
+        let others = self.slots.iter().filter(|s| Some(s.head.device) != target);
+        let bits = others.flat_map(|s| s.bits.runs(usize::MAX));
+        let unflushed = self.recent.iter().filter(|r| r.seq > self.everywhere);
+        let unflushed = unflushed.map(|r| (r.first, r.last - r.first + 1));
+        for (first, count) in bits.chain(unflushed) {
+            (first..first + count).for_each(|g| drop(lacked.set(g)));
+        }
+        lacked.runs(RUNS_MAX)
     }
 
     pub(super) fn sync_done(&mut self, link: LinkId, version: u64) {

@@ -14,6 +14,13 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<u32>(), any::<bool>(), data)
             .prop_map(|(epoch, granule, heal, data)| Message::Copy { epoch, granule, heal, data }),
         (any::<u64>(), any::<u64>()).prop_map(|(id, bytes)| Message::FlushAck { id, bytes }),
+        (any::<u64>(), any::<u64>(), runs.clone()).prop_map(|(epoch, version, dirty)| Message::SyncEnd {
+            epoch,
+            version,
+            lineage: Default::default(),
+            members: Default::default(),
+            dirty
+        }),
         (any::<bool>(), runs).prop_map(|(consistent, dirty)| Message::BeginAck {
             lineage: Default::default(),
             members: Default::default(),
@@ -25,6 +32,8 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u64>().prop_map(|current| Message::Refused(Refusal::Fenced { current })),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, seq)| Message::Reach { epoch, seq }),
         any::<u64>().prop_map(|seq| Message::Reached { seq }),
+        (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Resize { epoch, size }),
+        any::<u64>().prop_map(|size| Message::Resized { size }),
         (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(epoch, granule, crc, mix)| {
             Message::Compare { epoch, granule, digest: Digest { crc, mix } }
         }),

@@ -127,7 +127,7 @@ impl World {
             // Given up by the operator.
             return;
         }
-        let trusted = |m: usize| !self.machines[m].distrusted;
+        let trusted = |m: usize| self.opens_disks && !self.machines[m].distrusted;
         let members = self.authority.current().in_sync.iter().map(|m| m.node.0 as usize - 1);
         let images = members.filter(|m| trusted(*m)).filter_map(|m| {
             let disks = self.machines[m].disks.as_ref()?;

@@ -476,7 +476,9 @@ impl Plan {
 
     fn fencing(&mut self) {
         self.times(1, 4, |p| {
-            let ms = p.rng.between(700, 2500);
+            let (ms, times) = (p.rng.between(700, 2500), p.rng.pick(&[1, 30, 300]));
+            // Its writes take long: they may be under way when the epoch is raised.
+            p.add(Fault::SlowDisk { who: FOLLOWER, times });
             match p.rng.below(3) {
                 0 => p.add(Fault::Isolate(LEADER)),
                 1 => p.add(Fault::Pause { who: LEADER, ms }),
@@ -485,6 +487,8 @@ impl Plan {
             // What is on its way to the other copy arrives late.
             p.add(Fault::Delay(60));
             p.wait(ms, ms + 1000);
+            p.add(Fault::SlowDisk { who: Who::Member(0), times: 1 });
+            p.add(Fault::SlowDisk { who: Who::Member(1), times: 1 });
             p.add(Fault::Mend);
             p.wait(20, 1500);
         });
@@ -610,14 +614,15 @@ impl Plan {
     fn source_lost(&mut self) {
         self.times(1, 4, |p| {
             p.add(Fault::Pace(2000));
-            p.add(Fault::SlowDisk { who: LEADER, times: 8 });
-            p.add(Fault::SlowDisk { who: FOLLOWER, times: 8 });
+            let times = p.rng.pick(&[8, 40, 150]);
             // Without a majority nobody is removed.
             p.add(Fault::Kill { who: Who::Witness, power: false });
             p.add(Fault::LinkCut(FOLLOWER));
-            p.wait(300, 1500);
+            p.wait(800, 2200);
+            p.add(Fault::SlowDisk { who: LEADER, times });
+            p.add(Fault::SlowDisk { who: FOLLOWER, times });
             p.add(Fault::Mend);
-            p.wait(20, 700);
+            p.wait(100, 900);
             p.kill(LEADER);
             p.wait(20, 300);
             p.add(Fault::Start(Who::Witness));

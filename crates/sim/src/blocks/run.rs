@@ -21,6 +21,8 @@ pub struct Job {
     pub scenario: Scenario,
     /// A known bug to switch on.
     pub bug: Option<Bug>,
+    /// Only what a client sees is judged; the disks are not opened.
+    pub black_box: bool,
     /// Keep the trace's lines.
     pub trace: bool,
 }
@@ -53,7 +55,7 @@ pub struct Report {
 impl Job {
     /// A seed in the scenario that it chooses.
     pub fn of_seed(seed: u64) -> Self {
-        Self { seed, scenario: Scenario::of_seed(seed), bug: None, trace: false }
+        Self { seed, scenario: Scenario::of_seed(seed), bug: None, black_box: false, trace: false }
     }
 
     /// A seed in this scenario.
@@ -74,6 +76,7 @@ impl Job {
     /// Runs it.
     pub fn run(self) -> Report {
         let mut world = World::new(self.seed, self.scenario.copies(self.seed), self.bug, self.trace);
+        world.opens_disks = !self.black_box;
         let mut recovered_us = 0;
         match catch_unwind(AssertUnwindSafe(|| self.phases(&mut world))) {
             Ok(took) => recovered_us = took,

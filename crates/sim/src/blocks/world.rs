@@ -127,6 +127,8 @@ pub(super) struct World {
     /// Clients pause this long between operations, in microseconds, at most.
     pub(super) pace: u64,
     pub(super) clients_stop: bool,
+    /// The oracle opens the disks; else it sees what a client sees.
+    pub(super) opens_disks: bool,
     /// Replicas that hold data which an operator has split off: nobody judges it.
     pub(super) split: bool,
     /// What verifies have found, in all.
@@ -163,6 +165,7 @@ impl World {
             oracle: Oracle::default(),
             pace,
             clients_stop: false,
+            opens_disks: true,
             split: false,
             differing: 0,
             verifies: 0,
