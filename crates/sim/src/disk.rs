@@ -22,6 +22,12 @@ impl Image {
         Self { pages: vec![None; (len as usize).div_ceil(PAGE)] }
     }
 
+    /// Makes it longer, by zeros.
+    pub(crate) fn grow(&mut self, len: u64) {
+        let pages = (len as usize).div_ceil(PAGE).max(self.pages.len());
+        self.pages.resize(pages, None);
+    }
+
     /// Writes at an offset.
     pub(crate) fn write(&mut self, mut offset: usize, mut data: &[u8]) {
         while !data.is_empty() {

@@ -167,7 +167,9 @@ impl Replica {
         let unflushed = self.recent.iter().filter(|r| r.seq > self.everywhere);
         let unflushed = unflushed.map(|r| (r.first, r.last - r.first + 1));
         for (first, count) in bits.chain(unflushed) {
-            (first..first + count).for_each(|g| drop(lacked.set(g)));
+            for granule in first..first + count {
+                lacked.set(granule);
+            }
         }
         lacked.runs(RUNS_MAX)
     }

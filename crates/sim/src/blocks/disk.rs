@@ -154,6 +154,13 @@ impl Disk {
         self.wrong.hangs = false;
     }
 
+    /// The file is made longer, durably.
+    pub fn grow(&mut self, len: u64) {
+        self.len = self.len.max(len);
+        self.live.grow(self.len);
+        self.durable.grow(self.len);
+    }
+
     /// One bit of the medium changes by itself.
     pub fn flip(&mut self, offset: u64) {
         for image in [&mut self.live, &mut self.durable] {

@@ -3,7 +3,7 @@
 
 use posthaste_blockrepl::core::Input;
 
-use super::layout::{SECTORS, offset};
+use super::layout::{SECTORS, SIZE, offset};
 use super::owner::{Asked, Stage};
 use super::world::World;
 use crate::disk::SECTOR;
@@ -91,6 +91,8 @@ pub enum Fault {
     Move,
     /// The leader compares the copies.
     Verify,
+    /// An operator makes the device larger.
+    Resize,
     /// Who is not counted as in sync gets a new, blank device.
     Replace(Who),
     /// The operator lets a node lead that nobody counts.
@@ -190,6 +192,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("disk-timeout", 0, Plan::disk_timeout),
     scenario("add-disk", 0, Plan::replace_device),
     scenario("peer-acks", 3, Plan::peer_acks),
+    scenario("resize", 0, Plan::resize),
     scenario("mixed", 0, Plan::mixed),
 ];
 
@@ -754,6 +757,28 @@ impl Plan {
         self.wait(300, 2000);
     }
 
+    fn resize(&mut self) {
+        self.times(1, 4, |p| {
+            if p.rng.chance(400) {
+                // It hears of the new size when it returns.
+                p.kill(FOLLOWER);
+                p.wait(1200, 2500);
+            }
+            p.add(Fault::Resize);
+            p.wait(0, 60);
+            match p.rng.below(4) {
+                0 => p.kill(LEADER),
+                1 => p.kill(FOLLOWER),
+                2 => p.add(Fault::LinkCut(FOLLOWER)),
+                _ => {}
+            }
+            p.wait(300, 2500);
+            p.add(Fault::Mend);
+            p.add(Fault::StartAll);
+            p.wait(200, 1500);
+        });
+    }
+
     /// One is away while the leader dies: what the new one forgot would be missing on the third.
     fn peer_acks(&mut self) {
         self.times(1, 4, |p| {
@@ -879,6 +904,7 @@ impl World {
             Fault::Pace(us) => self.pace = us,
             Fault::Move => self.begin_move(),
             Fault::Verify => self.begin_verify(),
+            Fault::Resize => self.resize(),
             Fault::ForcedWins => self.decide_for_the_forced(),
             Fault::Force(who) => {
                 let n = self.whom(who);
@@ -942,6 +968,14 @@ impl World {
         let serves = |p: &super::owner::Proc| matches!(p.stage, Stage::Serving(_));
         if let Some(n) = (0..3).find(|n| self.procs[*n].as_ref().is_some_and(serves)) {
             self.ask(n, Asked::Verify, |request| Input::Verify { request });
+        }
+    }
+
+    fn resize(&mut self) {
+        let serves = |p: &super::owner::Proc| matches!(p.stage, Stage::Serving(_));
+        if let Some(n) = (0..3).find(|n| self.procs[*n].as_ref().is_some_and(serves)) {
+            let size = self.replica(n).map_or(SIZE, |r| r.size()) + (1 << 20);
+            self.ask(n, Asked::Client, |request| Input::Resize { request, size });
         }
     }
 

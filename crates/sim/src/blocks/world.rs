@@ -49,6 +49,7 @@ pub(super) enum Ending {
     Write { meta: bool, seq: u64 },
     Read { meta: bool, offset: u64, len: u32 },
     Flush { meta: bool, mark: u64 },
+    Grow { meta: bool, to: u64 },
 }
 
 impl Event {
@@ -422,6 +423,7 @@ impl World {
                 Ending::Read { meta, offset, len }
             }
             DiskOp::Flush | DiskOp::MetaFlush => Ending::Flush { meta, mark: disk.mark() },
+            DiskOp::Grow { to, .. } | DiskOp::MetaGrow { to, .. } => Ending::Grow { meta, to },
         };
         // Flushes of the data run beside later writes; the metadata is one lane.
         let beside = flush && !meta;
@@ -442,7 +444,10 @@ impl World {
 
     /// An operation ends in the kernel, though the process may be stopped.
     fn disk_ends(&mut self, n: usize, op: OpId, what: Ending) {
-        let (Ending::Write { meta, .. } | Ending::Read { meta, .. } | Ending::Flush { meta, .. }) = what;
+        let (Ending::Write { meta, .. }
+        | Ending::Read { meta, .. }
+        | Ending::Flush { meta, .. }
+        | Ending::Grow { meta, .. }) = what;
         let life = self.machines[n].life;
         let Some(disk) = self.machines[n].disks.as_mut().map(|d| &mut d[usize::from(meta)]) else { return };
         if disk.wrong.hangs {
@@ -456,6 +461,10 @@ impl World {
                 Ok(Bytes::new())
             }
             Ending::Read { offset, len, .. } => Ok(disk.read(offset, len)),
+            Ending::Grow { to, .. } => {
+                disk.grow(to);
+                Ok(Bytes::new())
+            }
             Ending::Flush { mark, .. } => {
                 disk.flush(mark, &mut self.rng).map(|()| Bytes::new()).map_err(Arc::from)
             }
