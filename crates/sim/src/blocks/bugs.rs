@@ -32,8 +32,13 @@ pub fn parse(name: &str) -> Option<Bug> {
 }
 
 /// The scenario in which to hunt it, where mixed seeds would take long.
-pub fn haunt(_bug: Bug) -> Option<&'static str> {
-    None
+pub fn haunt(bug: Bug) -> Option<&'static str> {
+    match bug.name() {
+        "lead-half" | "no-mark" | "lose-before-image" => Some("resync-target-promote"),
+        "open-before-drained" => Some("fencing"),
+        "tell-early" => Some("slow-disk"),
+        _ => None,
+    }
 }
 
 /// The replica with the bug, if any.

@@ -19,7 +19,7 @@ use super::world::{MS, World, member};
 /// Without a sign of life from the leader for this long, it is fenced.
 const SUSPECT: u64 = 500 * MS;
 /// A member that is away, or behind, for this long is removed.
-const PATIENCE: u64 = 400 * MS;
+pub(super) const PATIENCE: u64 = 400 * MS;
 /// How long a disk may owe an answer.
 const DISK_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -374,6 +374,7 @@ impl World {
 
     fn look_after_the_set(&mut self, n: usize, known: &Rc<Grants>) {
         let (local, me, now) = (self.local(n), self.me(n), self.replica_now(n));
+        let patience = self.patience;
         let Some(p) = self.proc(n) else { return };
         let status = p.replica.status();
         let synced: MemberSet = status
@@ -391,7 +392,7 @@ impl World {
                 continue;
             }
             let since = *p.missed.entry(*member).or_insert(local);
-            if local < since + PATIENCE {
+            if local < since + patience {
                 wanted.insert(*member);
             } else {
                 wanted.remove(member);

@@ -128,6 +128,8 @@ pub(super) struct World {
     /// Clients pause this long between operations, in microseconds, at most.
     pub(super) pace: u64,
     pub(super) clients_stop: bool,
+    /// How long owners wait for a member that is away, in microseconds.
+    pub(super) patience: u64,
     /// The oracle opens the disks; else it sees what a client sees.
     pub(super) opens_disks: bool,
     /// Replicas that hold data which an operator has split off: nobody judges it.
@@ -166,6 +168,7 @@ impl World {
             oracle: Oracle::default(),
             pace,
             clients_stop: false,
+            patience: super::owner::PATIENCE,
             opens_disks: true,
             split: false,
             differing: 0,
