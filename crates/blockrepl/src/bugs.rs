@@ -46,9 +46,7 @@ bugs! {
     StableTooEarly = "stable-too-early": "Followers may forget what a member that is away still lacks.",
     CoolUnsaved = "cool-unsaved": "An extent is forgotten before the bitmaps hold what it stood for.",
     ForgetTheirBits = "forget-their-bits": "What differs by the returning peer's account is ignored.",
-    ConsistentUnflushed = "consistent-unflushed": "A resync's target is consistent before its copies are flushed.",
     CopyOvertakes = "copy-overtakes": "A write does not wait for the copy of its granule that is being read.",
     HotLater = "hot-later": "A write does not wait until its extent is durably hot.",
-    TellEarly = "tell-early": "Followers are told a generation before it is durable on the leader.",
     AckUnflushed = "ack-unflushed": "A follower answers a flush before its disk has.",
 }

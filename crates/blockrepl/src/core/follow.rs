@@ -163,12 +163,7 @@ impl Replica {
                 self.local.wanted = self.local.wanted.max(self.order);
                 self.sync_end_ready(link, message)
             }
-            Gate::Flush(order)
-                if (self.local.flushed < order || self.writes_in_flight > 0)
-                    && !self.bug(Bug::ConsistentUnflushed) =>
-            {
-                false
-            }
+            Gate::Flush(order) if self.local.flushed < order || self.writes_in_flight > 0 => false,
             Gate::Flush(_) => {
                 let commit = self.become_consistent(link, message);
                 self.gate = Gate::Commit(commit);

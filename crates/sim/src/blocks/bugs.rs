@@ -36,7 +36,7 @@ pub fn haunt(bug: Bug) -> Option<&'static str> {
     match bug.name() {
         "lead-half" | "no-mark" | "lose-before-image" => Some("resync-target-promote"),
         "open-before-drained" => Some("fencing"),
-        "tell-early" => Some("slow-disk"),
+        "hot-later" | "cool-unsaved" => Some("stress-al"),
         _ => None,
     }
 }

@@ -97,6 +97,15 @@ impl Disk {
         buf.into()
     }
 
+    /// What readers see once all that was given to it is done.
+    pub fn when_done(&self) -> Image {
+        let mut image = self.live.clone();
+        for (offset, data) in self.under_way.values() {
+            image.write(*offset, data);
+        }
+        image
+    }
+
     /// What a flush that is given to it now has to save.
     pub fn mark(&self) -> u64 {
         self.next

@@ -700,7 +700,14 @@ impl Plan {
         self.add(Fault::Pace(1200));
         self.wait(800, 2500);
         self.times(1, 4, |p| {
-            let who = p.copy();
+            let (times, alone) = (p.rng.pick(&[1, 10, 60]), p.rng.chance(400));
+            p.add(Fault::SlowDisk { who: LEADER, times });
+            if alone {
+                p.add(Fault::Kill { who: FOLLOWER, power: true });
+                p.wait(800, 2000);
+            }
+            p.wait(20, 600);
+            let who = if alone { LEADER } else { p.copy() };
             p.add(Fault::Kill { who, power: true });
             p.wait(20, 1500);
             p.add(Fault::StartAll);
@@ -973,6 +980,7 @@ impl World {
     pub(super) fn begin_verify(&mut self) {
         let serves = |p: &super::owner::Proc| matches!(p.stage, Stage::Serving(_));
         if let Some(n) = (0..3).find(|n| self.procs[*n].as_ref().is_some_and(serves)) {
+            self.verifying = true;
             self.ask(n, Asked::Verify, |request| Input::Verify { request });
         }
     }

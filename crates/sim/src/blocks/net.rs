@@ -200,6 +200,12 @@ impl World {
         for (link, end) in ends {
             self.close_end(link, end);
             if power {
+                // What the machine had not sent yet is gone with it.
+                let some = self.rng.below(4) as usize;
+                if let Some(ends) = self.net.links.get_mut(&link) {
+                    let inbox = &mut ends[1 - end].inbox;
+                    inbox.truncate(inbox.len().saturating_sub(some));
+                }
                 let after = self.rng.between(100 * MS, 1500 * MS);
                 self.push(after, Event::LinkLost { link, end: 1 - end, only_if_cut: false });
             } else {

@@ -137,6 +137,8 @@ pub(super) struct World {
     /// What verifies have found, in all.
     pub(super) differing: usize,
     pub(super) verifies: usize,
+    /// A verify was asked for: copies may be healed.
+    pub(super) verifying: bool,
     pub(super) diverged: usize,
     pub(super) resyncs: u64,
     /// Whom the last fault has hit.
@@ -173,6 +175,7 @@ impl World {
             split: false,
             differing: 0,
             verifies: 0,
+            verifying: false,
             diverged: 0,
             resyncs: 0,
             last_hit: 0,
@@ -403,6 +406,7 @@ impl World {
                     self.push(after, Event::Answer { n, life, request, result });
                 }
                 Output::Event(event) => {
+                    self.note_before(n, &event);
                     let after = self.rng.between(5, 200);
                     self.push(after, Event::Hear { n, life, event: Box::new(event) });
                 }
@@ -417,6 +421,7 @@ impl World {
         let flush = matches!(what, DiskOp::Flush | DiskOp::MetaFlush);
         let takes = slow * if flush { self.rng.between(200, 1500) } else { self.rng.between(10, 60) };
         let now = self.now;
+        self.check_mark(n, &what);
         let Some(disk) = self.machines[n].disks.as_mut().map(|d| &mut d[usize::from(meta)]) else { return };
         let what = match what {
             DiskOp::Write { offset, data } | DiskOp::MetaWrite { offset, data } => {
@@ -443,6 +448,33 @@ impl World {
             self.judge("R11", Err(what));
         }
         self.push(end - now, Event::DiskEnds { n, life, op, what });
+    }
+
+    /// R9: what a resync overwrites is marked as inconsistent. Only copies are as long as a granule; those that
+    /// heal are no resync.
+    fn check_mark(&mut self, n: usize, what: &DiskOp) {
+        let DiskOp::Write { data, .. } = what else { return };
+        if data.len() < 65_536 || self.verifying || !self.opens_disks {
+            return;
+        }
+        if self.replica(n).is_some_and(|r| r.status().consistent) {
+            self.judge(
+                "R9",
+                Err(format!("a resync overwrites the copy of node {n}, which calls itself consistent")),
+            );
+        }
+    }
+
+    /// R9: what a rollback must bring back, noted when the resync begins.
+    fn note_before(&mut self, n: usize, event: &Told) {
+        let before = match event {
+            Told::Inconsistent => self.machines[n].disks.as_ref().map(|[data, _]| data.when_done()),
+            Told::Consistent { .. } => None,
+            _ => return,
+        };
+        if let Some(p) = &mut self.procs[n] {
+            p.before = if matches!(event, Told::Inconsistent) { before } else { p.before.take() };
+        }
     }
 
     /// An operation ends in the kernel, though the process may be stopped.
