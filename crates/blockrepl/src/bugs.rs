@@ -44,9 +44,7 @@ bugs! {
     ClearBeforeFlush = "clear-before-flush": "A bit is cleared when its copy is sent.",
     RemovedCounts = "removed-counts": "A removed member that returns counts as up to date at once.",
     StableTooEarly = "stable-too-early": "Followers may forget what a member that is away still lacks.",
-    CoolUnsaved = "cool-unsaved": "An extent is forgotten before the bitmaps hold what it stood for.",
     ForgetTheirBits = "forget-their-bits": "What differs by the returning peer's account is ignored.",
     CopyOvertakes = "copy-overtakes": "A write does not wait for the copy of its granule that is being read.",
-    HotLater = "hot-later": "A write does not wait until its extent is durably hot.",
     AckUnflushed = "ack-unflushed": "A follower answers a flush before its disk has.",
 }

@@ -286,8 +286,7 @@ impl Replica {
     }
 
     pub(super) fn is_hot(&self, offset: u64, len: usize) -> bool {
-        extents(offset, len)
-            .all(|e| self.hot.get(&e).is_some_and(|h| self.durable(h.commit) || self.bug(Bug::HotLater)))
+        extents(offset, len).all(|e| self.hot.get(&e).is_some_and(|h| self.durable(h.commit)))
     }
 
     /// Makes extents hot for the writes near the head of the queue, with one commit for all, and those ahead of
@@ -373,7 +372,7 @@ impl Replica {
         };
         self.hot.remove(&extent);
         // What the extent stood for must be in the bitmaps before it is forgotten.
-        self.commit.pages |= !self.bug(Bug::CoolUnsaved);
+        self.commit.pages = true;
         true
     }
 }

@@ -36,7 +36,6 @@ pub fn haunt(bug: Bug) -> Option<&'static str> {
     match bug.name() {
         "lead-half" | "no-mark" | "lose-before-image" => Some("resync-target-promote"),
         "open-before-drained" => Some("fencing"),
-        "hot-later" | "cool-unsaved" => Some("stress-al"),
         _ => None,
     }
 }
