@@ -4,6 +4,7 @@ mod cache;
 mod changes;
 mod control;
 mod copy;
+mod courier;
 mod deliver;
 mod expunge;
 mod fetch;
@@ -121,6 +122,8 @@ pub enum FolderNames {
 pub struct Mailbox<S: Store> {
     store: Arc<S>,
     config: MailboxConfig,
+    /// Where the mail is, relative to the store's root.
+    path: Vec<u8>,
     names: NameGenerator,
     dirs: Dirs<S>,
     quota: Option<MaildirSize<S>>,
@@ -208,6 +211,7 @@ impl<S: Store> Mailbox<S> {
             names: NameGenerator::new(&config.host),
             store,
             config,
+            path: path.to_vec(),
             dirs,
             quota,
             arrivals: RwLock::default(),
