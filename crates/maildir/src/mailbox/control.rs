@@ -65,7 +65,7 @@ impl<S: Store> Locked<'_, S> {
         }
         // The records of messages that we know may have moved: compare with the disk.
         self.state.cur_seen = None;
-        self.state.uids = Some(list);
+        self.state.replace_uids(list);
         self.state.uids_read = used.len() as u64;
         self.state.uids_tail = tail(used);
     }

@@ -233,6 +233,12 @@ impl<S: Store> Mailbox<S> {
         &self.store
     }
 
+    /// About how much memory what is known of the messages takes, in bytes. What
+    /// [`Mailbox::digests`] has looked up comes on top.
+    pub fn memory(&self) -> usize {
+        self.state().memory()
+    }
+
     /// Removes what dead writers left in `tmp`; returns how many files. Cheap when it was done
     /// within [`MailboxConfig::tmp_clean_every`].
     pub fn clean_tmp(&self) -> Result<usize, Error> {

@@ -303,8 +303,9 @@ impl<S: Store> Locked<'_, S> {
         let mut found = Vec::new();
         for uid in missing(&self.state.entries, known) {
             let Some(entry) = self.state.entry(uid) else { continue };
-            match store.stat(cur, entry.name.as_bytes()) {
-                Ok(_) => found.push((uid, entry.name.clone())),
+            let name = self.state.name(entry);
+            match store.stat(cur, name.as_bytes()) {
+                Ok(_) => found.push((uid, name)),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Error::io("look for a message", e)),
             }
@@ -372,7 +373,7 @@ impl<S: Store> Locked<'_, S> {
             let returned = |state: &State, uid| state.told_vanished(uid);
             let (back, first): (Vec<_>, Vec<_>) =
                 found.into_iter().partition(|(uid, _)| returned(&self.state, *uid));
-            let entry = |(uid, name)| Entry { uid, name, modseq, facts: None };
+            let entry = |(uid, name)| self.state.new_entry(uid, name, modseq);
             self.state.entries = first.into_iter().map(entry).collect();
             return back.into_iter().filter_map(|(_, name)| self.place(name).transpose()).collect();
         }
@@ -391,7 +392,7 @@ impl<S: Store> Locked<'_, S> {
     fn place(&mut self, name: FileName) -> Result<Option<FileName>, Error> {
         let Some(uid) = self.uids().uid(name.base_bytes()) else { return Ok(Some(name)) };
         if let Some(entry) = self.state.entry(uid) {
-            let other = entry.name.clone();
+            let other = self.state.name(entry);
             return self.split_duplicate(&other, name);
         }
         if !self.state.told_vanished(uid) {
@@ -422,7 +423,7 @@ impl<S: Store> Locked<'_, S> {
     ) -> Result<Vec<u32>, Error> {
         let (mut given, mut lines) = (Vec::new(), Vec::new());
         for (base, wanted) in bases {
-            match self.uids().assign_at_least(base, wanted.unwrap_or(1)) {
+            match self.uids().assign_at_least(&base, wanted.unwrap_or(1)) {
                 Some(record) => {
                     record.render(&mut lines);
                     given.push(record.uid);
