@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) keywords: Keywords,
     pub(super) keywords_at: Option<Stamp>,
     pub(super) new_seen: Option<Seen>,
+    /// Did the last look leave some of `new` for the next?
+    pub(super) more_in_new: bool,
     pub(super) cur_seen: Option<Seen>,
     /// UIDs ascending.
     pub(super) entries: Vec<Entry>,
@@ -77,6 +79,7 @@ impl State {
             keywords: Keywords::default(),
             keywords_at: None,
             new_seen: None,
+            more_in_new: false,
             cur_seen: None,
             entries: Vec::new(),
             recent: Vec::new(),

@@ -512,7 +512,11 @@ fn couriers_keywords_are_taken_over_also_after_a_crash_half_way() {
     put(&fixture, b"cur/1700.M1.h,S=1:2,S", "x");
     put(&fixture, b"cur/1700.M2.h,S=1:2,", "x");
     put(&fixture, b"cur/1700.M3.h,S=1:2,F", "x");
-    put(&fixture, b"courierimapuiddb", "1 1234567 44\n41 1700.M1.h,S=1\n42 1700.M2.h,S=1\n43 1700.M3.h,S=1\n");
+    put(
+        &fixture,
+        b"courierimapuiddb",
+        "1 1234567 44\n41 1700.M1.h,S=1\n42 1700.M2.h,S=1\n43 1700.M3.h,S=1\n",
+    );
     fs::create_dir(fixture.path("courierimapkeywords")).unwrap();
     let list = "$Forwarded\nJunk\n\n1700.M1.h,S=1:0 1\n1700.M3.h,S=1:1\n1.gone:0\n";
     put(&fixture, b"courierimapkeywords/:list", list);
