@@ -131,6 +131,8 @@ pub struct Mailbox<S: Store> {
     /// while `new` is emptied: a first try must not move between the look and its repetition.
     /// Taken while `state` is held, never the other way round.
     arrivals: RwLock<()>,
+    /// Bytes and names of the last listing.
+    listed: Mutex<(usize, usize)>,
     // Locked before `state`, never after it.
     cache: Mutex<cache::Cached>,
     state: Mutex<State>,
@@ -215,6 +217,7 @@ impl<S: Store> Mailbox<S> {
             dirs,
             quota,
             arrivals: RwLock::default(),
+            listed: Mutex::default(),
             cache: Mutex::default(),
             state,
         })
