@@ -6,6 +6,7 @@ mod chaos;
 mod driver;
 mod format;
 mod harness;
+mod integrity;
 #[cfg(feature = "nbd")]
 mod nbd;
 mod replication;
