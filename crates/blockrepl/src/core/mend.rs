@@ -92,15 +92,9 @@ impl Replica {
     pub(super) fn pump_mends(&mut self) -> bool {
         let granules: Vec<u32> = self.mends.keys().copied().collect();
         for granule in granules {
-            match self.mends.get(&granule).map(|m| &m.step) {
-                Some(Step::Asked) => self.ask_copies(granule),
-                Some(Step::Reading) => self.judge(granule),
-                Some(Step::Healing(data)) => {
-                    let data = data.clone();
-                    self.heal_here(granule, data);
-                }
-                _ => {}
-            }
+            self.ask_copies(granule);
+            self.judge(granule);
+            self.heal_here(granule);
         }
         let done = |m: &Mend| m.step == Step::Done;
         let over: Vec<u32> = self.mends.iter().filter(|(_, m)| done(m)).map(|(g, _)| *g).collect();
@@ -110,6 +104,9 @@ impl Replica {
 
     fn ask_copies(&mut self, granule: u32) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        if self.mends.get(&granule).is_none_or(|m| m.step != Step::Asked) {
+            return;
+        }
         let (offset, len) = (u64::from(granule) * GRANULE, self.layout.granule_len(granule));
         if !self.sums_ready(offset, len) {
             return;
@@ -151,7 +148,7 @@ impl Replica {
 
     fn judge(&mut self, granule: u32) {
         let Some(mend) = self.mends.get_mut(&granule) else { return };
-        if mend.local.is_none() || mend.peers.values().any(Option::is_none) {
+        if mend.step != Step::Reading || mend.local.is_none() || mend.peers.values().any(Option::is_none) {
             return;
         }
         let Some(mend) = self.mends.remove(&granule) else { return };
@@ -197,7 +194,9 @@ impl Replica {
         (changed.then(|| whole.into()), mend, rebuild)
     }
 
-    fn heal_here(&mut self, granule: u32, data: Bytes) {
+    fn heal_here(&mut self, granule: u32) {
+        let Some(Step::Healing(data)) = self.mends.get(&granule).map(|m| &m.step) else { return };
+        let data = data.clone();
         let (offset, len) = (u64::from(granule) * GRANULE, data.len());
         if !self.is_hot(offset, len) {
             return self.warm_extents(super::persist::extents(offset, len).collect());
