@@ -288,6 +288,34 @@ pub enum Message {
         /// Which question.
         id: u64,
     },
+    /// All before this message shall have arrived (protocol B).
+    Reach {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Comes back in the answer: the last write before.
+        seq: u64,
+    },
+    /// The answer to `Reach`.
+    Reached {
+        /// Of which question.
+        seq: u64,
+    },
+    /// Does your granule, as of here in the stream, look like this?
+    Compare {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which granule.
+        granule: u32,
+        /// The digest of the leader's.
+        digest: Digest,
+    },
+    /// The answer to `Compare`.
+    Compared {
+        /// Of which granule.
+        granule: u32,
+        /// Whether it does.
+        same: bool,
+    },
     /// The answer to `Verify`.
     Verified {
         /// Of which question.
@@ -461,8 +489,24 @@ impl Message {
                 (51, w.0, none)
             }
             Message::Verified { id, digest } => {
-                w.u64(*id).u32(digest.crc).u64(digest.mix);
+                put_digest(w.u64(*id), *digest);
                 (16, w.0, none)
+            }
+            Message::Reach { epoch, seq } => {
+                w.u64(*epoch).u64(*seq);
+                (64, w.0, none)
+            }
+            Message::Reached { seq } => {
+                w.u64(*seq);
+                (65, w.0, none)
+            }
+            Message::Compare { epoch, granule, digest } => {
+                put_digest(w.u64(*epoch).u32(*granule), *digest);
+                (66, w.0, none)
+            }
+            Message::Compared { granule, same } => {
+                w.u32(*granule).u8(u8::from(*same));
+                (67, w.0, none)
             }
         }
     }
@@ -503,7 +547,7 @@ impl Message {
             }
             14 => Message::Adopted { version: r.u64()? },
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
-            16 => Message::Verified { id: r.u64()?, digest: Digest { crc: r.u32()?, mix: r.u64()? } },
+            16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
             48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, granule: r.u32()? },
             49 => {
@@ -513,11 +557,23 @@ impl Message {
             }
             50 => Message::Rotten { granule: r.u32()? },
             51 => Message::Agreed { epoch: r.u64()?, id: r.u64()? },
+            64 => Message::Reach { epoch: r.u64()?, seq: r.u64()? },
+            65 => Message::Reached { seq: r.u64()? },
+            66 => Message::Compare { epoch: r.u64()?, granule: r.u32()?, digest: take_digest(&mut r)? },
+            67 => Message::Compared { granule: r.u32()?, same: r.flag()? },
             _ => return Err(Short),
         };
         r.end()?;
         Ok(message)
     }
+}
+
+fn put_digest(w: &mut Writer, d: Digest) {
+    w.u32(d.crc).u64(d.mix);
+}
+
+fn take_digest(r: &mut Reader<'_>) -> Result<Digest, Short> {
+    Ok(Digest { crc: r.u32()?, mix: r.u64()? })
 }
 
 fn put_hello(w: &mut Writer, h: &Hello) {

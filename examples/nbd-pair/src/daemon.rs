@@ -1,11 +1,10 @@
 //! One machine's side: the volume, its link to the other machine, and what an operator decides.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use posthaste_blockrepl::core::{Event, LinkStatus, PeerStatus, RoleStatus, Status};
+use posthaste_blockrepl::core::{Event, Finding, LinkStatus, PeerStatus, RoleStatus, Status, Wrong};
 use posthaste_blockrepl::nbd::{Export, Limits, Server};
 use posthaste_blockrepl::wire::Refusal;
 use posthaste_blockrepl::{BlockDevice, Grant, Hello, Link, Member, Volume};

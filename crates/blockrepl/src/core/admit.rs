@@ -24,7 +24,8 @@ impl Queued {
             | Queued::SyncStart { link, .. }
             | Queued::SyncEnd { link, .. }
             | Queued::Verify { link, .. }
-            | Queued::Fetch { link, .. } => Some(*link),
+            | Queued::Fetch { link, .. }
+            | Queued::Compare { link, .. } => Some(*link),
         }
     }
 }
@@ -73,7 +74,7 @@ impl Replica {
                 self.reading.range(first..=last).next().is_none()
                     && self.mends.range(first..=last).next().is_none()
                     && self.is_hot(*offset, data.len())
-                    && self.windows_open()
+                    && self.make_room()
                     && self.recent_has_room()
             }
             Queued::Remote { offset, data, .. } => {
@@ -89,7 +90,7 @@ impl Replica {
             Queued::SyncEnd { link, message } => self.sync_end_ready(*link, message),
             Queued::Fetch { granule, .. } => self.granule_sums_ready(*granule),
             Queued::Verify { offset, len, .. } => self.sums_ready(*offset, u64::from(*len)),
-            Queued::Flush { .. } => true,
+            Queued::Flush { .. } | Queued::Compare { .. } => true,
         }
     }
 
@@ -116,6 +117,10 @@ impl Replica {
             }
             Queued::SyncStart { .. } => self.gate = Gate::Open,
             Queued::SyncEnd { link, message } => self.sync_ended(link, &message),
+            Queued::Compare { link, granule, digest } => {
+                let (offset, len) = self.place_of(granule);
+                self.disk(OpKind::Compare { link, granule, digest }, DiskOp::Read { offset, len });
+            }
             Queued::Verify { link, id, offset, len } => {
                 self.read_for_verify(link, id, offset, len);
             }

@@ -11,7 +11,9 @@ mod flush;
 mod follow;
 mod link;
 mod mend;
+mod pace;
 mod persist;
+mod protocol;
 mod reads;
 mod resync;
 mod scrub;
@@ -27,14 +29,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::bitmap::Bitmap;
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::ids::{DeviceId, Grant, Identity, Member, MemberSet, NodeId};
 use crate::meta::{Layout, SlotHead, Superblock};
-use crate::wire::{Hello, Message, Refusal};
+use crate::wire::{Digest, Hello, Message, Refusal};
 
+use pace::Pace;
+use protocol::Join;
 pub(crate) use sums::sums_of;
 
-pub use status::{LinkStatus, PeerStatus, RoleStatus, Status};
+pub use status::{LinkStatus, PeerStatus, ResyncStatus, RoleStatus, Status};
 pub use types::{
     Denied, DiskOp, Event, Finding, Input, Integrity, LinkId, OpId, Output, Reply, RequestId, ScrubReport,
     VerifyReport, WRITE_MAX, Waiting, Wrong,
@@ -102,6 +106,10 @@ pub struct Replica {
     /// Grants to be confirmed to the leader once the commit is durable.
     adopting: VecDeque<(u64, LinkId, u64)>,
     discard: BTreeSet<DeviceId>,
+    /// Where it differs from the configured one.
+    protocols: BTreeMap<NodeId, Protocol>,
+    /// Nodes whose resync is held.
+    paused: BTreeSet<NodeId>,
     failed: Option<Arc<str>>,
     queue_limit: u64,
 }
@@ -173,7 +181,7 @@ enum Side {
         told_bytes: u64,
     },
     /// We lead.
-    Target(Target),
+    Target(Box<Target>),
 }
 
 #[derive(Debug)]
@@ -193,6 +201,12 @@ struct Target {
     cursor: u32,
     copies: BTreeMap<u32, CopyState>,
     slow_told: bool,
+    /// On its way to be a candidate.
+    joins: Option<Join>,
+    /// Protocol B: writes up to here are in its memory; a question under way, and since when.
+    reached: u64,
+    reach: Option<(u64, Duration)>,
+    pace: Pace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,7 +226,10 @@ struct FlushOut {
 
 #[derive(Debug, PartialEq, Eq)]
 enum CopyState {
-    Reading,
+    /// `whole`: to be sent; otherwise its digest goes first.
+    Reading { whole: bool },
+    /// Its digest is sent. `again`: a later write to it was not sent.
+    Asked { again: bool },
     /// Sent; a flush with at least this number covers it.
     Sent {
         flush: u64,
@@ -231,6 +248,7 @@ enum Queued {
     SyncEnd { link: LinkId, message: Message },
     Verify { link: LinkId, id: u64, offset: u64, len: u32 },
     Fetch { link: LinkId, id: u64, granule: u32 },
+    Compare { link: LinkId, granule: u32, digest: Digest },
 }
 
 /// How far the head of the queue has come, for those that need several steps.
@@ -261,6 +279,7 @@ struct FlushRequest {
     request: RequestId,
     seq: u64,
     order: u64,
+    since: Duration,
 }
 
 #[derive(Debug)]
@@ -310,6 +329,11 @@ enum OpKind {
     CopyRead {
         link: LinkId,
         granule: u32,
+    },
+    Compare {
+        link: LinkId,
+        granule: u32,
+        digest: Digest,
     },
     VerifyLocal(u64),
     VerifyRemote {
@@ -439,9 +463,11 @@ impl Replica {
         self.pump_rollback();
         self.pump_close();
         self.pump_lead();
+        self.pump_joins();
         self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
+        self.pump_reach();
         self.pump_local_flush();
         self.answer_leader();
         self.answer_flushes();
@@ -480,6 +506,10 @@ impl Replica {
             }
             OpKind::CheckedRead { request, sums } => self.read_checked(request, &sums, result.ok()),
             OpKind::RepairCheck { granule, data } => self.repair_checked(granule, &data, result),
+            // What cannot be read differs.
+            OpKind::Compare { link, granule, digest } => {
+                self.compared(link, granule, digest, &result.unwrap_or_default());
+            }
             other => return Some((other, result)),
         }
         None

@@ -139,6 +139,8 @@ impl Replica {
             integrity: Integrity::default(),
             adopting: VecDeque::new(),
             discard: BTreeSet::new(),
+            protocols: BTreeMap::new(),
+            paused: BTreeSet::new(),
             failed: None,
             queue_limit,
         };
@@ -305,7 +307,8 @@ impl Replica {
         extents(offset, len).all(|e| self.hot.get(&e).is_some_and(|h| self.durable(h.commit)))
     }
 
-    /// Makes extents hot for the writes near the head of the queue, with one commit for all.
+    /// Makes extents hot for the writes near the head of the queue, with one commit for all, and those ahead of
+    /// sequential writers before they are needed: such a commit is waited for by nobody.
     pub(super) fn warm(&mut self) {
         let limit = self.config.hot_limit();
         let mut needed = BTreeSet::new();
@@ -330,23 +333,41 @@ impl Replica {
 
     /// Makes these extents hot, with one commit for all.
     pub(super) fn warm_extents(&mut self, needed: BTreeSet<u32>) {
-        let cold: Vec<u32> = needed.iter().copied().filter(|e| !self.hot.contains_key(e)).collect();
-        if cold.is_empty() {
-            return;
-        }
         let commit = self.commit.wanted + 1;
         let mut added = false;
-        for extent in cold {
-            let before = extent.checked_sub(1).is_some_and(|e| self.hot.contains_key(&e));
-            added |= self.heat(extent, commit, &needed, true);
-            let ahead = if before { self.config.hot_ahead } else { 0 };
-            for next in extent + 1..=extent.saturating_add(ahead) {
-                added |=
-                    u64::from(next) * EXTENT < self.layout.size && self.heat(next, commit, &needed, false);
+        for extent in &needed {
+            added |= self.heat(*extent, commit, &needed, true);
+            for next in self.ahead_of(*extent) {
+                added |= self.heat(next, commit, &needed, false);
             }
         }
         if added {
             self.touch();
+            self.flush_early();
+        }
+    }
+
+    /// The extents to make hot now for a writer who has come to this one: as many as are hot in a row behind it,
+    /// at most `hot_ahead`, once less than half of them are hot.
+    fn ahead_of(&self, extent: u32) -> std::ops::Range<u32> {
+        let hot = |e: Option<u32>| e.is_some_and(|e| self.hot.contains_key(&e));
+        let most = self.config.hot_ahead.min(self.config.hot_limit() as u32 / 4);
+        let behind = (1..=most).take_while(|n| hot(extent.checked_sub(*n))).count() as u32;
+        let ready = (1..=behind).take_while(|n| hot(extent.checked_add(*n))).count() as u32;
+        if ready > behind / 2 {
+            return 0..0;
+        }
+        let end = self.layout.size.div_ceil(EXTENT) as u32;
+        let until = |n: u32| extent.saturating_add(n).saturating_add(1).min(end);
+        until(ready)..until(behind)
+    }
+
+    /// Extents cool down only after a flush: asks for one while half of them can still be exchanged, so that
+    /// nobody has to wait for it.
+    fn flush_early(&mut self) {
+        let unflushed = self.hot.values().filter(|h| h.seq > self.stable).count();
+        if 2 * unflushed > self.config.hot_limit() && !self.flush_under_way() {
+            self.want_flush_everywhere();
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::core::{Denied, Event, Input, Replica, Reply, ScrubReport, Status, VerifyReport};
 use crate::device::BlockDevice;
 use crate::disk::{Disk, FileDisk, VolatileDisk};
@@ -178,6 +178,21 @@ impl Volume {
     /// have failed. See [`Replica::set_pending`].
     pub fn set_pending(&self, pending: Option<MemberSet>) -> Result<(), Denied> {
         self.shared().with(true, |state, now| state.core.set_pending(now, pending))
+    }
+
+    /// Changes what this replica, when it leads, waits for from a peer. See [`Replica::set_protocol`].
+    pub fn set_protocol(&self, peer: NodeId, protocol: Protocol) {
+        self.shared().with(true, |state, now| state.core.set_protocol(now, peer, protocol));
+    }
+
+    /// Holds the resync of a peer from here. See [`Replica::pause_resync`].
+    pub fn pause_resync(&self, peer: NodeId) {
+        self.shared().with(true, |state, now| state.core.pause_resync(now, peer, true));
+    }
+
+    /// Lets it go on.
+    pub fn resume_resync(&self, peer: NodeId) {
+        self.shared().with(true, |state, now| state.core.pause_resync(now, peer, false));
     }
 
     /// Runs a link to `peer` over a stream that this side opened. Of two nodes, let one dial.

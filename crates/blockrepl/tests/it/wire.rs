@@ -32,6 +32,12 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u32>().prop_map(|granule| Message::Rotten { granule }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, id)| Message::Agreed { epoch, id }),
         any::<u64>().prop_map(|current| Message::Refused(Refusal::Fenced { current })),
+        (any::<u64>(), any::<u64>()).prop_map(|(epoch, seq)| Message::Reach { epoch, seq }),
+        any::<u64>().prop_map(|seq| Message::Reached { seq }),
+        (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(epoch, granule, crc, mix)| {
+            Message::Compare { epoch, granule, digest: Digest { crc, mix } }
+        }),
+        (any::<u32>(), any::<bool>()).prop_map(|(granule, same)| Message::Compared { granule, same }),
         (any::<u64>(), any::<u32>(), any::<u64>())
             .prop_map(|(id, crc, mix)| Message::Verified { id, digest: Digest { crc, mix } }),
     ]
