@@ -678,15 +678,43 @@ impl Decoder {
         };
         let (kind, len, payload_crc) = check_header(header, self.limit)?;
         if self.buf.len() < HEADER_LEN + len {
-            self.buf.reserve(HEADER_LEN + len - self.buf.len());
             return Ok(None);
         }
         self.buf.advance(HEADER_LEN);
         let payload = self.buf.split_to(len).freeze();
-        if crc32fast::hash(&payload) != payload_crc {
-            return Err(WireError::Checksum { kind });
+        Partial { kind, len, payload_crc }.finish(payload).map(Some)
+    }
+
+    /// After [`next`](Self::next) gave `None`: takes the frame that has begun, with the part of its payload that is
+    /// here, if its payload has `min` bytes or more. The rest of it does not go into [`buffer`](Self::buffer).
+    pub(crate) fn take_partial(&mut self, min: usize) -> Option<(Partial, BytesMut)> {
+        let header = self.buf.first_chunk::<HEADER_LEN>()?;
+        let (kind, len, payload_crc) = check_header(header, self.limit).ok()?;
+        if len < min {
+            self.buf.reserve(HEADER_LEN + len - self.buf.len());
+            return None;
         }
-        Message::decode(kind, payload).map(Some)
+        self.buf.advance(HEADER_LEN);
+        Some((Partial { kind, len, payload_crc }, self.buf.split()))
+    }
+}
+
+/// A frame whose payload is still coming.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    kind: u8,
+    /// Bytes of its payload.
+    pub(crate) len: usize,
+    payload_crc: u32,
+}
+
+impl Partial {
+    /// The message, with the whole payload.
+    pub(crate) fn finish(self, payload: Bytes) -> Result<Message, WireError> {
+        if crc32fast::hash(&payload) != self.payload_crc {
+            return Err(WireError::Checksum { kind: self.kind });
+        }
+        Message::decode(self.kind, payload)
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-
 use super::Owner;
 use super::shared::Lease;
 use crate::core::{Denied, Input, Reply, WRITE_MAX};
@@ -106,7 +104,7 @@ impl BlockDevice for Handle {
         self.check(offset, data.len())?;
         let mut at = offset;
         for part in data.chunks(WRITE_MAX) {
-            let (offset, data) = (at, Bytes::copy_from_slice(part));
+            let (offset, data) = (at, self.owner.shared.keep(part));
             self.call(false, |request| Input::Write { request, offset, data })?;
             at += part.len() as u64;
         }
