@@ -15,6 +15,7 @@ mod pace;
 mod persist;
 mod protocol;
 mod reads;
+mod resize;
 mod resync;
 mod scrub;
 mod status;
@@ -110,6 +111,8 @@ pub struct Replica {
     protocols: BTreeMap<NodeId, Protocol>,
     /// Nodes whose resync is held.
     paused: BTreeSet<NodeId>,
+    resize: Option<resize::Resize>,
+    growth: Option<resize::Growth>,
     failed: Option<Arc<str>>,
     queue_limit: u64,
 }
@@ -162,6 +165,8 @@ struct Link {
     side: Side,
     /// The peer's `Begin`, while the epoch it carries is being raised.
     begin: Option<(u64, u64)>,
+    /// Its `BeginAck`, while it grows.
+    parked: Option<Message>,
     fenced_told: u64,
 }
 
@@ -326,6 +331,7 @@ enum OpKind {
         weight: u64,
     },
     DataFlush,
+    Grow,
     CopyRead {
         link: LinkId,
         granule: u32,
@@ -386,6 +392,7 @@ impl Replica {
             Input::Verify { request } => self.start_verify(request),
             Input::Scrub { request } => self.start_scrub(request),
             Input::Read { request, offset, len } => self.start_read(request, offset, len),
+            Input::Resize { request, size } => self.resize(request, size),
             Input::Discard { device } => {
                 self.discard.insert(device);
             }
@@ -464,6 +471,8 @@ impl Replica {
         self.pump_close();
         self.pump_lead();
         self.pump_joins();
+        self.pump_growth();
+        self.pump_resize();
         self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
@@ -480,6 +489,7 @@ impl Replica {
             return;
         };
         match result {
+            result if matches!(kind, OpKind::Grow) => self.file_grown(result),
             _ if self.failed.is_some() => {}
             result => match self.read_done(kind, result) {
                 None => {}
@@ -577,6 +587,7 @@ impl Replica {
         requests.extend(self.closing.take().map(|c| c.request));
         requests.extend(self.rollback.take());
         requests.extend(self.scrub.take().map(|s| s.request));
+        requests.extend(self.abandon_growth());
         for request in requests {
             self.done(request, Err(why.clone()));
         }

@@ -12,5 +12,6 @@ mod integrity;
 mod nbd;
 mod protocols;
 mod replication;
+mod resize;
 mod resync;
 mod wire;
