@@ -27,6 +27,7 @@ pub(crate) enum Command {
     Pause,
     Resume,
     Protocol(Protocol),
+    Scrub,
 }
 
 impl Command {
@@ -49,6 +50,7 @@ impl Command {
             Command::Pause => words("pause", &[]),
             Command::Resume => words("resume", &[]),
             Command::Protocol(protocol) => format!("protocol {protocol:?}"),
+            Command::Scrub => words("scrub", &[]),
         }
     }
 
@@ -77,6 +79,7 @@ impl Command {
                 "C" => Protocol::C,
                 _ => return None,
             }),
+            "scrub" => Command::Scrub,
             _ => return None,
         };
         // A flag that is not known here must not be passed over: it may have been a condition.

@@ -105,6 +105,8 @@ enum Cmd {
         #[arg(value_enum, ignore_case = true)]
         protocol: config::Protocol,
     },
+    /// Reads this machine's copy against its checksums, and heals it.
+    Scrub(#[command(flatten)] Here),
 }
 
 fn main() -> ExitCode {
@@ -137,6 +139,7 @@ fn act(command: Cmd) -> Result<String, String> {
         Cmd::Pause(here) => (here, Command::Pause),
         Cmd::Resume(here) => (here, Command::Resume),
         Cmd::Protocol { here, protocol } => (here, Command::Protocol(protocol)),
+        Cmd::Scrub(here) => (here, Command::Scrub),
     };
     control::ask(&Pair::load(&here.config, here.node)?, command)
 }
