@@ -1,8 +1,9 @@
 //! Flags and keywords (RFC 3501 section 2.3.2).
 
 use crate::Atom;
+use crate::Quirks;
 use crate::chars::{self, ASTRING, ATOM};
-use crate::lex::{Ctx, In, Res, ascii, expected, peek, run};
+use crate::lex::{Ctx, In, Res, ascii, expected, map, peek, run};
 use crate::list::{Element, list};
 use crate::own::into_owned;
 use crate::write::Writer;
@@ -83,6 +84,15 @@ impl<'w> Element<'w> for Flag<'w> {
         flag(i, ctx)
     }
 
+    #[inline]
+    fn check(i: In<'w>, ctx: Ctx) -> Res<'w, ()> {
+        let name = i.strip_prefix(b"\\").unwrap_or(i);
+        match name.strip_prefix(b"*") {
+            Some(rest) if name.len() < i.len() => Ok((rest, ())),
+            _ => map(run(name, class(ctx), "a flag"), drop),
+        }
+    }
+
     fn write(&self, w: &mut Writer<'_>) {
         self.encode(w.out);
     }
@@ -98,8 +108,13 @@ pub(crate) fn write_flags(w: &mut Writer<'_>, flags: &[Flag<'_>]) {
 }
 
 #[inline]
+fn class(ctx: Ctx) -> u8 {
+    if ctx.allows(Quirks::LOOSE_KEYWORDS) { ASTRING } else { ATOM }
+}
+
+#[inline]
 pub(crate) fn flag(i: In<'_>, ctx: Ctx) -> Res<'_, Flag<'_>> {
-    let class = if ctx.loose_keywords() { ASTRING } else { ATOM };
+    let class = class(ctx);
     if peek(i) != Some(b'\\') {
         let (i, keyword) = run(i, class, "a flag")?;
         return Ok((i, Flag::Keyword(Atom::checked(ascii(keyword)))));

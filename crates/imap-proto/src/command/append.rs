@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use crate::datetime::date_time;
-use crate::lex::{
-    Ctx, In, Res, after_sp, astring, expected, in_parens, keys, keyword, map, peek, sp, strip_word, word,
-};
+use crate::keyword::{keys, keyword};
+use crate::lex::{Ctx, In, Res, after_sp, astring, expected, in_parens, map, peek, sp, strip_word, word};
 use crate::own::into_owned;
 use crate::sequence::seq_num;
 use crate::text::mailbox;

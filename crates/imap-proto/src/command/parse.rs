@@ -8,9 +8,10 @@ use super::notify::{Notify, filters};
 use super::search::{SearchKeys, SearchReturns, SortCriteria, charset};
 use super::{AppendHead, Command, CommandBody, FetchModifiers, IdField, MultiSearch, StoreAction};
 use crate::chars::{self, TAG};
+use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, atom_str, byte, expected, fail, finish, keys, keyword, map, nil,
-    nstring, nz_number, paren_list, peek, sp, string, strip_word, word,
+    Ctx, In, Res, after_sp, astring, atom_str, byte, expected, fail, finish, map, nil, nstring, nz_number,
+    paren_list, peek, sp, string, strip_word, word,
 };
 use crate::list::Element;
 use crate::sequence::saved_or_set;
@@ -133,7 +134,7 @@ fn command(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
 }
 
 #[inline]
-fn on_mailbox<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx) -> Res<'a, CommandBody<'a>> {
+fn on_mailbox<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx) -> Res<'a, CommandBody<'a>> {
     use CommandBody as C;
     let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
     match verb {
@@ -158,7 +159,7 @@ fn on_mailbox<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx) -> Res<'a, Com
     }
 }
 
-fn rarer<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx) -> Res<'a, CommandBody<'a>> {
+fn rarer<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx) -> Res<'a, CommandBody<'a>> {
     use CommandBody as C;
     let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
     match verb {
@@ -196,7 +197,7 @@ fn uid(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
 }
 
 #[inline]
-fn on_messages<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx, uid: bool) -> Res<'a, CommandBody<'a>> {
+fn on_messages<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx, uid: bool) -> Res<'a, CommandBody<'a>> {
     use CommandBody as C;
     let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
     match verb {
