@@ -3,17 +3,20 @@
 use crate::chars;
 use crate::lex::{In, Res, expected};
 
-/// A word of at most 16 octets as a number, its first octet lowest; 0 for a longer one. Bit 5 of each octet is set, so that case
-/// does not count. It makes no other character of an atom one that a keyword of letters, digits, `-` and `.` has.
-pub(crate) type Key = u128;
+/// A word of at most 16 octets in two numbers: its octets from the ninth on, and before that its first eight, the first one
+/// lowest. Both are 0 for a longer word. Bit 5 of each octet is set, so that case does not count. It makes no other character of
+/// an atom one that a keyword of letters, digits, `-` and `.` has.
+pub(crate) type Key = (u64, u64);
+
+type Packed = u128;
 
 const LONGEST: usize = 16;
-const ANY_CASE: Key = Key::MAX / 0xff * 0x20;
+const ANY_CASE: Packed = Packed::MAX / 0xff * 0x20;
 
 /// The octets that a word of so many has.
-static MASKS: [Key; LONGEST + 1] = masks();
+static MASKS: [Packed; LONGEST + 1] = masks();
 
-const fn masks() -> [Key; LONGEST + 1] {
+const fn masks() -> [Packed; LONGEST + 1] {
     let mut masks = [0; LONGEST + 1];
     let mut n = 1;
     while n <= LONGEST {
@@ -25,16 +28,21 @@ const fn masks() -> [Key; LONGEST + 1] {
 
 pub(crate) const fn key(word: &str) -> Key {
     let word = word.as_bytes();
-    let mut packed = 0;
+    let mut packed: Packed = 0;
     let mut n = word.len();
     if n > LONGEST {
-        return 0;
+        return (0, 0);
     }
     while n > 0 {
         n -= 1;
-        packed = packed << 8 | (word[n] | 0x20) as Key;
+        packed = packed << 8 | (word[n] | 0x20) as Packed;
     }
-    packed
+    halves(packed)
+}
+
+#[inline]
+const fn halves(packed: Packed) -> Key {
+    ((packed >> 64) as u64, packed as u64)
 }
 
 /// At least one octet of `class`, which must be ASCII, and its key.
@@ -47,24 +55,25 @@ pub(crate) fn keyword<'a>(i: In<'a>, class: u8, what: &'static str) -> Res<'a, (
     let (word, rest) = i.split_at(n);
     let packed = match (i.first_chunk::<LONGEST>(), MASKS.get(n)) {
         (_, None) => 0,
-        (Some(chunk), Some(mask)) => (Key::from_le_bytes(*chunk) | ANY_CASE) & mask,
+        (Some(chunk), Some(mask)) => (Packed::from_le_bytes(*chunk) | ANY_CASE) & mask,
         (None, Some(mask)) => (near_the_end(word) | ANY_CASE) & mask,
     };
-    Ok((rest, (word, packed)))
+    Ok((rest, (word, halves(packed))))
 }
 
 /// A word of at most 16 octets, as two loads that overlap.
 #[inline]
-fn near_the_end(word: &[u8]) -> Key {
+fn near_the_end(word: &[u8]) -> Packed {
     let n = word.len();
     if let (Some(head), Some(tail)) = (word.first_chunk::<8>(), word.last_chunk::<8>()) {
-        return Key::from(u64::from_le_bytes(*head)) | Key::from(u64::from_le_bytes(*tail)) << (8 * (n - 8));
+        return Packed::from(u64::from_le_bytes(*head))
+            | Packed::from(u64::from_le_bytes(*tail)) << (8 * (n - 8));
     }
     if let (Some(head), Some(tail)) = (word.first_chunk::<4>(), word.last_chunk::<4>()) {
         let (head, tail) = (u64::from(u32::from_le_bytes(*head)), u64::from(u32::from_le_bytes(*tail)));
-        return Key::from(head | tail << (8 * (n - 4)));
+        return Packed::from(head | tail << (8 * (n - 4)));
     }
-    Key::from(word.iter().rev().fold(0_u64, |packed, b| packed << 8 | u64::from(*b)))
+    Packed::from(word.iter().rev().fold(0_u64, |packed, b| packed << 8 | u64::from(*b)))
 }
 
 /// `keys!(SELECT, RFC822_SIZE = "RFC822.SIZE")`: the keys of words, as constants to match.
@@ -114,7 +123,8 @@ mod tests {
     fn a_word_near_the_end_is_packed_as_it_is_elsewhere() {
         let word = "ABCDEFGHIJKLMNOP";
         for n in 1..=word.len() {
-            assert_eq!((near_the_end(word[..n].as_bytes()) | ANY_CASE) & MASKS[n], key(&word[..n]), "{n}");
+            let packed = (near_the_end(word[..n].as_bytes()) | ANY_CASE) & MASKS[n];
+            assert_eq!(halves(packed), key(&word[..n]), "{n}");
         }
     }
 }
