@@ -2,8 +2,9 @@
 
 use crate::Atom;
 use crate::Quirks;
-use crate::chars::{self, ASTRING, ATOM};
-use crate::lex::{Ctx, In, Res, ascii, expected, map, peek, run};
+use crate::chars::{ASTRING, ATOM};
+use crate::keyword::{keys, keyword};
+use crate::lex::{Ctx, In, Res, ascii, map, peek, run};
 use crate::list::{Element, list};
 use crate::own::into_owned;
 use crate::write::Writer;
@@ -123,23 +124,17 @@ pub(crate) fn flag(i: In<'_>, ctx: Ctx) -> Res<'_, Flag<'_>> {
     if let Some(rest) = name.strip_prefix(b"*") {
         return Ok((rest, Flag::NewKeywords));
     }
-    let n = chars::span(name, class);
-    if n == 0 {
-        return expected(name, "a flag's name");
-    }
-    Ok((&name[n..], system_flag(&name[..n])))
+    let (rest, (name, key)) = keyword(name, class, "a flag's name")?;
+    let flag = match key {
+        SEEN => Flag::Seen,
+        DRAFT => Flag::Draft,
+        RECENT => Flag::Recent,
+        FLAGGED => Flag::Flagged,
+        DELETED => Flag::Deleted,
+        ANSWERED => Flag::Answered,
+        _ => Flag::Extension(Atom::checked(ascii(name))),
+    };
+    Ok((rest, flag))
 }
 
-#[inline]
-fn system_flag(name: &[u8]) -> Flag<'_> {
-    let (known, flag): (&[u8], _) = match (name.len(), name[0] | 0x20) {
-        (4, b's') => (b"Seen", Flag::Seen),
-        (5, b'd') => (b"Draft", Flag::Draft),
-        (6, b'r') => (b"Recent", Flag::Recent),
-        (7, b'f') => (b"Flagged", Flag::Flagged),
-        (7, b'd') => (b"Deleted", Flag::Deleted),
-        (8, b'a') => (b"Answered", Flag::Answered),
-        _ => return Flag::Extension(Atom::checked(ascii(name))),
-    };
-    if name.eq_ignore_ascii_case(known) { flag } else { Flag::Extension(Atom::checked(ascii(name))) }
-}
+keys!(SEEN, DRAFT, RECENT, FLAGGED, DELETED, ANSWERED);

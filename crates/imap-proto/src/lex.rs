@@ -163,16 +163,22 @@ pub(crate) fn peek(i: In<'_>) -> Option<u8> {
 }
 
 /// Strips `word`, in any case, if it stands here.
-#[inline]
-pub(crate) fn strip_word<'a>(i: In<'a>, word: &[u8]) -> Option<In<'a>> {
-    let head = i.get(..word.len())?;
-    head.eq_ignore_ascii_case(word).then(|| &i[word.len()..])
+#[inline(always)]
+pub(crate) fn strip_word<'a, const N: usize>(i: In<'a>, word: &[u8; N]) -> Option<In<'a>> {
+    let (head, rest) = i.split_first_chunk::<N>()?;
+    let mut others = 0;
+    // As the word is a constant, this is one comparison of a number or two.
+    for (a, b) in head.iter().zip(word) {
+        others |= (a ^ b) & if b.is_ascii_alphabetic() { !0x20 } else { !0 };
+    }
+    (others == 0).then_some(rest)
 }
 
-pub(crate) fn word<'a>(i: In<'a>, word: &'static str) -> Res<'a, ()> {
-    match strip_word(i, word.as_bytes()) {
+#[inline(always)]
+pub(crate) fn word<'a, const N: usize>(i: In<'a>, word: &'static [u8; N]) -> Res<'a, ()> {
+    match strip_word(i, word) {
         Some(rest) => Ok((rest, ())),
-        None => expected(i, word),
+        None => expected(i, ascii(word)),
     }
 }
 

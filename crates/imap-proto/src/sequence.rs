@@ -202,7 +202,7 @@ impl<'de> serde::Deserialize<'de> for SequenceSet {
 }
 
 /// `sequence-set` or `$`.
-#[inline]
+#[inline(always)]
 pub(crate) fn saved_or_set(i: In<'_>, ctx: Ctx) -> Res<'_, SequenceSet> {
     match i.strip_prefix(b"$") {
         Some(rest) => Ok((rest, SequenceSet::SAVED)),
@@ -210,7 +210,7 @@ pub(crate) fn saved_or_set(i: In<'_>, ctx: Ctx) -> Res<'_, SequenceSet> {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn sequence_set(i: In<'_>, ctx: Ctx) -> Res<'_, SequenceSet> {
     let (mut i, first) = seq_range(i)?;
     let mut ranges = Few::new();
@@ -246,7 +246,7 @@ pub(crate) fn check_set(i: In<'_>, ctx: Ctx) -> Res<'_, ()> {
     Ok((i, ()))
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn seq_range(i: In<'_>) -> Res<'_, SeqRange> {
     let (i, start) = seq_num(i)?;
     if peek(i) != Some(b':') {
@@ -256,7 +256,7 @@ pub(crate) fn seq_range(i: In<'_>) -> Res<'_, SeqRange> {
     Ok((i, SeqRange { start, end }))
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn seq_num(i: In<'_>) -> Res<'_, SeqNum> {
     if let Some(rest) = i.strip_prefix(b"*") {
         return Ok((rest, SeqNum::Last));

@@ -221,7 +221,7 @@ pub(crate) fn append_head(i: In<'_>, ctx: Ctx) -> Res<'_, AppendHead<'_>> {
             let (i, n) = seq_num(i)?;
             after_sp(i, |i| Ok((i, Some((uid, n)))))?
         }
-        None => map(word(i, "APPEND "), |()| None)?,
+        None => map(word(i, b"APPEND "), |()| None)?,
     };
     let (mut i, mailbox) = mailbox(i, ctx)?;
     let mut before = 0;

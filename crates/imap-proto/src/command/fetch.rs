@@ -586,7 +586,7 @@ pub(super) fn unchanged_since(i: In<'_>) -> Res<'_, Option<u64>> {
     }
     map(
         in_parens(&i[1..], |i| {
-            let (i, ()) = word(i, "UNCHANGEDSINCE ")?;
+            let (i, ()) = word(i, b"UNCHANGEDSINCE ")?;
             mod_seq(i)
         }),
         Some,

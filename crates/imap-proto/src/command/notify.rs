@@ -224,7 +224,7 @@ impl<'a> Notify<'a> {
         if let Some(rest) = strip_word(i, b"NONE") {
             return Ok((rest, Notify::None));
         }
-        let (i, ()) = crate::lex::word(i, "SET")?;
+        let (i, ()) = crate::lex::word(i, b"SET")?;
         let (i, status) = match strip_word(i, b" STATUS") {
             Some(rest) => (rest, true),
             None => (i, false),

@@ -186,7 +186,7 @@ fn rarer<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx) -> Res<'a, CommandBo
     }
 }
 
-#[inline]
+#[inline(always)]
 fn uid(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
     let (rest, (_, verb)) = keyword(i, chars::ATOM, "a command behind UID")?;
     match verb {
@@ -196,7 +196,7 @@ fn uid(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn on_messages<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx, uid: bool) -> Res<'a, CommandBody<'a>> {
     use CommandBody as C;
     let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
@@ -352,7 +352,7 @@ fn thread(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     map(keys, |keys| CommandBody::Thread { uid, algorithm, charset, keys })
 }
 
-#[inline]
+#[inline(always)]
 fn fetch(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     let (i, set) = saved_or_set(i, ctx)?;
     let (i, items) = after_sp(i, |i| fetch_items(i, ctx))?;
@@ -363,7 +363,7 @@ fn fetch(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     Ok((i, CommandBody::Fetch { uid, set, items, modifiers }))
 }
 
-#[inline]
+#[inline(always)]
 fn store(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     let (i, set) = saved_or_set(i, ctx)?;
     let (i, unchanged_since) = unchanged_since(i)?;
@@ -373,7 +373,7 @@ fn store(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
         Some(b'-') => (&i[1..], StoreAction::Remove),
         _ => (i, StoreAction::Replace),
     };
-    let (i, ()) = word(i, "FLAGS")?;
+    let (i, ()) = word(i, b"FLAGS")?;
     let (i, silent) = match strip_word(i, b".SILENT") {
         Some(i) => (i, true),
         None => (i, false),
@@ -386,6 +386,7 @@ fn store(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     Ok((i, CommandBody::Store { uid, set, unchanged_since, action, silent, flags }))
 }
 
+#[inline(always)]
 fn copy<'a>(
     i: In<'a>,
     ctx: Ctx,

@@ -320,7 +320,7 @@ type Batches<'a> = (Cow<'a, [u8]>, Vec<(u32, u32)>);
 /// `(TAG "x") ranges` of UIDBATCHES (RFC 10022); descending, each from its higher end.
 pub(super) fn uid_batches(i: In<'_>, ctx: Ctx) -> Res<'_, Batches<'_>> {
     let (i, tag) = in_parens(i, |i| {
-        let (i, ()) = crate::lex::word(i, "TAG ")?;
+        let (i, ()) = crate::lex::word(i, b"TAG ")?;
         string(i, ctx)
     })?;
     let Some(mut i) = i.strip_prefix(b" ") else { return Ok((i, (tag, Vec::new()))) };
