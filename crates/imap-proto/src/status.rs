@@ -97,6 +97,7 @@ impl StatusItem<'_> {
 }
 
 impl<'w> Element<'w> for StatusItem<'w> {
+    #[inline]
     fn parse(i: In<'w>, _: Ctx) -> Res<'w, Self> {
         let (rest, (name, key)) = keyword(i, chars::ATOM, "a STATUS item")?;
         let item = match key {

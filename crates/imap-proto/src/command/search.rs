@@ -249,6 +249,7 @@ into_owned!(enum SearchKey {
 });
 
 impl<'w> Element<'w> for SearchKey<'w> {
+    #[inline]
     fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self> {
         search_key(i, ctx)
     }
@@ -456,7 +457,7 @@ enum Kind<'a> {
 }
 
 /// A key's word, and what follows it.
-#[inline]
+#[inline(always)]
 fn kind(i: In<'_>) -> Res<'_, Kind<'_>> {
     use Kind::{Atom, Day, Header, ModSeq, Or, Plain, Seconds, Size, Text, Uid, Within};
     use SearchKey as K;
