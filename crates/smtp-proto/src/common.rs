@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use crate::address::{ForwardPath, Mailbox, ReversePath};
-use crate::ascii::Ascii;
+use crate::fast::Ascii;
 use crate::params::{Body, MailParams, Notify, OriginalRecipient, RcptParams, Ret};
 use crate::text::{ClientName, Text};
 use crate::{Command, Event};

@@ -49,7 +49,6 @@
 //! written as it is.
 
 mod address;
-mod ascii;
 mod attributes;
 mod class;
 mod client;
@@ -59,6 +58,7 @@ mod cursor;
 mod data;
 mod ehlo;
 mod error;
+mod fast;
 mod line;
 mod offers;
 mod params;

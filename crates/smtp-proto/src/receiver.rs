@@ -256,11 +256,12 @@ impl Receiver {
     }
 
     fn next_data<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
-        match self.unstuffer.next(input)? {
-            Piece::Text(text) => {
-                self.look_at(text);
-                Some(Event::Body(text))
-            }
+        let piece = match self.config.bad_text {
+            BadText::Report => self.unstuffer.next_checked(input, &mut self.check),
+            BadText::Pass => self.unstuffer.next(input),
+        };
+        match piece? {
+            Piece::Text(text) => Some(Event::Body(text)),
             Piece::End => {
                 self.state = State::Command;
                 Some(Event::EndOfData { violation: self.check.finish() })
@@ -287,14 +288,10 @@ impl Receiver {
         let (text, rest) = input.split_at(len);
         *input = rest;
         self.state = State::Chunk { left: left - len as u64, last };
-        self.look_at(text);
-        Some(Event::Body(text))
-    }
-
-    fn look_at(&mut self, text: &[u8]) {
         if self.config.bad_text == BadText::Report && !self.binary {
             self.check.push(text);
         }
+        Some(Event::Body(text))
     }
 }
 

@@ -58,10 +58,13 @@ fn commands(effort: Effort) {
     at_least("smtp-proto/commands", outcome.ratio("posthaste", "smtp-proto"), 2.0);
 }
 
+/// A name for some of the commands, and which they are.
+type Kind = (&'static str, fn(&str) -> bool);
+
 /// Where the time goes: lines of one kind alone, beside the peer.
 fn kinds(effort: Effort) {
     let lines = corpus::commands(SEED, 4000);
-    let kinds: [(&str, fn(&str) -> bool); 9] = [
+    let kinds: [Kind; 9] = [
         ("EHLO", |line| line.starts_with("EHLO")),
         ("STARTTLS", |line| line.starts_with("STARTTLS")),
         ("AUTH", |line| line.starts_with("AUTH")),

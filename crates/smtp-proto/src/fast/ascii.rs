@@ -1,7 +1,5 @@
 //! Plain ASCII, read where it lies in the input: eight octets at a time, and addresses by one automaton.
-//!
-//! `unsafe` is allowed here, twice: what was just seen to be ASCII is called text without a second look at it.
-#![allow(unsafe_code)]
+//! What was just seen to be ASCII is called text without a second look at it.
 
 use crate::class::{ATEXT, LABEL};
 
