@@ -95,7 +95,7 @@ impl Pair {
         let volumes = [create(0), create(1)];
         let in_sync = [0, 1].map(|n| Member { node: NodeId(n), device: identity(n as u8).device }).into();
         volumes[0].raise_epoch(1).await.expect("a first epoch");
-        let grant = Grant { epoch: 1, leader: NodeId(0), in_sync, generation: 1 };
+        let grant = Grant::new(1, NodeId(0), in_sync, 1);
         let device = volumes[0].lead(grant).await.expect("the leadership");
         let mut pair =
             Pair { volumes, device, file: File::open(dir.join("0.data")).expect("its file"), link: None };

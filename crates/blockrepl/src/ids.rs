@@ -85,13 +85,28 @@ pub type MemberSet = BTreeSet<Member>;
 pub struct Grant {
     /// Grows with each change of leader; a handle belongs to one epoch.
     pub epoch: u64,
-    /// The only node that may write.
+    /// The node that orders all writes.
     pub leader: NodeId,
     /// Where a write must be durable before it is acknowledged.
     pub in_sync: MemberSet,
     /// Grows when the set loses a member (takeover or removal): what is written from then on
     /// is not on that member. Need not grow when a member is added or the leader moves.
     pub generation: u64,
+    /// Nodes besides the leader that may write through it; empty: a single writer. Taking a node
+    /// that is away from the set says that nobody reads its copy any more: its lease is over.
+    pub writers: BTreeSet<NodeId>,
+}
+
+impl Grant {
+    /// A grant with one writer, the leader.
+    pub fn new(epoch: u64, leader: NodeId, in_sync: MemberSet, generation: u64) -> Self {
+        Grant { epoch, leader, in_sync, generation, writers: BTreeSet::new() }
+    }
+
+    /// The same with these writers besides the leader.
+    pub fn with_writers(self, writers: impl IntoIterator<Item = NodeId>) -> Self {
+        Grant { writers: writers.into_iter().collect(), ..self }
+    }
 }
 
 /// One entry of a replica's ancestry: which leader began which generation under which epoch.

@@ -116,7 +116,7 @@ fn members(set: &Members) -> repl::MemberSet {
 }
 
 fn grant(n: usize, epoch: Epoch, in_sync: &Members, generation: u64) -> repl::Grant {
-    repl::Grant { epoch: epoch.0, leader: repl::NodeId(node_id(n).0), in_sync: members(in_sync), generation }
+    repl::Grant::new(epoch.0, repl::NodeId(node_id(n).0), members(in_sync), generation)
 }
 
 fn volume_of(order: &VolumeOrder) -> usize {

@@ -50,6 +50,8 @@ impl Replica {
         let leader = l.hello.device;
         let answer = Message::BeginAck {
             lineage: self.sb.lineage.clone(),
+            members: self.sb.members.clone(),
+            base: self.slot_of(leader).map(|s| self.slots[s].head.base).unwrap_or_default(),
             consistent: self.sb.consistent,
             sync: self.sb.sync,
             dirty: self.dirty_towards(leader),
@@ -99,11 +101,26 @@ impl Replica {
         // The mark of inconsistency may still be on its way to the disk: SyncStart is in the queue.
         let marked =
             self.sb.sync.is_some() || self.queue.iter().any(|q| matches!(q, Queued::SyncStart { .. }));
-        let fits = len > 0 && (data.is_empty() || data.len() as u64 == len);
+        // The last granule of a leader whose device is smaller is shorter.
+        let fits = len > 0 && data.len() as u64 <= len;
         if !fits || !(heal || marked) {
             return self.refuse(link, Refusal::Protocol);
         }
         self.enqueue(Queued::Copy { link, granule, data });
+    }
+
+    /// Whether our granule is the same as the leader's, as of here in the stream.
+    pub(super) fn remote_compare(&mut self, link: LinkId, granule: u32, digest: Digest) {
+        if granule >= self.layout.granules() {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        self.enqueue(Queued::Compare { link, granule, digest });
+    }
+
+    pub(super) fn compared(&mut self, link: LinkId, granule: u32, digest: Digest, data: &[u8]) {
+        if self.links.contains_key(&link) {
+            self.send(link, Message::Compared { granule, same: Digest::of(data) == digest });
+        }
     }
 
     pub(super) fn remote_verify(&mut self, link: LinkId, id: u64, offset: u64, len: u32) {

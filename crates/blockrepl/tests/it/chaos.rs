@@ -77,12 +77,7 @@ impl World {
     }
 
     fn grant(&self, leader: usize) -> Grant {
-        Grant {
-            epoch: self.epoch,
-            leader: NodeId(leader as u64),
-            in_sync: self.in_sync.clone(),
-            generation: self.generation,
-        }
+        Grant::new(self.epoch, NodeId(leader as u64), self.in_sync.clone(), self.generation)
     }
 
     /// Fences whoever leads, then lets `n` lead if it may. The quorum's part of R1 and R4.

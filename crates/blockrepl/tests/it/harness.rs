@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use posthaste_blockrepl::core::{
-    Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId, Status,
+    Denied, DiskOp, Event, Input, LinkId, OpId, Output, PeerStatus, Replica, Reply, RequestId, Status,
 };
 use posthaste_blockrepl::wire::{Decoder, Message};
 use posthaste_blockrepl::{
-    ClusterId, Config, DeviceId, Grant, Identity, Member, MemberSet, NodeId, Raised, VolumeId,
+    ClusterId, Config, DeviceId, Grant, Identity, Member, MemberSet, NodeId, Protocol, Raised, VolumeId,
 };
 
 /// More extents than may be hot at once.
@@ -34,6 +34,16 @@ impl Disk {
         let at = offset as usize;
         self.live[at..at + data.len()].copy_from_slice(data);
         self.unsynced.push((at, data.to_vec()));
+    }
+
+    /// Durable at once, as the length of a file is.
+    fn grow(&mut self, from: u64, to: u64) {
+        self.syncs += 1;
+        for image in [&mut self.live, &mut self.durable] {
+            image.truncate(from as usize);
+            image.resize(to as usize, 0);
+        }
+        self.unsynced.retain(|(at, data)| (at + data.len()) as u64 <= from);
     }
 
     fn flush(&mut self) {
@@ -68,6 +78,10 @@ pub struct Node {
     pub events: Vec<Event>,
     /// Bytes of the device written by anybody, to tell a small resync from a full one.
     pub written: u64,
+    /// Reads of the data disk that touch these bytes fail, until they are written.
+    pub unreadable: Vec<u64>,
+    /// The data disk cannot grow.
+    pub no_room: bool,
     /// The data disk answers the next flush with an error.
     pub fail_flush: bool,
     /// Power is cut right after this many syncs of the metadata.
@@ -88,6 +102,8 @@ pub struct Net {
     pub deaf: Option<usize>,
     /// The metadata disk of this node does not answer.
     pub hung: Option<usize>,
+    /// Neither disk of this node answers.
+    pub hold_disks: Option<usize>,
 }
 
 pub fn identity(n: usize) -> Identity {
@@ -108,7 +124,7 @@ pub fn set(nodes: &[usize]) -> MemberSet {
 }
 
 pub fn grant(epoch: u64, leader: usize, nodes: &[usize], generation: u64) -> Grant {
-    Grant { epoch, leader: NodeId(leader as u64), in_sync: set(nodes), generation }
+    Grant::new(epoch, NodeId(leader as u64), set(nodes), generation)
 }
 
 pub fn small() -> Config {
@@ -132,6 +148,7 @@ impl Net {
             now: Duration::ZERO,
             deaf: None,
             hung: None,
+            hold_disks: None,
         };
         (0..count).for_each(|n| net.boot(n));
         net
@@ -153,6 +170,8 @@ impl Net {
             meta_ops: VecDeque::new(),
             events: Vec::new(),
             written: 0,
+            unreadable: Vec::new(),
+            no_room: false,
             fail_flush: false,
             die_after_syncs: None,
             meta_writes: 0,
@@ -285,6 +304,9 @@ impl Net {
     pub fn step(&mut self) -> bool {
         let mut choices: Vec<(u8, usize, LinkId)> = Vec::new();
         for (n, node) in self.nodes.iter().enumerate() {
+            if self.hold_disks == Some(n) {
+                continue;
+            }
             choices.extend((!node.data_ops.is_empty()).then_some((0, n, LinkId(0))));
             let answers = self.hung != Some(n) && !node.meta_ops.is_empty();
             choices.extend(answers.then_some((1, n, LinkId(0))));
@@ -316,10 +338,19 @@ impl Net {
         let result = match what {
             DiskOp::Write { offset, data } => {
                 node.written += data.len() as u64;
+                node.unreadable.retain(|at| !(offset..offset + data.len() as u64).contains(at));
                 node.data.write(offset, &data);
                 Ok(Bytes::new())
             }
-            DiskOp::Read { offset, len } => Ok(slice(&node.data, offset, len)),
+            DiskOp::Read { offset, len } => {
+                let fails = node.unreadable.iter().any(|at| (offset..offset + u64::from(len)).contains(at));
+                if fails { Err(Arc::from("latent error")) } else { Ok(slice(&node.data, offset, len)) }
+            }
+            DiskOp::Grow { .. } if node.no_room => Err(Arc::from("no room")),
+            DiskOp::Grow { from, to } => {
+                node.data.grow(from, to);
+                Ok(Bytes::new())
+            }
             _ if node.fail_flush => Err(Arc::from("injected")),
             _ => {
                 node.data.flush();
@@ -339,6 +370,10 @@ impl Net {
                 Bytes::new()
             }
             DiskOp::MetaRead { offset, len } => slice(&node.meta, offset, len),
+            DiskOp::MetaGrow { from, to } => {
+                node.meta.grow(from, to);
+                Bytes::new()
+            }
             _ => {
                 node.meta.flush();
                 Bytes::new()
@@ -389,8 +424,20 @@ impl Net {
         self.request(n, |request| Input::Flush { request })
     }
 
+    pub fn resize(&mut self, n: usize, size: u64) -> RequestId {
+        self.request(n, |request| Input::Resize { request, size })
+    }
+
     pub fn verify(&mut self, n: usize) -> RequestId {
         self.request(n, |request| Input::Verify { request })
+    }
+
+    pub fn scrub(&mut self, n: usize) -> RequestId {
+        self.request(n, |request| Input::Scrub { request })
+    }
+
+    pub fn read(&mut self, n: usize, offset: u64, len: u32) -> RequestId {
+        self.request(n, |request| Input::Read { request, offset, len })
     }
 
     pub fn close(&mut self, n: usize) -> RequestId {
@@ -443,6 +490,37 @@ impl Net {
         let result = self.nodes[n].replica.as_mut().unwrap().set_pending(now, pending);
         self.collect(n);
         result
+    }
+
+    pub fn set_protocol(&mut self, n: usize, peer: usize, protocol: Protocol) {
+        let now = self.now;
+        self.nodes[n].replica.as_mut().unwrap().set_protocol(now, NodeId(peer as u64), protocol);
+        self.collect(n);
+    }
+
+    pub fn pause_resync(&mut self, n: usize, peer: usize, paused: bool) {
+        let now = self.now;
+        self.nodes[n].replica.as_mut().unwrap().pause_resync(now, NodeId(peer as u64), paused);
+        self.collect(n);
+    }
+
+    /// What `n` knows of `peer`.
+    pub fn peer(&self, n: usize, peer: usize) -> PeerStatus {
+        let node = NodeId(peer as u64);
+        self.status(n).peers.into_iter().find(|p| p.node == node).expect("the peer is known")
+    }
+
+    /// Lets time pass to when `n` asks for it.
+    pub fn wait(&mut self, n: usize) -> bool {
+        let due = self.nodes[n].replica.as_ref().and_then(|r| r.poll_timeout());
+        let Some(due) = due else { return false };
+        self.now = self.now.max(due);
+        self.input(n, Input::Tick);
+        true
+    }
+
+    pub fn heard(&self, n: usize, event: impl Fn(&Event) -> bool) -> bool {
+        self.nodes[n].events.iter().any(event)
     }
 
     pub fn answered(&self, request: RequestId) -> bool {

@@ -3,11 +3,15 @@
 #![allow(unreachable_pub)]
 
 mod chaos;
+mod control;
 mod driver;
 mod format;
 mod harness;
+mod integrity;
 #[cfg(feature = "nbd")]
 mod nbd;
+mod protocols;
 mod replication;
+mod resize;
 mod resync;
 mod wire;

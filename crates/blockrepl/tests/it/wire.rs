@@ -16,11 +16,30 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<u64>()).prop_map(|(id, bytes)| Message::FlushAck { id, bytes }),
         (any::<bool>(), runs).prop_map(|(consistent, dirty)| Message::BeginAck {
             lineage: Default::default(),
+            members: Default::default(),
+            base: Default::default(),
             consistent,
             sync: None,
             dirty
         }),
+        (any::<u64>(), any::<u16>(), any::<u16>(), proptest::collection::vec(any::<u8>(), 0..300))
+            .prop_map(|(id, good, void, data)| Message::Fetched { id, good, void, data: data.into() }),
+        (any::<u64>(), any::<u64>(), any::<u32>()).prop_map(|(epoch, id, granule)| Message::Fetch {
+            epoch,
+            id,
+            granule
+        }),
+        any::<u32>().prop_map(|granule| Message::Rotten { granule }),
+        (any::<u64>(), any::<u64>()).prop_map(|(epoch, id)| Message::Agreed { epoch, id }),
         any::<u64>().prop_map(|current| Message::Refused(Refusal::Fenced { current })),
+        (any::<u64>(), any::<u64>()).prop_map(|(epoch, seq)| Message::Reach { epoch, seq }),
+        any::<u64>().prop_map(|seq| Message::Reached { seq }),
+        (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Resize { epoch, size }),
+        any::<u64>().prop_map(|size| Message::Resized { size }),
+        (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(epoch, granule, crc, mix)| {
+            Message::Compare { epoch, granule, digest: Digest { crc, mix } }
+        }),
+        (any::<u32>(), any::<bool>()).prop_map(|(granule, same)| Message::Compared { granule, same }),
         (any::<u64>(), any::<u32>(), any::<u64>())
             .prop_map(|(id, crc, mix)| Message::Verified { id, digest: Digest { crc, mix } }),
     ]
@@ -92,10 +111,10 @@ fn an_oversized_frame_is_refused_by_its_header_alone() {
 #[test]
 fn a_newer_protocol_and_a_stranger_are_told_apart() {
     let mut bytes = encode(&[Message::Progress { bytes: 1 }]);
-    bytes[2] = 2;
+    bytes[2] = 3;
     let mut decoder = Decoder::new(4096);
     decoder.buffer().extend_from_slice(&bytes);
-    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 2 }));
+    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 3 }));
     let mut decoder = Decoder::new(4096);
     decoder.buffer().extend_from_slice(b"GET / HTTP/1.1\r\n");
     assert_eq!(decoder.next(), Err(WireError::Magic(*b"GE")));

@@ -341,7 +341,7 @@ impl Keeper {
 
     fn grant(&self, epoch: Epoch, in_sync: &Members, generation: u64) -> repl::Grant {
         let leader = repl::NodeId(self.shared.me.0);
-        repl::Grant { epoch: epoch.0, leader, in_sync: members(in_sync), generation }
+        repl::Grant::new(epoch.0, leader, members(in_sync), generation)
     }
 
     fn set_pending(&mut self, epoch: Epoch, union: Members) {
