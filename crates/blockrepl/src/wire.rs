@@ -51,11 +51,6 @@ pub enum Refusal {
     WrongCluster,
     /// No such volume here.
     UnknownVolume,
-    /// The volume has another size here.
-    WrongSize {
-        /// The size here, in bytes.
-        ours: u64,
-    },
     /// The addressee shows this replica's own node or device id.
     OwnIdentity,
     /// The disk here has failed (R11).
@@ -66,6 +61,8 @@ pub enum Refusal {
     Removed,
     /// The undo area is full and the policy is to hold (R9).
     UndoFull,
+    /// The device was to grow, and there is no room for it here.
+    CannotGrow,
     /// The frame does not belong here.
     Protocol,
     /// This replica is closing down, or a newer link replaces this one.
@@ -78,12 +75,12 @@ impl fmt::Display for Refusal {
             Refusal::Fenced { current } => write!(f, "fenced: epoch {current} is known"),
             Refusal::WrongCluster => f.write_str("the replica belongs to another cluster"),
             Refusal::UnknownVolume => f.write_str("no such volume here"),
-            Refusal::WrongSize { ours } => write!(f, "the volume has {ours} bytes on the other side"),
             Refusal::OwnIdentity => f.write_str("the other side has the same node or device id"),
             Refusal::DiskFailed => f.write_str("the disk has failed"),
             Refusal::Diverged => f.write_str("the two copies have diverged; an operator must choose one"),
             Refusal::Removed => f.write_str("removed from the in-sync set; connect anew to be resynced"),
             Refusal::UndoFull => f.write_str("the undo area is full and the policy is to hold"),
+            Refusal::CannotGrow => f.write_str("there is no room for the larger device"),
             Refusal::Protocol => f.write_str("a frame that does not belong here"),
             Refusal::Closing => f.write_str("closing, or replaced by a newer link"),
         }
@@ -256,6 +253,38 @@ pub enum Message {
         /// The number.
         stable: u64,
     },
+    /// Send this granule as it is here in the stream, and what its checksums say of it.
+    Fetch {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Comes back in the answer.
+        id: u64,
+        /// Which granule.
+        granule: u32,
+    },
+    /// The answer to `Fetch`.
+    Fetched {
+        /// Of which question.
+        id: u64,
+        /// A bit for each block of 4096 bytes, the first one lowest: its checksum is as it should be.
+        good: u16,
+        /// Likewise: no checksum of it is known.
+        void: u16,
+        /// The granule; nothing when it could not be read.
+        data: Bytes,
+    },
+    /// A follower found a granule of its copy unreadable or against its checksums.
+    Rotten {
+        /// Which granule.
+        granule: u32,
+    },
+    /// All copies had the digest of `Verified` `id`: the follower may take its checksums from its copy.
+    Agreed {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which question.
+        id: u64,
+    },
     /// All before this message shall have arrived (protocol B).
     Reach {
         /// The leader's epoch.
@@ -283,6 +312,18 @@ pub enum Message {
         granule: u32,
         /// Whether it does.
         same: bool,
+    },
+    /// Grow to this size.
+    Resize {
+        /// The leader's epoch.
+        epoch: u64,
+        /// In bytes.
+        size: u64,
+    },
+    /// The device has this size here, durably.
+    Resized {
+        /// In bytes.
+        size: u64,
     },
     /// The answer to `Verify`.
     Verified {
@@ -357,7 +398,7 @@ impl Message {
     /// What a frame carries behind its fields.
     pub(crate) fn data(&self) -> &[u8] {
         match self {
-            Message::Write { data, .. } | Message::Copy { data, .. } => data,
+            Message::Write { data, .. } | Message::Copy { data, .. } | Message::Fetched { data, .. } => data,
             _ => &[],
         }
     }
@@ -440,6 +481,22 @@ impl Message {
                 w.u64(*epoch).u64(*stable);
                 (17, w.0, none)
             }
+            Message::Fetch { epoch, id, granule } => {
+                w.u64(*epoch).u64(*id).u32(*granule);
+                (48, w.0, none)
+            }
+            Message::Fetched { id, good, void, data } => {
+                w.u64(*id).u32(u32::from(*good) << 16 | u32::from(*void));
+                (49, w.0, data)
+            }
+            Message::Rotten { granule } => {
+                w.u32(*granule);
+                (50, w.0, none)
+            }
+            Message::Agreed { epoch, id } => {
+                w.u64(*epoch).u64(*id);
+                (51, w.0, none)
+            }
             Message::Verified { id, digest } => {
                 put_digest(w.u64(*id), *digest);
                 (16, w.0, none)
@@ -455,6 +512,14 @@ impl Message {
             Message::Compare { epoch, granule, digest } => {
                 put_digest(w.u64(*epoch).u32(*granule), *digest);
                 (66, w.0, none)
+            }
+            Message::Resize { epoch, size } => {
+                w.u64(*epoch).u64(*size);
+                (68, w.0, none)
+            }
+            Message::Resized { size } => {
+                w.u64(*size);
+                (69, w.0, none)
             }
             Message::Compared { granule, same } => {
                 w.u32(*granule).u8(u8::from(*same));
@@ -501,10 +566,20 @@ impl Message {
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
             16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
+            48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, granule: r.u32()? },
+            49 => {
+                let (id, blocks) = (r.u64()?, r.u32()?);
+                let (good, void) = ((blocks >> 16) as u16, blocks as u16);
+                return Ok(Message::Fetched { id, good, void, data: tail(&r) });
+            }
+            50 => Message::Rotten { granule: r.u32()? },
+            51 => Message::Agreed { epoch: r.u64()?, id: r.u64()? },
             64 => Message::Reach { epoch: r.u64()?, seq: r.u64()? },
             65 => Message::Reached { seq: r.u64()? },
             66 => Message::Compare { epoch: r.u64()?, granule: r.u32()?, digest: take_digest(&mut r)? },
             67 => Message::Compared { granule: r.u32()?, same: r.flag()? },
+            68 => Message::Resize { epoch: r.u64()?, size: r.u64()? },
+            69 => Message::Resized { size: r.u64()? },
             _ => return Err(Short),
         };
         r.end()?;
@@ -564,7 +639,6 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::Fenced { current } => (1, *current),
         Refusal::WrongCluster => (2, 0),
         Refusal::UnknownVolume => (3, 0),
-        Refusal::WrongSize { ours } => (4, *ours),
         Refusal::OwnIdentity => (5, 0),
         Refusal::DiskFailed => (6, 0),
         Refusal::Diverged => (7, 0),
@@ -572,18 +646,18 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::UndoFull => (9, 0),
         Refusal::Protocol => (10, 0),
         Refusal::Closing => (11, 0),
+        Refusal::CannotGrow => (64, 0),
     }
 }
 
 fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
-    if value != 0 && !matches!(code, 1 | 4) {
+    if value != 0 && code != 1 {
         return Err(Short);
     }
     Ok(match code {
         1 => Refusal::Fenced { current: value },
         2 => Refusal::WrongCluster,
         3 => Refusal::UnknownVolume,
-        4 => Refusal::WrongSize { ours: value },
         5 => Refusal::OwnIdentity,
         6 => Refusal::DiskFailed,
         7 => Refusal::Diverged,
@@ -591,6 +665,7 @@ fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
         9 => Refusal::UndoFull,
         10 => Refusal::Protocol,
         11 => Refusal::Closing,
+        64 => Refusal::CannotGrow,
         _ => return Err(Short),
     })
 }
@@ -622,15 +697,43 @@ impl Decoder {
         };
         let (kind, len, payload_crc) = check_header(header, self.limit)?;
         if self.buf.len() < HEADER_LEN + len {
-            self.buf.reserve(HEADER_LEN + len - self.buf.len());
             return Ok(None);
         }
         self.buf.advance(HEADER_LEN);
         let payload = self.buf.split_to(len).freeze();
-        if crc32fast::hash(&payload) != payload_crc {
-            return Err(WireError::Checksum { kind });
+        Partial { kind, len, payload_crc }.finish(payload).map(Some)
+    }
+
+    /// After [`next`](Self::next) gave `None`: takes the frame that has begun, with the part of its payload that is
+    /// here, if its payload has `min` bytes or more. The rest of it does not go into [`buffer`](Self::buffer).
+    pub(crate) fn take_partial(&mut self, min: usize) -> Option<(Partial, BytesMut)> {
+        let header = self.buf.first_chunk::<HEADER_LEN>()?;
+        let (kind, len, payload_crc) = check_header(header, self.limit).ok()?;
+        if len < min {
+            self.buf.reserve(HEADER_LEN + len - self.buf.len());
+            return None;
         }
-        Message::decode(kind, payload).map(Some)
+        self.buf.advance(HEADER_LEN);
+        Some((Partial { kind, len, payload_crc }, self.buf.split()))
+    }
+}
+
+/// A frame whose payload is still coming.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    kind: u8,
+    /// Bytes of its payload.
+    pub(crate) len: usize,
+    payload_crc: u32,
+}
+
+impl Partial {
+    /// The message, with the whole payload.
+    pub(crate) fn finish(self, payload: Bytes) -> Result<Message, WireError> {
+        if crc32fast::hash(&payload) != self.payload_crc {
+            return Err(WireError::Checksum { kind: self.kind });
+        }
+        Message::decode(self.kind, payload)
     }
 }
 

@@ -6,19 +6,26 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, oneshot};
 
 use super::Written;
+use super::inbox::Inbox;
 use super::lane::{Job, Lane};
+use super::outbox::Outbox;
+use super::pool::Pool;
 use super::reads::Reads;
+use crate::config::Config;
+use crate::core::sums_of;
 use crate::core::{Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId};
 use crate::device::DeviceError;
 use crate::disk::Disk;
-use crate::meta::DATA_HEADER_LEN;
+use crate::meta::{BLOCK, DATA_HEADER_LEN};
 use crate::wire::{Message, Refusal};
 
 /// Events kept for a slow reader before it is told that it missed some.
 const EVENTS_MAX: usize = 1024;
+/// Data of this length or more lies in buffers that are used again.
+const LONG: usize = 64 << 10;
 
 pub(super) type Answer = Result<Reply, Denied>;
 
@@ -44,6 +51,17 @@ impl Slot {
             }
         }
     }
+}
+
+/// Who does the disk work that an input causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worker {
+    /// The disk threads.
+    Threads,
+    /// The caller, but for flushes.
+    Writer,
+    /// The caller.
+    Flusher,
 }
 
 #[derive(Debug)]
@@ -73,7 +91,9 @@ pub(super) struct Lease {
 pub(super) struct State {
     pub(super) core: Replica,
     waiters: HashMap<RequestId, Waiter>,
-    links: HashMap<LinkId, mpsc::UnboundedSender<Message>>,
+    links: HashMap<LinkId, Arc<Outbox>>,
+    /// Those with something new to send.
+    talking: Vec<Arc<Outbox>>,
     lease: Option<Arc<Lease>>,
     next: u64,
     stopped: bool,
@@ -91,16 +111,22 @@ pub(super) struct Shared {
     pub(super) data_lane: Lane,
     flush_lane: Lane,
     meta_lane: Lane,
-    pub(super) frame_limit: u32,
+    pool: Arc<Pool>,
+    frame_limit: u32,
+    pub(super) verify_reads: bool,
+    /// Of the device, in bytes.
+    pub(super) size: AtomicU64,
     start: Instant,
 }
 
 impl Shared {
-    pub(super) fn new(core: Replica, data: Arc<dyn Disk>, meta: Arc<dyn Disk>, frame_limit: u32) -> Self {
+    pub(super) fn new(core: Replica, data: Arc<dyn Disk>, meta: Arc<dyn Disk>, config: &Config) -> Self {
+        let size = AtomicU64::new(core.size());
         let state = State {
             core,
             waiters: HashMap::new(),
             links: HashMap::new(),
+            talking: Vec::new(),
             lease: None,
             next: 0,
             stopped: false,
@@ -116,7 +142,10 @@ impl Shared {
             data_lane: Lane::default(),
             flush_lane: Lane::default(),
             meta_lane: Lane::default(),
-            frame_limit,
+            pool: Arc::default(),
+            frame_limit: config.frame_bytes_max,
+            verify_reads: config.verify_reads,
+            size,
             start: Instant::now(),
         }
     }
@@ -127,9 +156,30 @@ impl Shared {
         self.data.read_at(offset, buf)
     }
 
+    /// Reads data for a handle, in whole blocks, and says whether it is what was written. False also when a
+    /// write came between, or when the checksums are not in memory.
+    pub(super) fn read_verified(&self, offset: u64, buf: &mut [u8]) -> bool {
+        let end = offset + buf.len() as u64;
+        if offset.is_multiple_of(BLOCK) && end.is_multiple_of(BLOCK) {
+            return self.read_data(DATA_HEADER_LEN + offset, buf).is_ok() && self.sums_hold(offset, buf);
+        }
+        let start = offset / BLOCK * BLOCK;
+        let mut blocks = vec![0; (end.next_multiple_of(BLOCK) - start) as usize];
+        let sound =
+            self.read_data(DATA_HEADER_LEN + start, &mut blocks).is_ok() && self.sums_hold(start, &blocks);
+        let at = (offset - start) as usize;
+        buf.copy_from_slice(&blocks[at..at + buf.len()]);
+        sound
+    }
+
+    fn sums_hold(&self, offset: u64, blocks: &[u8]) -> bool {
+        let computed = sums_of(blocks);
+        self.state().core.sums_hold(offset, &computed) == Some(true)
+    }
+
     /// The age of the oldest thing that the disks owe an answer to.
     pub(super) fn disk_age(&self) -> Option<Duration> {
-        self.with(true, |state, now| state.core.disk_age(now)).max(self.reads.age())
+        self.with(Worker::Threads, |state, now| state.core.disk_age(now)).max(self.reads.age())
     }
 
     /// Never held across I/O: whoever asks for the status gets it at once.
@@ -138,30 +188,41 @@ impl Shared {
     }
 
     pub(super) fn input(&self, input: Input) {
-        self.with(true, |state, now| state.core.handle(now, input));
+        self.with(Worker::Threads, |state, now| state.core.handle(now, input));
     }
 
-    /// Runs `f` on the core and passes on what comes out of it. Without `wake`, the caller does the
-    /// disk work itself.
-    pub(super) fn with<R>(&self, wake: bool, f: impl FnOnce(&mut State, Duration) -> R) -> R {
+    /// Runs `f` on the core and passes on what comes out of it.
+    pub(super) fn with<R>(&self, worker: Worker, f: impl FnOnce(&mut State, Duration) -> R) -> R {
         let mut state = self.state();
         let result = f(&mut state, self.start.elapsed());
-        self.dispatch(&mut state, wake);
+        self.dispatch(&mut state, worker);
+        let talking = std::mem::take(&mut state.talking);
+        drop(state);
+        talking.iter().for_each(Outbox::urge);
         result
     }
 
-    fn dispatch(&self, state: &mut State, wake: bool) {
+    fn dispatch(&self, state: &mut State, worker: Worker) {
         while let Some(output) = state.core.poll_output() {
             match output {
                 Output::Disk { op, what } if what.is_meta() => self.meta_lane.push((op, what), true),
-                Output::Disk { op, what } => self.data_lane.push((op, what), wake),
+                Output::Disk { op, what: DiskOp::Flush } if self.data_lane.idle() => {
+                    // Nothing to be done before it: the flush's own thread begins at once.
+                    self.flush_lane.push((op, DiskOp::Flush), worker != Worker::Flusher);
+                }
+                Output::Disk { op, what } => self.data_lane.push((op, what), worker == Worker::Threads),
                 Output::Send { link, message } => {
-                    if let Some(sender) = state.links.get(&link) {
-                        // A link that ended is reported by its own task.
-                        drop(sender.send(message));
+                    // A link that ended is reported by its own task.
+                    if let Some(outbox) = state.links.get(&link) {
+                        outbox.push(message);
+                        state.talking.push(outbox.clone());
                     }
                 }
-                Output::CloseLink { link } => drop(state.links.remove(&link)),
+                Output::CloseLink { link } => {
+                    if let Some(outbox) = state.links.remove(&link) {
+                        outbox.close();
+                    }
+                }
                 Output::Done { request, result } => {
                     if let Some(waiter) = state.waiters.remove(&request) {
                         waiter.put(result);
@@ -177,6 +238,7 @@ impl Shared {
             Event::Fenced { held, current } => {
                 state.end_lease(DeviceError::Fenced { held: *held, current: *current });
             }
+            Event::Resized { size } => self.size.store(*size, Ordering::Release),
             Event::DiskFailed { reason } => state.end_lease(DeviceError::Failed(reason.clone())),
             _ => {}
         }
@@ -185,10 +247,27 @@ impl Shared {
         drop(self.events.send(event));
     }
 
+    /// What comes in on a new link.
+    pub(super) fn inbox(&self) -> Inbox {
+        Inbox::new(self.frame_limit, self.pool.clone())
+    }
+
+    /// Bytes of a write, to be kept until they are on all disks.
+    pub(super) fn keep(&self, data: &[u8]) -> Bytes {
+        if data.len() < LONG { Bytes::copy_from_slice(data) } else { self.pool.copy(data) }
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&self) {
+        self.input(Input::Tick);
+        self.pool.tick();
+    }
+
     /// A request from a thread that then waits; it does the disk work that it causes.
     pub(super) fn call(&self, flush: bool, make: impl FnOnce(RequestId) -> Input) -> Answer {
         let slot = Arc::new(Slot::default());
-        let started = self.with(false, |state, now| {
+        let worker = if flush { Worker::Flusher } else { Worker::Writer };
+        let started = self.with(worker, |state, now| {
             state.start(Waiter::Thread(slot.clone())).map(|request| state.core.handle(now, make(request)))
         });
         started?;
@@ -203,7 +282,7 @@ impl Shared {
     /// A request from a task.
     pub(super) async fn ask(&self, make: impl FnOnce(RequestId) -> Input) -> Answer {
         let (sender, receiver) = oneshot::channel();
-        self.with(true, |state, now| {
+        self.with(Worker::Threads, |state, now| {
             state.start(Waiter::Task(sender)).map(|request| state.core.handle(now, make(request)))
         })?;
         receiver.await.unwrap_or(Err(Denied::Closed))
@@ -234,6 +313,8 @@ impl Shared {
                 self.data_written.fetch_add(page_bytes(offset, data.len()), Ordering::Relaxed);
             }
             DiskOp::Read { offset, len } => return read(&*self.data, DATA_HEADER_LEN + offset, len),
+            DiskOp::Grow { from, to } => self.data.grow(DATA_HEADER_LEN + from, DATA_HEADER_LEN + to)?,
+            DiskOp::MetaGrow { from, to } => self.meta.grow(from, to)?,
             DiskOp::Flush => self.data.flush()?,
             DiskOp::MetaWrite { offset, data } => {
                 self.meta.write_at(offset, &data)?;
@@ -255,9 +336,10 @@ impl Shared {
 
     /// The peer on this link broke the protocol.
     pub(super) fn reject(&self, link: LinkId) {
-        let mut state = self.state();
-        if let Some(sender) = state.links.remove(&link) {
-            drop(sender.send(Message::Refused(Refusal::Protocol)));
+        let outbox = self.state().links.remove(&link);
+        if let Some(outbox) = outbox {
+            outbox.push(Message::Refused(Refusal::Protocol));
+            outbox.close();
         }
     }
 
@@ -278,7 +360,7 @@ impl Shared {
     pub(super) fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
-        state.links.clear();
+        state.links.drain().for_each(|(_, outbox)| outbox.close());
         let held = state.lease.as_ref().map_or(0, |l| l.epoch);
         state.end_lease(DeviceError::Fenced { held, current: held });
         for (_, waiter) in state.waiters.drain() {
@@ -318,12 +400,12 @@ impl State {
         Ok(request)
     }
 
-    pub(super) fn add_link(&mut self, sender: mpsc::UnboundedSender<Message>) -> Option<LinkId> {
+    pub(super) fn add_link(&mut self, outbox: Arc<Outbox>) -> Option<LinkId> {
         if self.stopped {
             return None;
         }
         let link = LinkId(self.name());
-        self.links.insert(link, sender);
+        self.links.insert(link, outbox);
         Some(link)
     }
 
