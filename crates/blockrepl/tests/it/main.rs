@@ -7,6 +7,7 @@ mod control;
 mod driver;
 mod format;
 mod harness;
+mod integrity;
 #[cfg(feature = "nbd")]
 mod nbd;
 mod protocols;

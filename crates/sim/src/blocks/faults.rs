@@ -940,6 +940,9 @@ impl World {
 
     /// What goes wrong with a disk.
     fn spoil(&mut self, fault: Fault) {
+        // Who finds damage heals it at once.
+        self.verifying |=
+            matches!(fault, Fault::Lie(_) | Fault::Lose(_) | Fault::Misdirect(_) | Fault::Flip(_));
         match fault {
             Fault::SlowDisk { who, times } => {
                 let n = self.whom(who);
