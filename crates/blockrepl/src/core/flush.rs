@@ -138,6 +138,12 @@ impl Replica {
         if self.bug(Bug::StableTooEarly) {
             return self.stable;
         }
+        // A follower that has not adopted the newest set could still lead for a member that was removed from it.
+        let version = self.leading().map_or(0, |l| l.version);
+        let behind_the_set = |l: &Link| matches!(&l.side, Side::Target(t) if t.state == TargetState::Synced && t.adopted < version);
+        if self.links.values().any(behind_the_set) {
+            return 0;
+        }
         let mut members = self.counted();
         let ends = |l: &&Link| matches!(&l.side, Side::Target(t) if t.state >= TargetState::Finishing);
         members.extend(self.links.values().filter(ends).map(Link::member).filter(|m| !self.lags(m)));
