@@ -14,4 +14,5 @@ mod protocols;
 mod replication;
 mod resize;
 mod resync;
+mod splitbrain;
 mod wire;
