@@ -23,7 +23,7 @@ use crate::wire::{Message, Refusal};
 /// Events kept for a slow reader before it is told that it missed some.
 const EVENTS_MAX: usize = 1024;
 /// Data of this length or more lies in buffers that are used again.
-const LONG: usize = 64 << 10;
+pub(super) const LONG: usize = 64 << 10;
 
 pub(super) type Answer = Result<Reply, Denied>;
 
