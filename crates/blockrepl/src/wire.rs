@@ -51,11 +51,6 @@ pub enum Refusal {
     WrongCluster,
     /// No such volume here.
     UnknownVolume,
-    /// The volume has another size here.
-    WrongSize {
-        /// The size here, in bytes.
-        ours: u64,
-    },
     /// The addressee shows this replica's own node or device id.
     OwnIdentity,
     /// The disk here has failed (R11).
@@ -66,6 +61,8 @@ pub enum Refusal {
     Removed,
     /// The undo area is full and the policy is to hold (R9).
     UndoFull,
+    /// The device was to grow, and there is no room for it here.
+    CannotGrow,
     /// The frame does not belong here.
     Protocol,
     /// This replica is closing down, or a newer link replaces this one.
@@ -78,12 +75,12 @@ impl fmt::Display for Refusal {
             Refusal::Fenced { current } => write!(f, "fenced: epoch {current} is known"),
             Refusal::WrongCluster => f.write_str("the replica belongs to another cluster"),
             Refusal::UnknownVolume => f.write_str("no such volume here"),
-            Refusal::WrongSize { ours } => write!(f, "the volume has {ours} bytes on the other side"),
             Refusal::OwnIdentity => f.write_str("the other side has the same node or device id"),
             Refusal::DiskFailed => f.write_str("the disk has failed"),
             Refusal::Diverged => f.write_str("the two copies have diverged; an operator must choose one"),
             Refusal::Removed => f.write_str("removed from the in-sync set; connect anew to be resynced"),
             Refusal::UndoFull => f.write_str("the undo area is full and the policy is to hold"),
+            Refusal::CannotGrow => f.write_str("there is no room for the larger device"),
             Refusal::Protocol => f.write_str("a frame that does not belong here"),
             Refusal::Closing => f.write_str("closing, or replaced by a newer link"),
         }
@@ -284,6 +281,18 @@ pub enum Message {
         /// Whether it does.
         same: bool,
     },
+    /// Grow to this size.
+    Resize {
+        /// The leader's epoch.
+        epoch: u64,
+        /// In bytes.
+        size: u64,
+    },
+    /// The device has this size here, durably.
+    Resized {
+        /// In bytes.
+        size: u64,
+    },
     /// The answer to `Verify`.
     Verified {
         /// Of which question.
@@ -456,6 +465,14 @@ impl Message {
                 put_digest(w.u64(*epoch).u32(*granule), *digest);
                 (66, w.0, none)
             }
+            Message::Resize { epoch, size } => {
+                w.u64(*epoch).u64(*size);
+                (68, w.0, none)
+            }
+            Message::Resized { size } => {
+                w.u64(*size);
+                (69, w.0, none)
+            }
             Message::Compared { granule, same } => {
                 w.u32(*granule).u8(u8::from(*same));
                 (67, w.0, none)
@@ -505,6 +522,8 @@ impl Message {
             65 => Message::Reached { seq: r.u64()? },
             66 => Message::Compare { epoch: r.u64()?, granule: r.u32()?, digest: take_digest(&mut r)? },
             67 => Message::Compared { granule: r.u32()?, same: r.flag()? },
+            68 => Message::Resize { epoch: r.u64()?, size: r.u64()? },
+            69 => Message::Resized { size: r.u64()? },
             _ => return Err(Short),
         };
         r.end()?;
@@ -564,7 +583,6 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::Fenced { current } => (1, *current),
         Refusal::WrongCluster => (2, 0),
         Refusal::UnknownVolume => (3, 0),
-        Refusal::WrongSize { ours } => (4, *ours),
         Refusal::OwnIdentity => (5, 0),
         Refusal::DiskFailed => (6, 0),
         Refusal::Diverged => (7, 0),
@@ -572,18 +590,18 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::UndoFull => (9, 0),
         Refusal::Protocol => (10, 0),
         Refusal::Closing => (11, 0),
+        Refusal::CannotGrow => (64, 0),
     }
 }
 
 fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
-    if value != 0 && !matches!(code, 1 | 4) {
+    if value != 0 && code != 1 {
         return Err(Short);
     }
     Ok(match code {
         1 => Refusal::Fenced { current: value },
         2 => Refusal::WrongCluster,
         3 => Refusal::UnknownVolume,
-        4 => Refusal::WrongSize { ours: value },
         5 => Refusal::OwnIdentity,
         6 => Refusal::DiskFailed,
         7 => Refusal::Diverged,
@@ -591,6 +609,7 @@ fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
         9 => Refusal::UndoFull,
         10 => Refusal::Protocol,
         11 => Refusal::Closing,
+        64 => Refusal::CannotGrow,
         _ => return Err(Short),
     })
 }

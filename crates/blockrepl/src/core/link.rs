@@ -32,9 +32,6 @@ impl Replica {
         if hello.volume != id.volume {
             return Some(Refusal::UnknownVolume);
         }
-        if hello.size != self.layout.size {
-            return Some(Refusal::WrongSize { ours: self.layout.size });
-        }
         (hello.node == id.node || hello.device == id.device).then_some(Refusal::OwnIdentity)
     }
 
@@ -49,7 +46,7 @@ impl Replica {
             self.refuse(old, Refusal::Closing);
         }
         let (peer, device) = (hello.node, hello.device);
-        self.links.insert(link, Link { hello, side: Side::Idle, begin: None, fenced_told: 0 });
+        self.links.insert(link, Link { hello, side: Side::Idle, begin: None, parked: None, fenced_told: 0 });
         self.event(Event::PeerConnected { peer, device });
         if self.leading().is_some_and(|l| l.request.is_none()) {
             self.send_begin(link);
@@ -116,6 +113,7 @@ impl Replica {
             Message::Progress { bytes } => self.progress(link, bytes),
             Message::SyncDone { version } => self.sync_done(link, version),
             Message::Adopted { version } => self.adopted(link, version),
+            Message::Resized { size } => self.resized(link, size),
             Message::Reached { seq } => self.reached(link, seq),
             Message::Compared { granule, same } => self.compare_answered(link, granule, same),
             Message::Verified { id, digest } => self.verify_remote(link, id, digest),
@@ -133,6 +131,7 @@ impl Replica {
         | Message::Stable { epoch, .. }
         | Message::Reach { epoch, .. }
         | Message::Compare { epoch, .. }
+        | Message::Resize { epoch, .. }
         | Message::Verify { epoch, .. }) = &message
         else {
             return;
@@ -153,6 +152,7 @@ impl Replica {
             Message::Copy { granule, heal, data, .. } => self.remote_copy(link, granule, heal, data),
             Message::SyncEnd { .. } => self.enqueue(Queued::SyncEnd { link, message }),
             Message::Adopt { version, lineage, members, .. } => self.adopt(link, version, &lineage, &members),
+            Message::Resize { size, .. } => self.remote_resize(link, size),
             Message::Reach { seq, .. } => self.send(link, Message::Reached { seq }),
             Message::Compare { granule, digest, .. } => self.remote_compare(link, granule, digest),
             Message::Verify { id, offset, len, .. } => self.remote_verify(link, id, offset, len),

@@ -13,6 +13,7 @@ mod link;
 mod pace;
 mod persist;
 mod protocol;
+mod resize;
 mod resync;
 mod status;
 mod types;
@@ -93,6 +94,8 @@ pub struct Replica {
     protocols: BTreeMap<NodeId, Protocol>,
     /// Nodes whose resync is held.
     paused: BTreeSet<NodeId>,
+    resize: Option<resize::Resize>,
+    growth: Option<resize::Growth>,
     failed: Option<Arc<str>>,
     queue_limit: u64,
 }
@@ -145,6 +148,8 @@ struct Link {
     side: Side,
     /// The peer's `Begin`, while the epoch it carries is being raised.
     begin: Option<(u64, u64)>,
+    /// Its `BeginAck`, while it grows.
+    parked: Option<Message>,
     fenced_told: u64,
 }
 
@@ -306,6 +311,7 @@ enum OpKind {
         weight: u64,
     },
     DataFlush,
+    Grow,
     CopyRead {
         link: LinkId,
         granule: u32,
@@ -342,6 +348,7 @@ impl Replica {
             Input::Lead { request, grant } => self.lead(request, grant),
             Input::Rollback { request } => self.roll_back(request),
             Input::Verify { request } => self.start_verify(request),
+            Input::Resize { request, size } => self.resize(request, size),
             Input::Discard { device } => {
                 self.discard.insert(device);
             }
@@ -413,6 +420,8 @@ impl Replica {
         self.pump_close();
         self.pump_lead();
         self.pump_joins();
+        self.pump_growth();
+        self.pump_resize();
         self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
@@ -428,6 +437,7 @@ impl Replica {
             return;
         };
         match result {
+            result if matches!(kind, OpKind::Grow) => self.file_grown(result),
             Err(reason) => self.disk_failed(reason),
             Ok(_) if self.failed.is_some() => {}
             Ok(data) => self.op_done(kind, data),
@@ -461,7 +471,7 @@ impl Replica {
                 self.writes_in_flight -= 1;
                 self.rolling -= 1;
             }
-            OpKind::Meta => {}
+            OpKind::Meta | OpKind::Grow => {}
             OpKind::Commit(version) => {
                 self.commit.durable = version;
                 self.commit.running = None;
@@ -495,6 +505,7 @@ impl Replica {
         requests.extend(self.raise.take().into_iter().flat_map(|r| r.requests).map(|(request, _)| request));
         requests.extend(self.closing.take().map(|c| c.request));
         requests.extend(self.rollback.take());
+        requests.extend(self.abandon_growth());
         for request in requests {
             self.done(request, Err(why.clone()));
         }

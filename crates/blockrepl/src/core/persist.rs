@@ -115,6 +115,8 @@ impl Replica {
             discard: BTreeSet::new(),
             protocols: BTreeMap::new(),
             paused: BTreeSet::new(),
+            resize: None,
+            growth: None,
             failed: None,
             queue_limit,
         };

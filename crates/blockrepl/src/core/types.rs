@@ -62,6 +62,13 @@ pub enum Input {
         /// Answered by [`Reply::Verified`].
         request: RequestId,
     },
+    /// Grow the device, on all members of the in-sync set.
+    Resize {
+        /// Answered by [`Reply::Resized`].
+        request: RequestId,
+        /// The new size in bytes.
+        size: u64,
+    },
     /// An operator agrees that the diverged data of `device` is overwritten by this leader's.
     Discard {
         /// The losing device.
@@ -166,6 +173,21 @@ pub enum DiskOp {
     },
     /// Make the data area durable.
     Flush,
+    /// Make the data area longer. What is new reads as zeros and has its blocks. This may fail: then
+    /// nothing has changed.
+    Grow {
+        /// The device's size in bytes.
+        from: u64,
+        /// The new one.
+        to: u64,
+    },
+    /// Make the metadata file longer, likewise.
+    MetaGrow {
+        /// Bytes of it that are in use.
+        from: u64,
+        /// Bytes that it must hold.
+        to: u64,
+    },
     /// Write to the metadata.
     MetaWrite {
         /// Offset in the metadata file, in bytes.
@@ -187,7 +209,8 @@ pub enum DiskOp {
 impl DiskOp {
     /// Whether it is for the metadata file.
     pub fn is_meta(&self) -> bool {
-        matches!(self, DiskOp::MetaWrite { .. } | DiskOp::MetaRead { .. } | DiskOp::MetaFlush)
+        use DiskOp::{MetaFlush, MetaGrow, MetaRead, MetaWrite};
+        matches!(self, MetaWrite { .. } | MetaRead { .. } | MetaFlush | MetaGrow { .. })
     }
 }
 
@@ -206,6 +229,11 @@ pub enum Reply {
     RolledBack,
     /// The comparison is over.
     Verified(VerifyReport),
+    /// The device has this size.
+    Resized {
+        /// In bytes.
+        size: u64,
+    },
     /// Everything is durable; the replica does nothing any more.
     Closed,
 }
@@ -295,6 +323,23 @@ pub enum Denied {
     /// No rollback is possible: the replica is consistent, or the undo area was too small.
     #[error("nothing to roll back to: {0}")]
     NoRollback(&'static str),
+    /// A device does not become smaller: what lies behind the new end would be lost. Copy what is in use to
+    /// a new, smaller volume.
+    #[error(
+        "the device has {from} bytes: it does not shrink to {to}, whatever lies behind that would be lost"
+    )]
+    Shrinks {
+        /// Its size in bytes.
+        from: u64,
+        /// The size asked for.
+        to: u64,
+    },
+    /// No device can have this size.
+    #[error("a device of {0} bytes: give a multiple of 4096, at least 65536 and at most 128 TiB")]
+    Size(u64),
+    /// There is no room for it here.
+    #[error("the device cannot grow here: {0}")]
+    CannotGrow(Arc<str>),
     /// One of these runs already.
     #[error("another request of this kind is under way")]
     Busy,
@@ -409,6 +454,11 @@ pub enum Event {
     },
     /// The undo area is full: the resync goes on, but can no longer be rolled back.
     UndoLost,
+    /// The device has grown here. Handles see it at once, NBD clients when they connect anew.
+    Resized {
+        /// Its size in bytes.
+        size: u64,
+    },
     /// The disk failed; the replica has detached (R11).
     DiskFailed {
         /// The disk's error.

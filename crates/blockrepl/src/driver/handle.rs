@@ -1,5 +1,6 @@
 //! The leader's blocking handle.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -15,14 +16,12 @@ use crate::meta::DATA_HEADER_LEN;
 pub(super) struct Handle {
     owner: Arc<Owner>,
     lease: Arc<Lease>,
-    size: u64,
 }
 
 impl Handle {
     pub(super) fn new(owner: Arc<Owner>, epoch: u64) -> Self {
         let lease = Arc::new(Lease { epoch, dead: OnceLock::new() });
         let mut state = owner.shared.state();
-        let size = state.core.size();
         state.set_lease(lease.clone());
         // It may have ended between the answer and here.
         let status = state.core.status();
@@ -30,7 +29,7 @@ impl Handle {
             drop(lease.dead.set(DeviceError::Fenced { held: epoch, current: status.epoch }));
         }
         drop(state);
-        Handle { owner, lease, size }
+        Handle { owner, lease }
     }
 
     fn alive(&self) -> Result<(), DeviceError> {
@@ -39,7 +38,7 @@ impl Handle {
 
     fn check(&self, offset: u64, len: usize) -> Result<(), DeviceError> {
         self.alive()?;
-        let (len, size) = (len as u64, self.size);
+        let (len, size) = (len as u64, self.size());
         match offset.checked_add(len) {
             Some(end) if end <= size => Ok(()),
             _ => Err(DeviceError::OutOfRange { offset, len, size }),
@@ -71,7 +70,7 @@ impl Handle {
 
 impl BlockDevice for Handle {
     fn size(&self) -> u64 {
-        self.size
+        self.owner.shared.size.load(Ordering::Acquire)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError> {

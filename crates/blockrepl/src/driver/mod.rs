@@ -184,6 +184,17 @@ impl Volume {
         self.shared().with(Worker::Threads, |state, now| state.core.set_pending(now, pending))
     }
 
+    /// Grows this leader's device to `size` bytes (a multiple of 4096), on all members of the in-sync set, which must be
+    /// connected and synced, and on all other connected peers; one that is away grows when it returns. Files are allocated
+    /// in full. The handle sees the new size when it is durable everywhere. Failed or cut off half-way, nothing
+    /// has changed for the handle, and it can be asked again. A device never shrinks.
+    pub async fn resize(&self, size: u64) -> Result<u64, Denied> {
+        match self.shared().ask(|request| Input::Resize { request, size }).await? {
+            Reply::Resized { size } => Ok(size),
+            _ => Err(Denied::Closed),
+        }
+    }
+
     /// Changes what this replica, when it leads, waits for from a peer. See [`Replica::set_protocol`].
     pub fn set_protocol(&self, peer: NodeId, protocol: Protocol) {
         self.shared().with(Worker::Threads, |state, now| state.core.set_protocol(now, peer, protocol));

@@ -111,11 +111,14 @@ pub(super) struct Shared {
     meta_lane: Lane,
     pool: Arc<Pool>,
     frame_limit: u32,
+    /// Of the device, in bytes.
+    pub(super) size: AtomicU64,
     start: Instant,
 }
 
 impl Shared {
     pub(super) fn new(core: Replica, data: Arc<dyn Disk>, meta: Arc<dyn Disk>, frame_limit: u32) -> Self {
+        let size = AtomicU64::new(core.size());
         let state = State {
             core,
             waiters: HashMap::new(),
@@ -138,6 +141,7 @@ impl Shared {
             meta_lane: Lane::default(),
             pool: Arc::default(),
             frame_limit,
+            size,
             start: Instant::now(),
         }
     }
@@ -209,6 +213,7 @@ impl Shared {
             Event::Fenced { held, current } => {
                 state.end_lease(DeviceError::Fenced { held: *held, current: *current });
             }
+            Event::Resized { size } => self.size.store(*size, Ordering::Release),
             Event::DiskFailed { reason } => state.end_lease(DeviceError::Failed(reason.clone())),
             _ => {}
         }
@@ -283,6 +288,8 @@ impl Shared {
                 self.data_written.fetch_add(page_bytes(offset, data.len()), Ordering::Relaxed);
             }
             DiskOp::Read { offset, len } => return read(&*self.data, DATA_HEADER_LEN + offset, len),
+            DiskOp::Grow { from, to } => self.data.grow(DATA_HEADER_LEN + from, DATA_HEADER_LEN + to)?,
+            DiskOp::MetaGrow { from, to } => self.meta.grow(from, to)?,
             DiskOp::Flush => self.data.flush()?,
             DiskOp::MetaWrite { offset, data } => {
                 self.meta.write_at(offset, &data)?;

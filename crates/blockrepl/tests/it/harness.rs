@@ -36,6 +36,16 @@ impl Disk {
         self.unsynced.push((at, data.to_vec()));
     }
 
+    /// Durable at once, as the length of a file is.
+    fn grow(&mut self, from: u64, to: u64) {
+        self.syncs += 1;
+        for image in [&mut self.live, &mut self.durable] {
+            image.truncate(from as usize);
+            image.resize(to as usize, 0);
+        }
+        self.unsynced.retain(|(at, data)| (at + data.len()) as u64 <= from);
+    }
+
     fn flush(&mut self) {
         self.syncs += 1;
         for (at, data) in self.unsynced.drain(..) {
@@ -68,6 +78,8 @@ pub struct Node {
     pub events: Vec<Event>,
     /// Bytes of the device written by anybody, to tell a small resync from a full one.
     pub written: u64,
+    /// The data disk cannot grow.
+    pub no_room: bool,
     /// The data disk answers the next flush with an error.
     pub fail_flush: bool,
     /// Power is cut right after this many syncs of the metadata.
@@ -156,6 +168,7 @@ impl Net {
             meta_ops: VecDeque::new(),
             events: Vec::new(),
             written: 0,
+            no_room: false,
             fail_flush: false,
             die_after_syncs: None,
             meta_writes: 0,
@@ -326,6 +339,11 @@ impl Net {
                 Ok(Bytes::new())
             }
             DiskOp::Read { offset, len } => Ok(slice(&node.data, offset, len)),
+            DiskOp::Grow { .. } if node.no_room => Err(Arc::from("no room")),
+            DiskOp::Grow { from, to } => {
+                node.data.grow(from, to);
+                Ok(Bytes::new())
+            }
             _ if node.fail_flush => Err(Arc::from("injected")),
             _ => {
                 node.data.flush();
@@ -345,6 +363,10 @@ impl Net {
                 Bytes::new()
             }
             DiskOp::MetaRead { offset, len } => slice(&node.meta, offset, len),
+            DiskOp::MetaGrow { from, to } => {
+                node.meta.grow(from, to);
+                Bytes::new()
+            }
             _ => {
                 node.meta.flush();
                 Bytes::new()
@@ -393,6 +415,10 @@ impl Net {
 
     pub fn flush(&mut self, n: usize) -> RequestId {
         self.request(n, |request| Input::Flush { request })
+    }
+
+    pub fn resize(&mut self, n: usize, size: u64) -> RequestId {
+        self.request(n, |request| Input::Resize { request, size })
     }
 
     pub fn verify(&mut self, n: usize) -> RequestId {

@@ -11,5 +11,6 @@ mod harness;
 mod nbd;
 mod protocols;
 mod replication;
+mod resize;
 mod resync;
 mod wire;

@@ -25,6 +25,8 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u64>().prop_map(|current| Message::Refused(Refusal::Fenced { current })),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, seq)| Message::Reach { epoch, seq }),
         any::<u64>().prop_map(|seq| Message::Reached { seq }),
+        (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Resize { epoch, size }),
+        any::<u64>().prop_map(|size| Message::Resized { size }),
         (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(epoch, granule, crc, mix)| {
             Message::Compare { epoch, granule, digest: Digest { crc, mix } }
         }),
