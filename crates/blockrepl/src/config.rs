@@ -82,6 +82,10 @@ pub struct Config {
     pub undo_bytes: Option<u64>,
     /// When the undo area is full.
     pub undo_policy: UndoPolicy,
+    /// Whether each read of a handle is checked against the checksums of its blocks, and served from a peer
+    /// (and healed here) when it does not match. Costs a CRC of what is read, rounded up to whole blocks of
+    /// 4096 bytes. Off, reads are served from a peer only when the disk reports an error. Default off.
+    pub verify_reads: bool,
     /// The largest frame accepted from a peer, in bytes. Default 4 MiB.
     pub frame_bytes_max: u32,
 }
@@ -125,6 +129,7 @@ impl Default for Config {
             slow_after: Duration::from_millis(300),
             undo_bytes: None,
             undo_policy: UndoPolicy::Continue,
+            verify_reads: false,
             frame_bytes_max: 4 << 20,
         }
     }

@@ -66,6 +66,14 @@ pub enum DeviceError {
     /// The local disk failed; the replica has detached (R11).
     #[error("the disk failed: {0}")]
     Failed(Arc<str>),
+    /// The bytes are damaged on the local disk, and no peer has them. The device goes on.
+    #[error("{len} bytes at {offset} cannot be read: no copy of them is right")]
+    Corrupt {
+        /// From where, in bytes.
+        offset: u64,
+        /// How many bytes were asked for.
+        len: u64,
+    },
     /// The range does not lie within the device. The device is unharmed.
     #[error("{len} bytes at {offset} exceed the device of {size} bytes")]
     OutOfRange {

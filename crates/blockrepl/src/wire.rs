@@ -253,6 +253,38 @@ pub enum Message {
         /// The number.
         stable: u64,
     },
+    /// Send this granule as it is here in the stream, and what its checksums say of it.
+    Fetch {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Comes back in the answer.
+        id: u64,
+        /// Which granule.
+        granule: u32,
+    },
+    /// The answer to `Fetch`.
+    Fetched {
+        /// Of which question.
+        id: u64,
+        /// A bit for each block of 4096 bytes, the first one lowest: its checksum is as it should be.
+        good: u16,
+        /// Likewise: no checksum of it is known.
+        void: u16,
+        /// The granule; nothing when it could not be read.
+        data: Bytes,
+    },
+    /// A follower found a granule of its copy unreadable or against its checksums.
+    Rotten {
+        /// Which granule.
+        granule: u32,
+    },
+    /// All copies had the digest of `Verified` `id`: the follower may take its checksums from its copy.
+    Agreed {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which question.
+        id: u64,
+    },
     /// All before this message shall have arrived (protocol B).
     Reach {
         /// The leader's epoch.
@@ -366,7 +398,7 @@ impl Message {
     /// What a frame carries behind its fields.
     pub(crate) fn data(&self) -> &[u8] {
         match self {
-            Message::Write { data, .. } | Message::Copy { data, .. } => data,
+            Message::Write { data, .. } | Message::Copy { data, .. } | Message::Fetched { data, .. } => data,
             _ => &[],
         }
     }
@@ -449,6 +481,22 @@ impl Message {
                 w.u64(*epoch).u64(*stable);
                 (17, w.0, none)
             }
+            Message::Fetch { epoch, id, granule } => {
+                w.u64(*epoch).u64(*id).u32(*granule);
+                (48, w.0, none)
+            }
+            Message::Fetched { id, good, void, data } => {
+                w.u64(*id).u32(u32::from(*good) << 16 | u32::from(*void));
+                (49, w.0, data)
+            }
+            Message::Rotten { granule } => {
+                w.u32(*granule);
+                (50, w.0, none)
+            }
+            Message::Agreed { epoch, id } => {
+                w.u64(*epoch).u64(*id);
+                (51, w.0, none)
+            }
             Message::Verified { id, digest } => {
                 put_digest(w.u64(*id), *digest);
                 (16, w.0, none)
@@ -518,6 +566,14 @@ impl Message {
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
             16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
+            48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, granule: r.u32()? },
+            49 => {
+                let (id, blocks) = (r.u64()?, r.u32()?);
+                let (good, void) = ((blocks >> 16) as u16, blocks as u16);
+                return Ok(Message::Fetched { id, good, void, data: tail(&r) });
+            }
+            50 => Message::Rotten { granule: r.u32()? },
+            51 => Message::Agreed { epoch: r.u64()?, id: r.u64()? },
             64 => Message::Reach { epoch: r.u64()?, seq: r.u64()? },
             65 => Message::Reached { seq: r.u64()? },
             66 => Message::Compare { epoch: r.u64()?, granule: r.u32()?, digest: take_digest(&mut r)? },

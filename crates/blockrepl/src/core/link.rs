@@ -58,6 +58,7 @@ impl Replica {
         let Some(gone) = self.links.remove(&link) else { return };
         if matches!(gone.side, Side::Source { .. }) {
             self.purge_remote();
+            self.leader_lost();
         }
         let member = gone.member();
         let in_sync = self.counted().contains(&member);
@@ -98,6 +99,7 @@ impl Replica {
             self.away.insert(device, t.flushed);
         }
         self.verify_lost(link);
+        self.mend_lost(link);
     }
 
     pub(super) fn message(&mut self, link: LinkId, message: Message) {
@@ -117,6 +119,8 @@ impl Replica {
             Message::Reached { seq } => self.reached(link, seq),
             Message::Compared { granule, same } => self.compare_answered(link, granule, same),
             Message::Verified { id, digest } => self.verify_remote(link, id, digest),
+            Message::Fetched { id, good, void, data } => self.fetched(link, id, (good, void, data)),
+            Message::Rotten { granule } => self.rotten_there(link, granule),
             from_leader => self.leader_message(link, from_leader),
         }
     }
@@ -129,6 +133,8 @@ impl Replica {
         | Message::SyncEnd { epoch, .. }
         | Message::Adopt { epoch, .. }
         | Message::Stable { epoch, .. }
+        | Message::Fetch { epoch, .. }
+        | Message::Agreed { epoch, .. }
         | Message::Reach { epoch, .. }
         | Message::Compare { epoch, .. }
         | Message::Resize { epoch, .. }
@@ -156,6 +162,8 @@ impl Replica {
             Message::Reach { seq, .. } => self.send(link, Message::Reached { seq }),
             Message::Compare { granule, digest, .. } => self.remote_compare(link, granule, digest),
             Message::Verify { id, offset, len, .. } => self.remote_verify(link, id, offset, len),
+            Message::Fetch { id, granule, .. } => self.remote_fetch(link, id, granule),
+            Message::Agreed { id, .. } => self.agreed(id),
             _ => {}
         }
     }

@@ -93,6 +93,8 @@ pub struct Status {
     pub waiting: Vec<Waiting>,
     /// Bytes that would be copied after a crash now, besides what is dirty already.
     pub hot_bytes: u64,
+    /// What was found damaged, and what came of it.
+    pub integrity: Integrity,
     /// The disk's error.
     pub failed: Option<Arc<str>>,
 }
@@ -124,6 +126,7 @@ impl Replica {
             peers: self.peers(),
             waiting: self.flushes.front().map(|f| self.waits(f.seq, f.order)).unwrap_or_default(),
             hot_bytes: self.hot.len() as u64 * EXTENT,
+            integrity: Integrity { memory_bytes: self.sums.bytes(), ..self.integrity },
             failed: self.failed.clone(),
         }
     }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::Owner;
 use super::shared::{LONG, Lease};
-use crate::core::{Denied, Input, WRITE_MAX};
+use crate::core::{Denied, Input, Reply, WRITE_MAX};
 use crate::device::{BlockDevice, DeviceError};
 use crate::meta::DATA_HEADER_LEN;
 
@@ -49,12 +49,29 @@ impl Handle {
         match why {
             Denied::Fenced { held, current } => DeviceError::Fenced { held, current },
             Denied::Disk(reason) => DeviceError::Failed(reason),
+            Denied::Corrupt { offset, len } => DeviceError::Corrupt { offset, len },
             Denied::OutOfRange { offset, len, size } => DeviceError::OutOfRange { offset, len, size },
             _ => self.alive().err().unwrap_or_else(|| {
                 let held = self.lease.epoch;
                 DeviceError::Fenced { held, current: self.owner.shared.state().core.status().epoch }
             }),
         }
+    }
+
+    /// What could not be read, or does not match its checksums: the core reads it at one point of the stream,
+    /// from a peer if need be.
+    fn read_healed(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
+        let mut at = offset;
+        for part in buf.chunks_mut(WRITE_MAX) {
+            let (offset, len) = (at, part.len() as u32);
+            let answer = self.owner.shared.call(false, |request| Input::Read { request, offset, len });
+            match answer.map_err(|why| self.error(why))? {
+                Reply::Read(data) if data.len() == part.len() => part.copy_from_slice(&data),
+                _ => return Err(DeviceError::Failed("the disk gave no data".into())),
+            }
+            at += part.len() as u64;
+        }
+        self.alive()
     }
 
     fn call(
@@ -75,9 +92,13 @@ impl BlockDevice for Handle {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
         self.check(offset, buf.len())?;
-        let result = self.owner.shared.read_data(DATA_HEADER_LEN + offset, buf);
+        let shared = &self.owner.shared;
+        let sound = match shared.verify_reads {
+            false => shared.read_data(DATA_HEADER_LEN + offset, buf).is_ok(),
+            true => shared.read_verified(offset, buf),
+        };
         self.alive()?;
-        result.map_err(|e| DeviceError::Failed(e.to_string().into()))
+        if sound { Ok(()) } else { self.read_healed(offset, buf) }
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError> {

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
 use crate::config::{Config, Protocol};
-use crate::core::{Denied, Event, Input, Replica, Reply, Status, VerifyReport};
+use crate::core::{Denied, Event, Input, Replica, Reply, ScrubReport, Status, VerifyReport};
 use crate::device::BlockDevice;
 use crate::disk::{DirectDisk, Disk, FileDisk, VolatileDisk};
 use crate::ids::{DeviceId, Grant, Identity, MemberSet, NodeId, Raised};
@@ -140,11 +140,10 @@ impl Volume {
         identity: &Identity,
         config: Config,
     ) -> Result<Volume, OpenError> {
-        let frame_limit = config.frame_bytes_max;
-        let core = Replica::open(config, identity, |offset, buf| meta.read_at(offset, buf))?;
+        let core = Replica::open(config.clone(), identity, |offset, buf| meta.read_at(offset, buf))?;
         check_len("metadata", &*meta, core.meta_len())?;
         check_head(&*data, identity, core.size())?;
-        let shared = Arc::new(Shared::new(core, data, meta, frame_limit));
+        let shared = Arc::new(Shared::new(core, data, meta, &config));
         let threads = spawn_threads(&shared).map_err(OpenError::io("starting the disk threads"))?;
         Ok(Volume { owner: Arc::new(Owner { shared, threads }) })
     }
@@ -257,11 +256,21 @@ impl Volume {
         self.shared().events.subscribe()
     }
 
-    /// Compares this leader's copy with every synced peer's, while writes go on. What differs is
-    /// reported and then overwritten on the peer.
+    /// Compares this leader's copy with every synced peer's, while writes go on. Where they differ, the
+    /// checksums tell which one is wrong, and it is overwritten with the right bytes; where they do not, the
+    /// leader's copy is taken, and the report says so. What all agree on has checksums afterwards.
     pub async fn verify(&self) -> Result<VerifyReport, Denied> {
         match self.shared().ask(|request| Input::Verify { request }).await? {
             Reply::Verified(report) => Ok(report),
+            _ => Err(Denied::Closed),
+        }
+    }
+
+    /// Reads this replica's disk against its checksums, leader or follower, while writes go on. What is
+    /// damaged is healed: here by the leader, from a synced peer; at a follower, by its leader.
+    pub async fn scrub(&self) -> Result<ScrubReport, Denied> {
+        match self.shared().ask(|request| Input::Scrub { request }).await? {
+            Reply::Scrubbed(report) => Ok(report),
             _ => Err(Denied::Closed),
         }
     }

@@ -14,10 +14,12 @@ use super::lane::{Batch, Job, Lane};
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::reads::Reads;
+use crate::config::Config;
+use crate::core::sums_of;
 use crate::core::{Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId};
 use crate::device::DeviceError;
 use crate::disk::Disk;
-use crate::meta::DATA_HEADER_LEN;
+use crate::meta::{BLOCK, DATA_HEADER_LEN};
 use crate::wire::{Message, Refusal};
 
 /// Events kept for a slow reader before it is told that it missed some.
@@ -111,13 +113,14 @@ pub(super) struct Shared {
     meta_lane: Lane,
     pool: Arc<Pool>,
     frame_limit: u32,
+    pub(super) verify_reads: bool,
     /// Of the device, in bytes.
     pub(super) size: AtomicU64,
     start: Instant,
 }
 
 impl Shared {
-    pub(super) fn new(core: Replica, data: Arc<dyn Disk>, meta: Arc<dyn Disk>, frame_limit: u32) -> Self {
+    pub(super) fn new(core: Replica, data: Arc<dyn Disk>, meta: Arc<dyn Disk>, config: &Config) -> Self {
         let size = AtomicU64::new(core.size());
         let state = State {
             core,
@@ -140,7 +143,8 @@ impl Shared {
             flush_lane: Lane::default(),
             meta_lane: Lane::default(),
             pool: Arc::default(),
-            frame_limit,
+            frame_limit: config.frame_bytes_max,
+            verify_reads: config.verify_reads,
             size,
             start: Instant::now(),
         }
@@ -150,6 +154,27 @@ impl Shared {
     pub(super) fn read_data(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
         let _reading = self.reads.begin();
         self.data.read_at(offset, buf)
+    }
+
+    /// Reads data for a handle, in whole blocks, and says whether it is what was written. False also when a
+    /// write came between, or when the checksums are not in memory.
+    pub(super) fn read_verified(&self, offset: u64, buf: &mut [u8]) -> bool {
+        let end = offset + buf.len() as u64;
+        if offset.is_multiple_of(BLOCK) && end.is_multiple_of(BLOCK) {
+            return self.read_data(DATA_HEADER_LEN + offset, buf).is_ok() && self.sums_hold(offset, buf);
+        }
+        let start = offset / BLOCK * BLOCK;
+        let mut blocks = vec![0; (end.next_multiple_of(BLOCK) - start) as usize];
+        let sound =
+            self.read_data(DATA_HEADER_LEN + start, &mut blocks).is_ok() && self.sums_hold(start, &blocks);
+        let at = (offset - start) as usize;
+        buf.copy_from_slice(&blocks[at..at + buf.len()]);
+        sound
+    }
+
+    fn sums_hold(&self, offset: u64, blocks: &[u8]) -> bool {
+        let computed = sums_of(blocks);
+        self.state().core.sums_hold(offset, &computed) == Some(true)
     }
 
     /// The age of the oldest thing that the disks owe an answer to.

@@ -78,6 +78,8 @@ pub struct Node {
     pub events: Vec<Event>,
     /// Bytes of the device written by anybody, to tell a small resync from a full one.
     pub written: u64,
+    /// Reads of the data disk that touch these bytes fail, until they are written.
+    pub unreadable: Vec<u64>,
     /// The data disk cannot grow.
     pub no_room: bool,
     /// The data disk answers the next flush with an error.
@@ -168,6 +170,7 @@ impl Net {
             meta_ops: VecDeque::new(),
             events: Vec::new(),
             written: 0,
+            unreadable: Vec::new(),
             no_room: false,
             fail_flush: false,
             die_after_syncs: None,
@@ -335,10 +338,14 @@ impl Net {
         let result = match what {
             DiskOp::Write { offset, data } => {
                 node.written += data.len() as u64;
+                node.unreadable.retain(|at| !(offset..offset + data.len() as u64).contains(at));
                 node.data.write(offset, &data);
                 Ok(Bytes::new())
             }
-            DiskOp::Read { offset, len } => Ok(slice(&node.data, offset, len)),
+            DiskOp::Read { offset, len } => {
+                let fails = node.unreadable.iter().any(|at| (offset..offset + u64::from(len)).contains(at));
+                if fails { Err(Arc::from("latent error")) } else { Ok(slice(&node.data, offset, len)) }
+            }
             DiskOp::Grow { .. } if node.no_room => Err(Arc::from("no room")),
             DiskOp::Grow { from, to } => {
                 node.data.grow(from, to);
@@ -423,6 +430,14 @@ impl Net {
 
     pub fn verify(&mut self, n: usize) -> RequestId {
         self.request(n, |request| Input::Verify { request })
+    }
+
+    pub fn scrub(&mut self, n: usize) -> RequestId {
+        self.request(n, |request| Input::Scrub { request })
+    }
+
+    pub fn read(&mut self, n: usize, offset: u64, len: u32) -> RequestId {
+        self.request(n, |request| Input::Read { request, offset, len })
     }
 
     pub fn close(&mut self, n: usize) -> RequestId {

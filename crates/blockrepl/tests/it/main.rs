@@ -8,6 +8,7 @@ mod disks;
 mod driver;
 mod format;
 mod harness;
+mod integrity;
 #[cfg(feature = "nbd")]
 mod nbd;
 mod protocols;
