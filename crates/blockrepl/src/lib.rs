@@ -85,7 +85,7 @@ mod codec;
 mod config;
 pub mod core;
 mod device;
-mod disk;
+pub mod disk;
 mod driver;
 mod ids;
 mod meta;
@@ -98,7 +98,7 @@ pub use bitmap::{EXTENT, GRANULE};
 pub use config::{Config, Congestion, Protocol, SplitBrainPolicy, UndoPolicy};
 pub use core::{Denied, Event, Status};
 pub use device::{BlockDevice, DeviceError};
-pub use disk::{Disk, FileDisk, MemDisk, VolatileDisk};
+pub use disk::{DirectDisk, Disk, FileDisk, MemDisk, VolatileDisk};
 pub use driver::{Link, LinkError, Options, Paths, Volume, Written};
 pub use ids::{
     ClusterId, DeviceId, GenerationId, Grant, Identity, Lineage, Member, MemberSet, NodeId, Raised, VolumeId,
