@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste_blockrepl::core::{
-    Denied, DiskOp, Event as Told, Input, OpId, Output, Replica, Reply, RequestId,
+    Denied, DiskOp, Event as Told, Input, OpId, Output, Replica, Reply, RequestId, SnapshotOp,
 };
 use posthaste_blockrepl::{ClusterId, Config, DeviceId, Identity, Member, NodeId, VolumeId};
 
@@ -50,6 +50,7 @@ pub(super) enum Ending {
     Read { meta: bool, offset: u64, len: u32 },
     Flush { meta: bool, mark: u64 },
     Grow { meta: bool, to: u64 },
+    Snapshot { meta: bool, made: bool },
 }
 
 impl Event {
@@ -431,6 +432,10 @@ impl World {
                 Ending::Read { meta, offset, len }
             }
             DiskOp::Flush | DiskOp::MetaFlush => Ending::Flush { meta, mark: disk.mark() },
+            // An image shares its blocks with the device; nobody reads it here.
+            DiskOp::Snapshot(op) => {
+                Ending::Snapshot { meta: false, made: matches!(op, SnapshotOp::Create { .. }) }
+            }
             DiskOp::Grow { to, .. } | DiskOp::MetaGrow { to, .. } => Ending::Grow { meta, to },
         };
         // Flushes of the data run beside later writes; the metadata is one lane.
@@ -482,7 +487,8 @@ impl World {
         let (Ending::Write { meta, .. }
         | Ending::Read { meta, .. }
         | Ending::Flush { meta, .. }
-        | Ending::Grow { meta, .. }) = what;
+        | Ending::Grow { meta, .. }
+        | Ending::Snapshot { meta, .. }) = what;
         let life = self.machines[n].life;
         let Some(disk) = self.machines[n].disks.as_mut().map(|d| &mut d[usize::from(meta)]) else { return };
         if disk.wrong.hangs {
@@ -496,6 +502,7 @@ impl World {
                 Ok(Bytes::new())
             }
             Ending::Read { offset, len, .. } => Ok(disk.read(offset, len)),
+            Ending::Snapshot { made, .. } => Ok(Bytes::from_static(if made { b"shared" } else { b"" })),
             Ending::Grow { to, .. } => {
                 disk.grow(to);
                 Ok(Bytes::new())
