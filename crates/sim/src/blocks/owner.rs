@@ -512,8 +512,10 @@ impl World {
     /// can have written what the other does not know.
     fn heard_of_divergence(&mut self, n: usize, peer: NodeId, device: posthaste_blockrepl::DeviceId) {
         self.diverged += 1;
+        let chosen = self.authority.current().leader == Some(n);
         match self.split {
-            true => self.input(n, Input::Discard { device }),
+            true if chosen => self.input(n, Input::Discard { device }),
+            true => {}
             false => self.judge("R1", Err(format!("node {n} takes node {} for diverged", node(peer)))),
         }
     }
