@@ -33,6 +33,12 @@ pub struct Config {
     pub undo_bytes: Option<u64>,
     /// When the undo area is full.
     pub undo_policy: UndoPolicy,
+    /// A writer that is away keeps its range leases for this long. Default 5 s.
+    pub lease_grace: Duration,
+    /// What a writer that is not the leader does while the leader is away: its operations wait (`None`, the
+    /// default: until the leader returns or the epoch ends), or fail with [`Denied::NoLeader`](crate::Denied::NoLeader)
+    /// after this long. A failed write may or may not have been done.
+    pub leader_wait: Option<Duration>,
     /// The largest frame accepted from a peer, in bytes. Default 4 MiB.
     pub frame_bytes_max: u32,
 }
@@ -57,6 +63,8 @@ impl Default for Config {
             slow_after: Duration::from_millis(300),
             undo_bytes: None,
             undo_policy: UndoPolicy::Continue,
+            lease_grace: Duration::from_secs(5),
+            leader_wait: None,
             frame_bytes_max: 4 << 20,
         }
     }

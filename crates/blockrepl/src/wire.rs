@@ -2,12 +2,17 @@
 //!
 //! The framing does no I/O: [`Decoder`] takes bytes in any split and gives [`Message`]s.
 
+mod writers;
+
 use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::codec::{Reader, Short, Writer};
 use crate::ids::{ClusterId, DeviceId, GenerationId, Lineage, MemberSet, NodeId, VolumeId};
+
+pub(crate) use writers::LEASES_MAX;
+pub use writers::WriterMessage;
 
 /// The version of the wire protocol; a peer of another version is refused.
 pub const WIRE_VERSION: u8 = 1;
@@ -70,6 +75,16 @@ pub enum Refusal {
     Protocol,
     /// This replica is closing down, or a newer link replaces this one.
     Closing,
+    /// The leader's grant does not name the addressee's node as a writer. The link stays up.
+    NotWriter {
+        /// The leader's epoch.
+        epoch: u64,
+    },
+    /// The sender led and was told to stop. A successor needs an epoch above this. The link stays up.
+    Resigned {
+        /// The epoch the sender raised.
+        current: u64,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -86,6 +101,8 @@ impl fmt::Display for Refusal {
             Refusal::UndoFull => f.write_str("the undo area is full and the policy is to hold"),
             Refusal::Protocol => f.write_str("a frame that does not belong here"),
             Refusal::Closing => f.write_str("closing, or replaced by a newer link"),
+            Refusal::NotWriter { epoch } => write!(f, "the grant of epoch {epoch} names no such writer"),
+            Refusal::Resigned { current } => write!(f, "leads no more: epoch {current} is known"),
         }
     }
 }
@@ -259,6 +276,8 @@ pub enum Message {
         /// The digest.
         digest: Digest,
     },
+    /// Between a leader and the other writers of its epoch.
+    Writer(WriterMessage),
 }
 
 /// The peer sent something that no replica sends; the link is of no use any more.
@@ -326,6 +345,7 @@ impl Message {
     pub(crate) fn data(&self) -> &[u8] {
         match self {
             Message::Write { data, .. } | Message::Copy { data, .. } => data,
+            Message::Writer(m) => m.data(),
             _ => &[],
         }
     }
@@ -411,6 +431,10 @@ impl Message {
                 w.u64(*id).u32(digest.crc).u64(digest.mix);
                 (16, w.0, none)
             }
+            Message::Writer(m) => {
+                let (kind, head) = m.head();
+                (kind, head, m.data())
+            }
         }
     }
 
@@ -452,6 +476,7 @@ impl Message {
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
             16 => Message::Verified { id: r.u64()?, digest: Digest { crc: r.u32()?, mix: r.u64()? } },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
+            32..=47 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
             _ => return Err(Short),
         };
         r.end()?;
@@ -516,11 +541,13 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::UndoFull => (9, 0),
         Refusal::Protocol => (10, 0),
         Refusal::Closing => (11, 0),
+        Refusal::NotWriter { epoch } => (32, *epoch),
+        Refusal::Resigned { current } => (33, *current),
     }
 }
 
 fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
-    if value != 0 && !matches!(code, 1 | 4) {
+    if value != 0 && !matches!(code, 1 | 4 | 32 | 33) {
         return Err(Short);
     }
     Ok(match code {
@@ -535,6 +562,8 @@ fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
         9 => Refusal::UndoFull,
         10 => Refusal::Protocol,
         11 => Refusal::Closing,
+        32 => Refusal::NotWriter { epoch: value },
+        33 => Refusal::Resigned { current: value },
         _ => return Err(Short),
     })
 }

@@ -9,12 +9,15 @@ mod admit;
 mod authority;
 mod flush;
 mod follow;
+mod leases;
 mod link;
 mod persist;
 mod resync;
+mod session;
 mod status;
 mod types;
 mod verify;
+mod writers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -27,11 +30,13 @@ use crate::config::Config;
 use crate::ids::{DeviceId, Grant, Identity, Member, MemberSet, NodeId};
 use crate::meta::{Layout, SlotHead, Superblock};
 use crate::wire::{Hello, Message, Refusal};
+use writers::{Asker, Writers};
 
+pub use session::SessionStatus;
 pub use status::{LinkStatus, PeerStatus, RoleStatus, Status};
 pub use types::{
-    Denied, Difference, DiskOp, Event, Input, LinkId, OpId, Output, Reply, RequestId, VerifyReport,
-    WRITE_MAX, Waiting,
+    Denied, Difference, DiskOp, Event, Input, LeaseId, LinkId, OpId, Output, RemoteOp, Reply, RequestId,
+    VerifyReport, WRITE_MAX, Waiting,
 };
 
 /// One replica of one volume.
@@ -86,6 +91,14 @@ pub struct Replica {
     discard: BTreeSet<DeviceId>,
     failed: Option<Arc<str>>,
     queue_limit: u64,
+    /// The other writers, when this replica leads.
+    writers: Writers,
+    /// This node's handle under another leader.
+    session: Option<session::Session>,
+    /// Writes of the stream on their way to the disk, and whether they are there.
+    applying: VecDeque<(u64, bool)>,
+    /// The highest epoch heard of; a lower one would be fenced at once.
+    known: u64,
 }
 
 #[derive(Debug)]
@@ -137,6 +150,8 @@ struct Link {
     /// The peer's `Begin`, while the epoch it carries is being raised.
     begin: Option<(u64, u64)>,
     fenced_told: u64,
+    /// The epoch that the peer leads, as it told a node without a disk.
+    leads: Option<u64>,
 }
 
 impl Link {
@@ -206,6 +221,7 @@ enum CopyState {
 #[derive(Debug)]
 enum Queued {
     Local { request: RequestId, offset: u64, data: Bytes },
+    Forward { link: LinkId, id: u64, seen: u64, leased: bool, offset: u64, data: Bytes },
     Remote { link: LinkId, seq: u64, offset: u64, data: Bytes },
     Copy { link: LinkId, granule: u32, data: Bytes },
     Flush { link: LinkId, id: u64 },
@@ -239,7 +255,7 @@ struct AckDue {
 
 #[derive(Debug)]
 struct FlushRequest {
-    request: RequestId,
+    by: Asker,
     seq: u64,
     order: u64,
 }
@@ -281,9 +297,17 @@ struct Undo {
 #[derive(Debug)]
 enum OpKind {
     Local(RequestId),
+    /// A leader's write that other writers must have too.
+    Shared(u64),
     Remote {
         link: LinkId,
         weight: u64,
+        seq: u64,
+    },
+    ReadFor(Asker),
+    SessionRead {
+        session: u64,
+        id: u64,
     },
     DataFlush,
     CopyRead {
@@ -313,6 +337,12 @@ impl Replica {
         match input {
             Input::Write { request, offset, data } => self.local_write(request, offset, data),
             Input::Flush { request } => self.local_flush(request),
+            Input::Read { request, offset, len } => self.local_read(request, offset, len),
+            Input::Join { request, epoch, session } => self.join(request, epoch, session),
+            Input::Remote { request, session, op } => self.remote_op(request, session, op),
+            Input::Leave { session } => self.leave(session),
+            Input::Lease { request, epoch, offset, len } => self.lease(request, epoch, offset, len),
+            Input::Unlease(lease) => self.unlease(lease),
             Input::Raise { request, epoch } => self.raise(request, epoch),
             Input::Lead { request, grant } => self.lead(request, grant),
             Input::Rollback { request } => self.roll_back(request),
@@ -379,10 +409,15 @@ impl Replica {
     /// Does all that has become possible. Each pump says whether it changed anything that
     /// another could wait for.
     fn advance(&mut self) {
+        self.pump_session();
         if self.failed.is_some() {
             return;
         }
         while self.pump_queue() | self.pump_undo() | self.pump_copies() | self.pump_verify() {}
+        while self.pump_visible() | self.pump_leases() {
+            self.pump_queue();
+        }
+        self.pump_reads();
         self.pump_raise();
         self.pump_rollback();
         self.pump_close();
@@ -413,10 +448,17 @@ impl Replica {
                 self.writes_in_flight -= 1;
                 self.done(request, Ok(Reply::Written));
             }
-            OpKind::Remote { link, weight } => {
+            OpKind::Shared(seq) => {
                 self.writes_in_flight -= 1;
+                self.shared_written(seq);
+            }
+            OpKind::Remote { link, weight, seq } => {
+                self.writes_in_flight -= 1;
+                self.note_applied(seq);
                 self.written_for(link, weight);
             }
+            OpKind::ReadFor(asker) => self.answer(asker, Ok(Reply::Data(data))),
+            OpKind::SessionRead { session, id } => self.session_read(session, id, data),
             OpKind::DataFlush => self.local_flushed(),
             OpKind::CopyRead { link, granule } => self.copy_read(link, granule, data),
             OpKind::VerifyLocal(id) => self.verify_local(id, &data),
@@ -460,8 +502,10 @@ impl Replica {
     fn fail_requests(&mut self, why: Denied) {
         let mut requests = Vec::new();
         for (kind, _) in std::mem::take(&mut self.ops).into_values() {
-            if let OpKind::Local(request) = kind {
-                requests.push(request);
+            match kind {
+                OpKind::Local(request) | OpKind::ReadFor(Asker::Owner(request)) => requests.push(request),
+                OpKind::SessionRead { session, id } => self.session_read_failed(session, id),
+                _ => {}
             }
         }
         requests.extend(self.raise.take().into_iter().flat_map(|r| r.requests).map(|(request, _)| request));
@@ -475,7 +519,11 @@ impl Replica {
 
     /// Answers what a leader's owner waits for: queued writes, flushes, the verify, the lead.
     fn fail_local(&mut self, why: Denied) {
-        let mut requests: Vec<RequestId> = self.flushes.drain(..).map(|f| f.request).collect();
+        let mut requests = std::mem::take(&mut self.writers).requests();
+        requests.extend(self.flushes.drain(..).filter_map(|f| match f.by {
+            Asker::Owner(request) => Some(request),
+            Asker::Writer { .. } => None,
+        }));
         let queue = std::mem::take(&mut self.queue);
         requests.extend(queue.into_iter().filter_map(|q| match q {
             Queued::Local { request, .. } => Some(request),
@@ -495,6 +543,8 @@ impl Replica {
 
     fn tick(&mut self) {
         self.note_slow_peers();
+        self.end_lost_leases();
+        self.give_up_waiting();
         self.tell_stable();
     }
 

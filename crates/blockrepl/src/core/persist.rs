@@ -73,7 +73,7 @@ impl Replica {
         self.layout.meta_len()
     }
 
-    fn with(config: Config, sb: Superblock, slots: Vec<Slot>, undo: Undo) -> Self {
+    pub(super) fn with(config: Config, sb: Superblock, slots: Vec<Slot>, undo: Undo) -> Self {
         let hot = sb.hot.iter().map(|e| (*e, Hot { seq: 0, commit: 0 })).collect();
         let queue_limit = 4 * config.peer_window_bytes + (64 << 20);
         let mut replica = Replica {
@@ -115,6 +115,10 @@ impl Replica {
             discard: BTreeSet::new(),
             failed: None,
             queue_limit,
+            writers: Writers::default(),
+            session: None,
+            applying: VecDeque::new(),
+            known: 0,
         };
         for slot in 0..replica.slots.len() {
             replica.mark_hot(slot);
@@ -283,7 +287,10 @@ impl Replica {
             if needed.len() >= limit / 2 {
                 break;
             }
-            if let Queued::Local { offset, data, .. } | Queued::Remote { offset, data, .. } = entry {
+            if let Queued::Local { offset, data, .. }
+            | Queued::Forward { offset, data, .. }
+            | Queued::Remote { offset, data, .. } = entry
+            {
                 needed.extend(extents(*offset, data.len()));
             }
         }
