@@ -18,7 +18,8 @@ pub struct Config {
     /// Extents (1 MiB each) that may be hot at once, 8 to [`Config::MAX_HOT`]. This bounds what is
     /// copied after a crash. Writes into a cold extent cost one metadata flush. Default 128.
     pub hot_extents: usize,
-    /// Extents made hot in advance of a sequential writer, with the same flush. Default 3.
+    /// Extents made hot in advance of a sequential writer, at most a quarter of `hot_extents`. He begins with few, and
+    /// they double while he goes on. Default 32.
     pub hot_ahead: u32,
     /// Bytes sent to one peer and not yet written there; writes wait beyond it. Default 8 MiB.
     pub peer_window_bytes: u64,
@@ -56,7 +57,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             hot_extents: 128,
-            hot_ahead: 3,
+            hot_ahead: 32,
             peer_window_bytes: 8 << 20,
             resync_window_bytes: 2 << 20,
             unflushed_writes_max: 16384,

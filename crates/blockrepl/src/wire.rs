@@ -15,7 +15,7 @@ pub(crate) use writers::LEASES_MAX;
 pub use writers::WriterMessage;
 
 /// The version of the wire protocol; a peer of another version is refused.
-pub const WIRE_VERSION: u8 = 1;
+pub const WIRE_VERSION: u8 = 2;
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 16;
 const MAGIC: [u8; 2] = *b"PB";
@@ -160,6 +160,10 @@ pub enum Message {
     BeginAck {
         /// Its ancestry.
         lineage: Lineage,
+        /// The in-sync set as last recorded there.
+        members: MemberSet,
+        /// The generation of the leader's data from which `dirty` leads; all zero where there is none.
+        base: GenerationId,
         /// False in the midst of a resync.
         consistent: bool,
         /// Whose resync, and its number.
@@ -375,8 +379,9 @@ impl Message {
                 w.u64(*epoch).u64(*seq).lineage(lineage);
                 (3, w.0, none)
             }
-            Message::BeginAck { lineage, consistent, sync, dirty } => {
-                put_begin_ack(&mut w, lineage, *consistent, *sync, dirty);
+            Message::BeginAck { lineage, members, base, consistent, sync, dirty } => {
+                w.lineage(lineage).members(members).generation(*base);
+                put_resync_state(&mut w, *consistent, *sync, dirty);
                 (4, w.0, none)
             }
             Message::Write { epoch, seq, stable, offset, data } => {
@@ -502,15 +507,9 @@ fn take_hello(r: &mut Reader<'_>) -> Result<Hello, Short> {
     })
 }
 
-fn put_begin_ack(
-    w: &mut Writer,
-    lineage: &Lineage,
-    consistent: bool,
-    sync: Option<(DeviceId, u64)>,
-    dirty: &[(u32, u32)],
-) {
+fn put_resync_state(w: &mut Writer, consistent: bool, sync: Option<(DeviceId, u64)>, dirty: &[(u32, u32)]) {
     let (source, number) = sync.unwrap_or_default();
-    w.lineage(lineage).u8(u8::from(consistent)).u8(u8::from(sync.is_some()));
+    w.u8(u8::from(consistent)).u8(u8::from(sync.is_some()));
     w.bytes(&source.0).u64(number).u32(dirty.len() as u32);
     for (first, count) in dirty {
         w.u32(*first).u32(*count);
@@ -518,14 +517,15 @@ fn put_begin_ack(
 }
 
 fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {
-    let (lineage, consistent, syncing) = (r.lineage()?, r.flag()?, r.flag()?);
+    let (lineage, members, base) = (r.lineage()?, r.members()?, r.generation()?);
+    let (consistent, syncing) = (r.flag()?, r.flag()?);
     let sync = (r.device()?, r.u64()?);
     if !syncing && sync != Default::default() {
         return Err(Short);
     }
     let runs = r.count(RUNS_MAX)?;
     let dirty = (0..runs).map(|_| Ok((r.u32()?, r.u32()?))).collect::<Result<_, Short>>()?;
-    Ok(Message::BeginAck { lineage, consistent, sync: syncing.then_some(sync), dirty })
+    Ok(Message::BeginAck { lineage, members, base, consistent, sync: syncing.then_some(sync), dirty })
 }
 
 fn refusal_code(r: &Refusal) -> (u8, u64) {

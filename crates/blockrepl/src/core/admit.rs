@@ -186,7 +186,7 @@ impl Replica {
         wanted.retain(|g| {
             !undo.saved.contains(g) && !undo.reading.contains_key(g) && !undo.writing.contains(g)
         });
-        let room = self.layout.undo_slots - self.undo.next;
+        let room = self.layout.undo_slots() - self.undo.next;
         if wanted.len() + self.undo.reading.len() > room as usize {
             return self.undo_full();
         }

@@ -23,6 +23,11 @@ impl Replica {
         }
     }
 
+    pub(super) fn flush_under_way(&self) -> bool {
+        let asked = |l: &Link| matches!(&l.side, Side::Target(t) if t.flush.is_some());
+        self.local.running.is_some() || self.links.values().any(asked)
+    }
+
     fn want_flush_up_to(&mut self, seq: u64, order: u64) {
         self.local.wanted = self.local.wanted.max(order);
         for link in self.links.values_mut() {

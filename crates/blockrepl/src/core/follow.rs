@@ -50,6 +50,8 @@ impl Replica {
         let leader = l.hello.device;
         let answer = Message::BeginAck {
             lineage: self.sb.lineage.clone(),
+            members: self.sb.members.clone(),
+            base: self.slot_of(leader).map(|s| self.slots[s].head.base).unwrap_or_default(),
             consistent: self.sb.consistent,
             sync: self.sb.sync,
             dirty: self.dirty_towards(leader),

@@ -47,7 +47,7 @@ impl Replica {
         };
         let sb = Superblock::newest(&get(0, SB_LEN, 2 * SB_LEN)?, &get(SB_LEN, SB_LEN, 2 * SB_LEN)?)?;
         check_identity("metadata", &sb.identity, identity)?;
-        let layout = sb.layout();
+        let layout = sb.layout;
         let whole = layout.meta_len();
         let mut slots = Vec::new();
         for head in &sb.slots {
@@ -59,7 +59,7 @@ impl Replica {
             slots.push(Slot { head: head.clone(), bits, changed: BTreeSet::new() });
         }
         let mut undo = Undo::default();
-        while sb.sync.is_some() && undo.next < layout.undo_slots {
+        while sb.sync.is_some() && undo.next < layout.undo_slots() {
             let bytes = get(layout.undo_at(undo.next), UNDO_LEN, whole)?;
             let Some((granule, _)) = decode_undo(&bytes, sb.undo_run, undo.next) else { break };
             undo.saved.insert(granule);
@@ -77,7 +77,7 @@ impl Replica {
         let hot = sb.hot.iter().map(|e| (*e, Hot { seq: 0, commit: 0 })).collect();
         let queue_limit = 4 * config.peer_window_bytes + (64 << 20);
         let mut replica = Replica {
-            layout: sb.layout(),
+            layout: sb.layout,
             floor: sb.epoch,
             config,
             sb,
@@ -279,7 +279,8 @@ impl Replica {
         extents(offset, len).all(|e| self.hot.get(&e).is_some_and(|h| self.durable(h.commit)))
     }
 
-    /// Makes extents hot for the writes near the head of the queue, with one commit for all.
+    /// Makes extents hot for the writes near the head of the queue, with one commit for all, and those ahead of
+    /// sequential writers before they are needed: such a commit is waited for by nobody.
     pub(super) fn warm(&mut self) {
         let limit = self.config.hot_limit();
         let mut needed = BTreeSet::new();
@@ -294,23 +295,41 @@ impl Replica {
                 needed.extend(extents(*offset, data.len()));
             }
         }
-        let cold: Vec<u32> = needed.iter().copied().filter(|e| !self.hot.contains_key(e)).collect();
-        if cold.is_empty() {
-            return;
-        }
         let commit = self.commit.wanted + 1;
         let mut added = false;
-        for extent in cold {
-            let before = extent.checked_sub(1).is_some_and(|e| self.hot.contains_key(&e));
-            added |= self.heat(extent, commit, &needed, true);
-            let ahead = if before { self.config.hot_ahead } else { 0 };
-            for next in extent + 1..=extent.saturating_add(ahead) {
-                added |=
-                    u64::from(next) * EXTENT < self.layout.size && self.heat(next, commit, &needed, false);
+        for extent in &needed {
+            added |= self.heat(*extent, commit, &needed, true);
+            for next in self.ahead_of(*extent) {
+                added |= self.heat(next, commit, &needed, false);
             }
         }
         if added {
             self.touch();
+            self.flush_early();
+        }
+    }
+
+    /// The extents to make hot now for a writer who has come to this one: as many as are hot in a row behind it,
+    /// at most `hot_ahead`, once less than half of them are hot.
+    fn ahead_of(&self, extent: u32) -> std::ops::Range<u32> {
+        let hot = |e: Option<u32>| e.is_some_and(|e| self.hot.contains_key(&e));
+        let most = self.config.hot_ahead.min(self.config.hot_limit() as u32 / 4);
+        let behind = (1..=most).take_while(|n| hot(extent.checked_sub(*n))).count() as u32;
+        let ready = (1..=behind).take_while(|n| hot(extent.checked_add(*n))).count() as u32;
+        if ready > behind / 2 {
+            return 0..0;
+        }
+        let end = self.layout.size.div_ceil(EXTENT) as u32;
+        let until = |n: u32| extent.saturating_add(n).saturating_add(1).min(end);
+        until(ready)..until(behind)
+    }
+
+    /// Extents cool down only after a flush: asks for one while half of them can still be exchanged, so that
+    /// nobody has to wait for it.
+    fn flush_early(&mut self) {
+        let unflushed = self.hot.values().filter(|h| h.seq > self.stable).count();
+        if 2 * unflushed > self.config.hot_limit() && !self.flush_under_way() {
+            self.want_flush_everywhere();
         }
     }
 

@@ -48,7 +48,7 @@ impl Replica {
     }
 
     pub(super) fn begin_ack(&mut self, link: LinkId, message: Message) {
-        let Message::BeginAck { lineage, consistent, sync, dirty } = message else { return };
+        let Message::BeginAck { lineage, consistent, sync, dirty, .. } = message else { return };
         let Some(member) = self.links.get(&link).map(Link::member) else { return };
         if self.target(link).is_none_or(|t| t.state != TargetState::Beginning) {
             return;

@@ -43,21 +43,27 @@ fn the_files_are_as_the_documentation_draws_them() {
     let (_dir, paths) = created();
     let mut data = std::fs::read(&paths.data).unwrap();
     assert_eq!(data.len() as u64, 4096 + SIZE);
-    assert_eq!((&data[..8], u32_at(&data, 8)), (&b"PHREPLDT"[..], 1));
+    assert_eq!((&data[..8], u32_at(&data, 8)), (&b"PHREPLDT"[..], 2));
     check_identity(&data[16..]);
     let crc = u32_at(&data, 12);
     assert_eq!(seal(&mut data[..4096]), crc);
 
     let mut meta = std::fs::read(&paths.meta).unwrap();
-    let (pages, undo) = (1, SIZE / 8 / 65536);
-    assert_eq!(meta.len() as u64, 2 * 16384 + 7 * pages * 4096 + undo * 69632);
+    let (pages, sums, undo) = (1, (SIZE / 4096).div_ceil(1020), SIZE / 8 / 65536);
+    let areas = [15 * pages * 4096, sums * 4096, undo * 69632];
+    assert_eq!(meta.len() as u64, 2 * 16384 + areas.iter().sum::<u64>());
     // The first superblock has number 1, so it lies in place 1.
     let sb = &mut meta[16384..32768];
-    assert_eq!((&sb[..8], u32_at(sb, 8), u64_at(sb, 16)), (&b"PHREPLMD"[..], 1, 1));
+    assert_eq!((&sb[..8], u32_at(sb, 8), u64_at(sb, 16)), (&b"PHREPLMD"[..], 2, 1));
     check_identity(&sb[24..]);
-    assert_eq!((u64::from(u32_at(sb, 88)), u64_at(sb, 92)), (undo, 0));
-    assert_eq!(sb[100], 1, "a blank copy is consistent");
-    assert!(sb[101..].iter().all(|b| *b == 0), "no resync, no generation, no member, no peer, nothing hot");
+    let mut at = 2 * 16384;
+    for (i, len) in areas.into_iter().enumerate() {
+        assert_eq!((u64_at(sb, 88 + 16 * i), u64_at(sb, 96 + 16 * i)), (at, len));
+        at += len;
+    }
+    assert_eq!((u64_at(sb, 136), sb[144], u64_at(sb, 187)), (0, 1, 1), "epoch, consistent, run of checksums");
+    let zero = sb[145..187].iter().chain(&sb[195..]).all(|b| *b == 0);
+    assert!(zero, "no resync, no generation, no member, no peer, nothing hot");
     let crc = u32_at(sb, 12);
     assert_eq!(seal(sb), crc);
 }
@@ -68,11 +74,11 @@ fn files_of_a_newer_format_are_refused_and_left_alone() {
     for (path, at, len, name) in [(&paths.meta, 16384, 16384, "metadata"), (&paths.data, 0, 4096, "data")] {
         let old = std::fs::read(path).unwrap();
         let mut new = old.clone();
-        new[at + 8] = 2;
+        new[at + 8] = 3;
         seal(&mut new[at..at + len]);
         std::fs::write(path, &new).unwrap();
         let refused = Volume::open(&paths, &identity(0), Options::default()).unwrap_err();
-        assert!(matches!(refused, OpenError::Newer { file, found: 2 } if file == name), "{refused}");
+        assert!(matches!(refused, OpenError::Newer { file, found: 3 } if file == name), "{refused}");
         assert!(std::fs::read(path).unwrap() == new);
         std::fs::write(path, &old).unwrap();
     }
@@ -80,20 +86,32 @@ fn files_of_a_newer_format_are_refused_and_left_alone() {
 }
 
 #[test]
+fn files_of_an_older_format_are_refused_and_left_alone() {
+    let (_dir, paths) = created();
+    let mut old = std::fs::read(&paths.data).unwrap();
+    old[8] = 1;
+    seal(&mut old[..4096]);
+    std::fs::write(&paths.data, &old).unwrap();
+    let refused = Volume::open(&paths, &identity(0), Options::default()).unwrap_err();
+    assert!(matches!(refused, OpenError::Older { file: "data", found: 1 }), "{refused}");
+    assert!(std::fs::read(&paths.data).unwrap() == old);
+}
+
+#[test]
 fn a_frame_is_as_the_documentation_draws_it_and_another_version_is_refused() {
     let data = Bytes::from_static(b"data");
     let mut frame = BytesMut::new();
     Message::Write { epoch: 2, seq: 3, stable: 4, offset: 5, data }.encode(&mut frame);
-    assert_eq!((&frame[..2], frame[2], frame[3], u32_at(&frame, 4)), (&b"PB"[..], 1, 5, 36));
+    assert_eq!((&frame[..2], frame[2], frame[3], u32_at(&frame, 4)), (&b"PB"[..], 2, 5, 36));
     assert_eq!(u32_at(&frame, 8), crc32fast::hash(&frame[16..]));
     assert_eq!(u32_at(&frame, 12), crc32fast::hash(&frame[..12]));
     let numbers = [16, 24, 32, 40].map(|at| u64_at(&frame, at));
     assert_eq!((numbers, &frame[48..]), ([2, 3, 4, 5], &b"data"[..]));
 
-    frame[2] = 2;
+    frame[2] = 1;
     let crc = crc32fast::hash(&frame[..12]);
     frame[12..16].copy_from_slice(&crc.to_le_bytes());
     let mut decoder = Decoder::new(4096);
     decoder.buffer().extend_from_slice(&frame);
-    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 2 }));
+    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 1 }));
 }

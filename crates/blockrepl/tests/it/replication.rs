@@ -1,7 +1,7 @@
 //! Writes, flushes, grants, fencing.
 
 use posthaste_blockrepl::core::{Denied, Event, Reply, RoleStatus, Waiting};
-use posthaste_blockrepl::{GRANULE, NodeId};
+use posthaste_blockrepl::{Config, GRANULE, NodeId};
 
 use crate::harness::*;
 
@@ -313,4 +313,49 @@ fn a_peer_that_stops_in_the_handshake_is_reported_slow() {
     net.now = net.nodes[0].replica.as_ref().unwrap().poll_timeout().expect("an answer is outstanding");
     net.input(0, posthaste_blockrepl::core::Input::Tick);
     assert!(net.nodes[0].events.contains(&Event::PeerSlow { peer: NodeId(1), in_sync: true }));
+}
+
+#[test]
+fn a_sequential_writer_waits_for_no_metadata() {
+    let config = Config { hot_extents: 64, hot_ahead: 8, ..small() };
+    let mut net = Net::with(2, 1, config);
+    net.lead(0, grant(1, 0, &[0, 1], 1));
+    net.connect(0, 1);
+    net.settle();
+    for extent in 0..4 {
+        net.put(0, extent << 20, b"in a row");
+    }
+    net.hung = Some(0);
+    let elsewhere = net.write(0, 11 << 20, b"cold");
+    net.settle();
+    assert!(!net.answered(elsewhere));
+    net.hung = None;
+    net.settle();
+    assert!(net.answered(elsewhere));
+    for n in [0, 1] {
+        net.hung = Some(n);
+        let at = 4 + 2 * n as u64;
+        let ahead = [at, at + 1].map(|extent| net.write(0, extent << 20, b"made hot in advance"));
+        let flush = net.flush(0);
+        net.settle();
+        assert!(ahead.iter().all(|request| net.answered(*request)) && net.answered(flush), "node {n}");
+        net.hung = None;
+        net.settle();
+    }
+    net.assert_identical(0, 1);
+}
+
+#[test]
+fn half_of_the_hot_extents_are_flushed_before_the_writer_needs_them() {
+    let mut net = Net::pair(1);
+    let before = net.nodes[0].data.syncs;
+    for extent in 0..4 {
+        net.put(0, extent << 20, b"unflushed");
+    }
+    assert_eq!(net.nodes[0].data.syncs, before);
+    for extent in 4..6 {
+        net.put(0, extent << 20, b"more than half");
+    }
+    assert_eq!(net.nodes[0].data.syncs, before + 1);
+    assert_eq!(net.status(0).waiting, Vec::new());
 }

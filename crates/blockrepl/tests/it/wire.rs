@@ -16,6 +16,8 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<u64>()).prop_map(|(id, bytes)| Message::FlushAck { id, bytes }),
         (any::<bool>(), runs).prop_map(|(consistent, dirty)| Message::BeginAck {
             lineage: Default::default(),
+            members: Default::default(),
+            base: Default::default(),
             consistent,
             sync: None,
             dirty
@@ -92,10 +94,10 @@ fn an_oversized_frame_is_refused_by_its_header_alone() {
 #[test]
 fn a_newer_protocol_and_a_stranger_are_told_apart() {
     let mut bytes = encode(&[Message::Progress { bytes: 1 }]);
-    bytes[2] = 2;
+    bytes[2] = 3;
     let mut decoder = Decoder::new(4096);
     decoder.buffer().extend_from_slice(&bytes);
-    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 2 }));
+    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 3 }));
     let mut decoder = Decoder::new(4096);
     decoder.buffer().extend_from_slice(b"GET / HTTP/1.1\r\n");
     assert_eq!(decoder.next(), Err(WireError::Magic(*b"GE")));

@@ -1,0 +1,266 @@
+//! The superblock: all small durable state of a replica.
+
+use bytes::Bytes;
+
+use super::{
+    Area, FORMAT_VERSION, Layout, MAX_SLOTS, OpenError, SB_LEN, put_identity, seal, take_identity, unseal,
+};
+use crate::codec::{Reader, Short, Writer};
+use crate::ids::{DeviceId, GenerationId, Identity, Lineage, MemberSet, NodeId};
+
+const SB_MAGIC: &[u8; 8] = b"PHREPLMD";
+
+/// What a replica remembers of one peer; its bitmap lies in the area `slot`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SlotHead {
+    pub(crate) slot: u32,
+    pub(crate) node: NodeId,
+    pub(crate) device: DeviceId,
+    /// The generation of the peer's data that the bitmap describes the way from.
+    pub(crate) base: GenerationId,
+    /// The resync of this peer under way, or 0.
+    pub(crate) sync: u64,
+}
+
+/// All small durable state of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Superblock {
+    pub(crate) identity: Identity,
+    pub(crate) layout: Layout,
+    pub(crate) seq: u64,
+    pub(crate) epoch: u64,
+    pub(crate) consistent: bool,
+    /// The resync this replica is the target of: the source's device and its number.
+    pub(crate) sync: Option<(DeviceId, u64)>,
+    pub(crate) sync_counter: u64,
+    pub(crate) undo_run: u64,
+    pub(crate) undo_lost: bool,
+    /// Pages of checksums of other runs are void.
+    pub(crate) sums_run: u64,
+    pub(crate) lineage: Lineage,
+    pub(crate) members: MemberSet,
+    pub(crate) slots: Vec<SlotHead>,
+    pub(crate) hot: Vec<u32>,
+}
+
+impl Superblock {
+    pub(crate) fn blank(identity: Identity, layout: &Layout) -> Self {
+        Superblock {
+            identity,
+            layout: *layout,
+            seq: 1,
+            epoch: 0,
+            consistent: true,
+            sync: None,
+            sync_counter: 0,
+            undo_run: 0,
+            undo_lost: false,
+            sums_run: 1,
+            lineage: Lineage::default(),
+            members: MemberSet::new(),
+            slots: Vec::new(),
+            hot: Vec::new(),
+        }
+    }
+
+    /// Where this superblock goes: the two places take turns.
+    pub(crate) fn offset(&self) -> u64 {
+        (self.seq % 2) * SB_LEN
+    }
+
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut w = Writer(Vec::with_capacity(SB_LEN as usize));
+        w.bytes(SB_MAGIC).u32(FORMAT_VERSION).u32(0).u64(self.seq);
+        put_identity(&mut w, &self.identity, self.layout.size);
+        for area in [self.layout.bitmaps, self.layout.sums, self.layout.undo] {
+            w.u64(area.at).u64(area.len);
+        }
+        w.u64(self.epoch).u8(u8::from(self.consistent));
+        let (source, number) = self.sync.unwrap_or_default();
+        w.u8(u8::from(self.sync.is_some())).bytes(&source.0).u64(number);
+        w.u64(self.sync_counter).u64(self.undo_run).u8(u8::from(self.undo_lost)).u64(self.sums_run);
+        w.lineage(&self.lineage).members(&self.members);
+        w.u32(self.slots.len() as u32);
+        for s in &self.slots {
+            w.u32(s.slot).u64(s.node.0).bytes(&s.device.0).generation(s.base).u64(s.sync);
+        }
+        w.u32(self.hot.len() as u32);
+        for extent in &self.hot {
+            w.u32(*extent);
+        }
+        seal(w, SB_LEN as usize)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, OpenError> {
+        let bad = |why: &str| OpenError::not_ours("metadata", why);
+        let body = unseal(bytes, SB_MAGIC, "metadata")?;
+        let mut r = Reader(body);
+        Self::parse(&mut r).map_err(|Short| bad("a field is out of range"))
+    }
+
+    fn parse(r: &mut Reader<'_>) -> Result<Self, Short> {
+        let seq = r.u64()?;
+        let (identity, size) = take_identity(r)?;
+        let (bitmaps, sums, undo) = (take_area(r)?, take_area(r)?, take_area(r)?);
+        // All offsets are computed from it.
+        let layout = Layout { size, bitmaps, sums, undo };
+        if !layout.is_sound() {
+            return Err(Short);
+        }
+        let (epoch, consistent) = (r.u64()?, r.flag()?);
+        let (syncing, source, number) = (r.flag()?, r.device()?, r.u64()?);
+        let (sync_counter, undo_run, undo_lost, sums_run) = (r.u64()?, r.u64()?, r.flag()?, r.u64()?);
+        let (lineage, members) = (r.lineage()?, r.members()?);
+        let slots = r.count(MAX_SLOTS)?;
+        let slots = (0..slots).map(|_| take_slot(r)).collect::<Result<_, _>>()?;
+        let hot = r.count(crate::Config::MAX_HOT)?;
+        let hot = (0..hot).map(|_| r.u32()).collect::<Result<_, _>>()?;
+        Ok(Superblock {
+            identity,
+            layout,
+            seq,
+            epoch,
+            consistent,
+            sync: syncing.then_some((source, number)),
+            sync_counter,
+            undo_run,
+            undo_lost,
+            sums_run,
+            lineage,
+            members,
+            slots,
+            hot,
+        })
+    }
+
+    /// The newer whole one of the two. One that is damaged is ignored: it was never acted upon.
+    /// One of a newer format refuses the file.
+    pub(crate) fn newest(a: &[u8], b: &[u8]) -> Result<Self, OpenError> {
+        match (Self::decode(a), Self::decode(b)) {
+            (Err(e @ OpenError::Newer { .. }), _) | (_, Err(e @ OpenError::Newer { .. })) => Err(e),
+            (Ok(a), Ok(b)) => Ok(if a.seq > b.seq { a } else { b }),
+            (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(one),
+            (Err(e), Err(_)) => Err(e),
+        }
+    }
+}
+
+fn take_area(r: &mut Reader<'_>) -> Result<Area, Short> {
+    Ok(Area { at: r.u64()?, len: r.u64()? })
+}
+
+fn take_slot(r: &mut Reader<'_>) -> Result<SlotHead, Short> {
+    let slot = r.u32()?;
+    if slot as usize >= MAX_SLOTS {
+        return Err(Short);
+    }
+    Ok(SlotHead { slot, node: NodeId(r.u64()?), device: r.device()?, base: r.generation()?, sync: r.u64()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{ClusterId, Member, VolumeId};
+    use proptest::prelude::*;
+
+    fn identity() -> Identity {
+        Identity {
+            cluster: ClusterId([1; 16]),
+            volume: VolumeId([2; 16]),
+            device: DeviceId([3; 16]),
+            node: NodeId(4),
+        }
+    }
+
+    fn sample() -> Superblock {
+        let layout = Layout::new(1 << 30, None).unwrap();
+        let mut sb = Superblock::blank(identity(), &layout);
+        sb.epoch = 7;
+        sb.sync = Some((DeviceId([9; 16]), 5));
+        let generation = GenerationId { generation: 3, epoch: 7, device: DeviceId([3; 16]) };
+        (0..Lineage::MAX).for_each(|_| sb.lineage.begin(generation));
+        sb.members.insert(Member { node: NodeId(4), device: DeviceId([3; 16]) });
+        sb.slots = (0..MAX_SLOTS as u32)
+            .map(|slot| SlotHead {
+                slot,
+                node: NodeId(9),
+                device: DeviceId([8; 16]),
+                base: generation,
+                sync: 2,
+            })
+            .collect();
+        sb.hot = (0..crate::Config::MAX_HOT as u32).collect();
+        sb
+    }
+
+    #[test]
+    fn a_full_superblock_fits_and_survives_encoding() {
+        let sb = sample();
+        assert_eq!(Superblock::decode(&sb.encode()).unwrap(), sb);
+    }
+
+    #[test]
+    fn a_superblock_of_an_impossible_size_is_refused_though_its_checksum_holds() {
+        for size in [0, 4096, (1 << 20) + 1, (128 << 40) + 4096, u64::MAX - 4095] {
+            let sb = Superblock { layout: Layout { size, ..sample().layout }, ..sample() };
+            assert!(matches!(Superblock::decode(&sb.encode()), Err(OpenError::NotOurs { .. })), "{size}");
+        }
+    }
+
+    #[test]
+    fn areas_that_overlap_or_are_too_small_are_refused() {
+        let good = sample().layout;
+        let wrong: [fn(&mut Layout); 7] = [
+            |l| l.bitmaps.at = SB_LEN,
+            |l| l.bitmaps.len -= 4096,
+            |l| l.sums.at -= 4096,
+            |l| l.sums.len -= 4096,
+            |l| l.undo.at += 512,
+            |l| l.undo.len -= 4096,
+            |l| l.undo.at = u64::MAX - 4095,
+        ];
+        for (i, spoil) in wrong.iter().enumerate() {
+            let mut layout = good;
+            spoil(&mut layout);
+            assert!(!layout.is_sound(), "{i}");
+        }
+        // An area that was moved behind the others.
+        let sums = Area { at: good.undo.end(), len: 2 * good.sums.len };
+        let moved = Layout { sums, ..good };
+        assert!(moved.is_sound() && moved.meta_len() == sums.end());
+        let sb = Superblock { layout: moved, ..sample() };
+        assert_eq!(Superblock::decode(&sb.encode()).unwrap(), sb);
+    }
+
+    #[test]
+    fn a_torn_superblock_leaves_the_older_one_in_force() {
+        let old = sample();
+        let new = Superblock { seq: old.seq + 1, epoch: 8, ..old.clone() };
+        let (whole_old, whole_new) = (old.encode(), new.encode());
+        assert_eq!(Superblock::newest(&whole_old, &whole_new).unwrap(), new);
+        for cut in (0..SB_LEN as usize).step_by(512) {
+            let torn = [&whole_new[..cut], &vec![0xEE; SB_LEN as usize - cut][..]].concat();
+            assert_eq!(Superblock::newest(&whole_old, &torn).unwrap(), old, "torn at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_even_beside_an_old_superblock() {
+        let mut newer = sample().encode().to_vec();
+        newer[8] = 3;
+        newer[12..16].fill(0);
+        let crc = crc32fast::hash(&newer);
+        newer[12..16].copy_from_slice(&crc.to_le_bytes());
+        let answer = Superblock::newest(&sample().encode(), &newer);
+        assert!(matches!(answer, Err(OpenError::Newer { found: 3, .. })), "{answer:?}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_flipped_byte_of_a_superblock_is_noticed(at in 0usize..SB_LEN as usize, bit in 0u8..8) {
+            let mut bytes = sample().encode().to_vec();
+            bytes[at] ^= 1 << bit;
+            prop_assert!(Superblock::decode(&bytes).is_err());
+        }
+    }
+}
