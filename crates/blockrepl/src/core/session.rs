@@ -242,7 +242,8 @@ impl Replica {
         for request in requests {
             self.done(request, Err(why.clone()));
         }
-        if let Some(link) = session.link {
+        // A fenced leader must not complete what it has not yet completed.
+        if let Some(link) = session.link.filter(|_| !matches!(why, Denied::Fenced { .. })) {
             self.send(link, Message::Writer(M::Leave { epoch: session.epoch }));
         }
         self.event(Event::SessionEnded { epoch: session.epoch, why });
@@ -275,7 +276,11 @@ impl Replica {
         }
         match message {
             M::Joined { session, ordered, leases, .. } => self.session_joined(session, &ordered, &leases),
-            M::ReadHere { seq, .. } => session.from = Some(seq),
+            M::ReadHere { seq, .. } => {
+                session.from = Some(seq);
+                // What the stream skipped during the resync came as copies.
+                self.seq = self.seq.max(seq);
+            }
             M::Ordered { seq, stable, id, apply, .. } => self.forward_ordered(link, seq, stable, id, apply),
             M::Visible { seq, .. } => self.now_visible(seq),
             M::Flushed { id } => self.op_answered(id, Ok(Reply::Flushed)),
@@ -302,7 +307,8 @@ impl Replica {
 
     fn session_joined(&mut self, number: u64, ordered: &[(u64, u64)], leases: &[u64]) {
         let Some(s) = self.session.as_mut().filter(|s| s.number == number) else { return };
-        s.joined = true;
+        // What an earlier session of this node was told does not count.
+        (s.joined, s.from) = (true, None);
         for (id, place) in ordered {
             if let Some(What::Write { seq, .. }) = s.ops.get_mut(id).map(|op| &mut op.what) {
                 *seq = Some(*place);

@@ -174,6 +174,8 @@ impl Replica {
             return self.join_asked(link, epoch, session);
         }
         match self.writers.on(link).map(|(_, j)| j.revoked) {
+            // It heard in the meantime that it is no writer.
+            None if matches!(message, M::Leave { .. }) => {}
             None => self.refuse(link, Refusal::Protocol),
             Some(true) if !matches!(message, M::Leave { .. }) => {}
             Some(_) => self.joined_message(link, message),

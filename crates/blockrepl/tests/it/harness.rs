@@ -88,6 +88,8 @@ pub struct Net {
     pub deaf: Option<usize>,
     /// The metadata disk of this node does not answer.
     pub hung: Option<usize>,
+    /// The data disk of this node does not answer.
+    pub hung_data: Option<usize>,
 }
 
 pub fn identity(n: usize) -> Identity {
@@ -132,6 +134,7 @@ impl Net {
             now: Duration::ZERO,
             deaf: None,
             hung: None,
+            hung_data: None,
         };
         (0..count).for_each(|n| net.boot(n));
         net
@@ -157,6 +160,12 @@ impl Net {
             die_after_syncs: None,
             meta_writes: 0,
         }
+    }
+
+    /// A node without a disk.
+    pub fn boot_diskless(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        node.replica = Some(Replica::diskless(node.config.clone(), &node.identity, SIZE).unwrap());
     }
 
     /// A new, blank disk with another device id in an old node.
@@ -285,7 +294,8 @@ impl Net {
     pub fn step(&mut self) -> bool {
         let mut choices: Vec<(u8, usize, LinkId)> = Vec::new();
         for (n, node) in self.nodes.iter().enumerate() {
-            choices.extend((!node.data_ops.is_empty()).then_some((0, n, LinkId(0))));
+            let answers = self.hung_data != Some(n) && !node.data_ops.is_empty();
+            choices.extend(answers.then_some((0, n, LinkId(0))));
             let answers = self.hung != Some(n) && !node.meta_ops.is_empty();
             choices.extend(answers.then_some((1, n, LinkId(0))));
         }
@@ -359,7 +369,7 @@ impl Net {
         }
     }
 
-    fn request(&mut self, n: usize, make: impl FnOnce(RequestId) -> Input) -> RequestId {
+    pub fn request(&mut self, n: usize, make: impl FnOnce(RequestId) -> Input) -> RequestId {
         self.next += 1;
         let request = RequestId(self.next);
         self.input(n, make(request));

@@ -11,3 +11,5 @@ mod nbd;
 mod replication;
 mod resync;
 mod wire;
+mod writers;
+mod writers_chaos;
