@@ -82,7 +82,7 @@ pub use config::{Config, UndoPolicy};
 pub use core::{Denied, Event, Status};
 pub use device::{BlockDevice, DeviceError};
 pub use disk::{Disk, FileDisk, MemDisk, VolatileDisk};
-pub use driver::{Link, LinkError, Options, Paths, Volume, Written};
+pub use driver::{Link, LinkError, Options, Paths, RangeLease, Volume, Written};
 pub use ids::{
     ClusterId, DeviceId, GenerationId, Grant, Identity, Lineage, Member, MemberSet, NodeId, Raised, VolumeId,
 };

@@ -209,6 +209,15 @@ impl Replica {
         }
     }
 
+    /// Whether a lease of this replica's own handle still holds, as far as is known here.
+    pub fn holds(&self, lease: LeaseId) -> bool {
+        let LeaseId { epoch, number } = lease;
+        match self.leading() {
+            Some(l) => l.grant.epoch == epoch && self.writers.leases.of(self.me().node).contains(&number),
+            None => self.session.as_ref().is_some_and(|s| s.is(epoch) && s.leases.contains(&number)),
+        }
+    }
+
     pub(super) fn unlease(&mut self, lease: LeaseId) {
         let LeaseId { epoch, number } = lease;
         if self.leading().is_some_and(|l| l.grant.epoch == epoch) {

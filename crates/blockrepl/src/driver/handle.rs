@@ -1,10 +1,12 @@
 //! The leader's blocking handle.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
 use super::Owner;
+use super::remote::read_parts;
 use super::shared::Lease;
 use crate::core::{Denied, Input, WRITE_MAX};
 use crate::device::{BlockDevice, DeviceError};
@@ -76,9 +78,19 @@ impl BlockDevice for Handle {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
         self.check(offset, buf.len())?;
-        let result = self.owner.shared.read_data(DATA_HEADER_LEN + offset, buf);
-        self.alive()?;
-        result.map_err(|e| DeviceError::Failed(e.to_string().into()))
+        if !self.owner.shared.many.load(Ordering::SeqCst) {
+            let result = self.owner.shared.read_data(DATA_HEADER_LEN + offset, buf);
+            self.alive()?;
+            // Had another writer joined meanwhile, this could show what it does not see yet.
+            if result.is_err() || !self.owner.shared.many.load(Ordering::SeqCst) {
+                return result.map_err(|e| DeviceError::Failed(e.to_string().into()));
+            }
+        }
+        read_parts(offset, buf, |offset, len| {
+            let make = |request| Input::Read { request, offset, len };
+            let reply = self.owner.shared.call(false, make).map_err(|why| self.error(why))?;
+            self.alive().map(|()| reply)
+        })
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError> {

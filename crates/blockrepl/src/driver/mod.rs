@@ -4,6 +4,7 @@ mod handle;
 mod lane;
 mod link;
 mod reads;
+mod remote;
 mod shared;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use handle::Handle;
 use shared::Shared;
 
 pub use link::{Link, LinkError};
+pub use remote::RangeLease;
 
 /// Where a replica's two files lie. They may be on different disks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +140,11 @@ impl Volume {
         let core = Replica::open(config, identity, |offset, buf| meta.read_at(offset, buf))?;
         check_len("metadata", &*meta, core.meta_len())?;
         check_head(&*data, identity, core.size())?;
-        let shared = Arc::new(Shared::new(core, data, meta, frame_limit));
+        Self::start(Shared::new(core, data, meta, frame_limit))
+    }
+
+    fn start(shared: Shared) -> Result<Volume, OpenError> {
+        let shared = Arc::new(shared);
         let threads = spawn_threads(&shared).map_err(OpenError::io("starting the disk threads"))?;
         Ok(Volume { owner: Arc::new(Owner { shared, threads }) })
     }

@@ -1,7 +1,7 @@
 //! What the handles, the disk threads and the links of one volume share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -92,6 +92,9 @@ pub(super) struct Shared {
     flush_lane: Lane,
     meta_lane: Lane,
     pub(super) frame_limit: u32,
+    /// There are other writers: reads must pass through the core.
+    pub(super) many: AtomicBool,
+    pub(super) ticking: AtomicBool,
     start: Instant,
 }
 
@@ -117,6 +120,8 @@ impl Shared {
             flush_lane: Lane::default(),
             meta_lane: Lane::default(),
             frame_limit,
+            many: AtomicBool::new(false),
+            ticking: AtomicBool::new(false),
             start: Instant::now(),
         }
     }
@@ -146,6 +151,8 @@ impl Shared {
     pub(super) fn with<R>(&self, wake: bool, f: impl FnOnce(&mut State, Duration) -> R) -> R {
         let mut state = self.state();
         let result = f(&mut state, self.start.elapsed());
+        // Before another writer can hear that it is one.
+        self.many.store(state.core.is_shared(), Ordering::SeqCst);
         self.dispatch(&mut state, wake);
         result
     }
@@ -272,6 +279,10 @@ impl Shared {
 
     pub(super) fn serve_meta(&self) {
         self.meta_lane.serve(|job| self.disk_job(job));
+    }
+
+    pub(super) fn stopped(&self) -> bool {
+        self.state().stopped
     }
 
     /// As if the power failed: nothing more is written, every waiter and link ends.
