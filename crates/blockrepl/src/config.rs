@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::bitmap::EXTENT;
+
 /// What to do when the undo area is full in the midst of a resync (R9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum UndoPolicy {
@@ -10,6 +12,32 @@ pub enum UndoPolicy {
     Continue,
     /// Refuse further copies until an operator changes the policy or discards the replica.
     Hold,
+}
+
+/// How far a peer must have come before a leader answers a flush.
+///
+/// Only a replica under [`Protocol::C`] can be a member of the in-sync set, and so lead (R1). One under
+/// A or B follows the stream: it holds what the leader held a moment ago, and is made to lead only by force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// It is not waited for; what it has not got yet is bounded by [`Config::peer_window_bytes`].
+    A,
+    /// It has the writes in memory.
+    B,
+    /// It has the writes on its disk. The default.
+    #[default]
+    C,
+}
+
+/// What a leader does when a peer under protocol A or B does not keep up and its window is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Congestion {
+    /// Writes wait for the peer. The default.
+    #[default]
+    Wait,
+    /// The peer falls behind: what it is not sent is noted in its bitmap and copied later, when there is room.
+    /// Until then it is inconsistent (R9).
+    Behind,
 }
 
 /// Limits and tunables. All replicas of a volume should use the same `hot_extents`.
@@ -21,10 +49,30 @@ pub struct Config {
     /// Extents made hot in advance of a sequential writer, at most a quarter of `hot_extents`. He begins with few, and
     /// they double while he goes on. Default 32.
     pub hot_ahead: u32,
-    /// Bytes sent to one peer and not yet written there; writes wait beyond it. Default 8 MiB.
+    /// Bytes sent to one peer and not yet written there; writes wait beyond it. At least 512 KiB.
+    /// Default 8 MiB.
     pub peer_window_bytes: u64,
     /// Resync and healing: bytes in flight to one peer. Default 2 MiB.
     pub resync_window_bytes: u64,
+    /// Resync: bytes a second, per peer, at least, even if it slows down the leader's own writes. Default 1 MiB.
+    pub resync_rate_min: u64,
+    /// Resync: bytes a second, per peer, at most. Default: no limit.
+    pub resync_rate_max: u64,
+    /// While the leader is written to, its resyncs are slowed down (to no less than `resync_rate_min`) as long as a flush, or a
+    /// copied granule, is answered later than this. It should be a few times the time of a flush alone. Default 50 ms.
+    pub resync_delay_target: Duration,
+    /// Ask for a digest of each granule first and copy only what differs: for a slow link, or a large copy
+    /// that hardly differs. Costs a reading of both disks. A digest has 96 bits and is no protection
+    /// against a peer that lies. Default false.
+    pub resync_by_digest: bool,
+    /// The time that the resync after a crash of the leader may take. With it, `hot_extents` counts only until a
+    /// resync has been long enough to be measured; from then on as many extents may be hot as are copied in this time.
+    /// Default `None`.
+    pub resync_after_crash: Option<Duration>,
+    /// For peers that [`Volume::set_protocol`](crate::Volume::set_protocol) says nothing about. Default C.
+    pub protocol: Protocol,
+    /// For peers under protocol A or B. Default [`Congestion::Wait`].
+    pub congestion: Congestion,
     /// Unflushed writes remembered one by one; beyond it the replica flushes by itself. Default 16384.
     pub unflushed_writes_max: usize,
     /// A flush that a peer has not answered for this long is reported as `PeerSlow`. Default 300 ms.
@@ -51,6 +99,18 @@ impl Config {
     pub(crate) fn hot_limit(&self) -> usize {
         self.hot_extents.clamp(8, Self::MAX_HOT - 64)
     }
+
+    /// A peer tells of each 256 KiB that it has written: with less room than twice that it might be waited for in vain.
+    pub(crate) fn peer_window(&self) -> u64 {
+        self.peer_window_bytes.max(512 << 10)
+    }
+
+    /// A resync copied this many bytes in a second.
+    pub(crate) fn measured(&mut self, copied_per_second: f64) {
+        if let Some(time) = self.resync_after_crash {
+            self.hot_extents = (time.as_secs_f64() * copied_per_second / EXTENT as f64) as usize;
+        }
+    }
 }
 
 impl Default for Config {
@@ -60,6 +120,13 @@ impl Default for Config {
             hot_ahead: 32,
             peer_window_bytes: 8 << 20,
             resync_window_bytes: 2 << 20,
+            resync_rate_min: 1 << 20,
+            resync_rate_max: u64::MAX,
+            resync_delay_target: Duration::from_millis(50),
+            resync_by_digest: false,
+            resync_after_crash: None,
+            protocol: Protocol::C,
+            congestion: Congestion::Wait,
             unflushed_writes_max: 16384,
             slow_after: Duration::from_millis(300),
             undo_bytes: None,
@@ -68,5 +135,25 @@ impl Default for Config {
             leader_wait: None,
             frame_bytes_max: 4 << 20,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_activity_log_follows_what_was_measured() {
+        let mut fixed = Config::default();
+        fixed.measured(100.0 * (1 << 20) as f64);
+        assert_eq!(fixed.hot_limit(), 128, "no time was asked for");
+        let mut timed = Config { resync_after_crash: Some(Duration::from_secs(3)), ..Config::default() };
+        assert_eq!(timed.hot_limit(), 128, "nothing was measured");
+        timed.measured(100.0 * (1 << 20) as f64);
+        assert_eq!(timed.hot_limit(), 300);
+        timed.measured(1.0);
+        assert_eq!(timed.hot_limit(), 8);
+        timed.measured(1e15);
+        assert_eq!(timed.hot_limit(), Config::MAX_HOT - 64);
     }
 }

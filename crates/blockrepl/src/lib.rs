@@ -44,6 +44,20 @@
 //! for embedders and simulators; its driving contract stands in [`core`]. [`nbd`] exports a handle to programs
 //! that speak NBD (feature `nbd`, on by default).
 //!
+//! # Protocols, resync
+//!
+//! A peer is under [`Protocol`] C, B or A: a flush waits for its disk, for its memory, or not at all. The configured
+//! one is changed for one peer with [`Volume::set_protocol`], at any time and without a copy. Under A and B a peer follows
+//! the stream ([`Event::PeerFollows`](core::Event::PeerFollows)) and is never a member of the in-sync set; brought to C it is
+//! a candidate as soon as it has caught up (`PeerSynced`). A member that goes to A or B is waited for until a grant leaves it out.
+//! A copy under A or B that is made to lead by force knows that it lacked something: the others then show as `Diverged`.
+//!
+//! The leader is the source of every resync, so its direction follows the leadership. It copies as fast as it
+//! can while nobody writes; the leader's own flushes come first (`Config::resync_delay_target`, down to `resync_rate_min`).
+//! `resync_by_digest` compares before it copies. [`Volume::pause_resync`] holds it: that is how an owner of many volumes
+//! puts them in an order. After a break it goes on where it stopped, under the same leader; a
+//! peer that a leader left half-copied is copied in full by the next one (by digest: compared in full).
+//!
 //! # What the owner must do
 //!
 //! - Grow the epoch with each change of leader, never give one epoch to two leaders, and take a new
@@ -57,7 +71,7 @@
 //!
 //! # What it does not do yet
 //!
-//! One writer at a time (no dual-primary), protocol C only, no resize, no block
+//! One writer at a time (no dual-primary), no resize, no block
 //! checksums: verify finds a difference and the leader's copy wins. A failed local disk ends the
 //! leadership instead of being served from the peer. With three and more replicas, one that was away
 //! while the leadership moved is copied in full.
@@ -78,7 +92,7 @@ pub mod nbd;
 pub mod wire;
 
 pub use bitmap::{EXTENT, GRANULE};
-pub use config::{Config, UndoPolicy};
+pub use config::{Config, Congestion, Protocol, UndoPolicy};
 pub use core::{Denied, Event, Status};
 pub use device::{BlockDevice, DeviceError};
 pub use disk::{Disk, FileDisk, MemDisk, VolatileDisk};

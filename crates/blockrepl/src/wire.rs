@@ -273,6 +273,34 @@ pub enum Message {
         /// The number.
         stable: u64,
     },
+    /// All before this message shall have arrived (protocol B).
+    Reach {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Comes back in the answer: the last write before.
+        seq: u64,
+    },
+    /// The answer to `Reach`.
+    Reached {
+        /// Of which question.
+        seq: u64,
+    },
+    /// Does your granule, as of here in the stream, look like this?
+    Compare {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which granule.
+        granule: u32,
+        /// The digest of the leader's.
+        digest: Digest,
+    },
+    /// The answer to `Compare`.
+    Compared {
+        /// Of which granule.
+        granule: u32,
+        /// Whether it does.
+        same: bool,
+    },
     /// The answer to `Verify`.
     Verified {
         /// Of which question.
@@ -433,12 +461,28 @@ impl Message {
                 (17, w.0, none)
             }
             Message::Verified { id, digest } => {
-                w.u64(*id).u32(digest.crc).u64(digest.mix);
+                put_digest(w.u64(*id), *digest);
                 (16, w.0, none)
             }
             Message::Writer(m) => {
                 let (kind, head) = m.head();
                 (kind, head, m.data())
+            }
+            Message::Reach { epoch, seq } => {
+                w.u64(*epoch).u64(*seq);
+                (64, w.0, none)
+            }
+            Message::Reached { seq } => {
+                w.u64(*seq);
+                (65, w.0, none)
+            }
+            Message::Compare { epoch, granule, digest } => {
+                put_digest(w.u64(*epoch).u32(*granule), *digest);
+                (66, w.0, none)
+            }
+            Message::Compared { granule, same } => {
+                w.u32(*granule).u8(u8::from(*same));
+                (67, w.0, none)
             }
         }
     }
@@ -479,14 +523,26 @@ impl Message {
             }
             14 => Message::Adopted { version: r.u64()? },
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
-            16 => Message::Verified { id: r.u64()?, digest: Digest { crc: r.u32()?, mix: r.u64()? } },
+            16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
             32..=47 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
+            64 => Message::Reach { epoch: r.u64()?, seq: r.u64()? },
+            65 => Message::Reached { seq: r.u64()? },
+            66 => Message::Compare { epoch: r.u64()?, granule: r.u32()?, digest: take_digest(&mut r)? },
+            67 => Message::Compared { granule: r.u32()?, same: r.flag()? },
             _ => return Err(Short),
         };
         r.end()?;
         Ok(message)
     }
+}
+
+fn put_digest(w: &mut Writer, d: Digest) {
+    w.u32(d.crc).u64(d.mix);
+}
+
+fn take_digest(r: &mut Reader<'_>) -> Result<Digest, Short> {
+    Ok(Digest { crc: r.u32()?, mix: r.u64()? })
 }
 
 fn put_hello(w: &mut Writer, h: &Hello) {
@@ -595,15 +651,43 @@ impl Decoder {
         };
         let (kind, len, payload_crc) = check_header(header, self.limit)?;
         if self.buf.len() < HEADER_LEN + len {
-            self.buf.reserve(HEADER_LEN + len - self.buf.len());
             return Ok(None);
         }
         self.buf.advance(HEADER_LEN);
         let payload = self.buf.split_to(len).freeze();
-        if crc32fast::hash(&payload) != payload_crc {
-            return Err(WireError::Checksum { kind });
+        Partial { kind, len, payload_crc }.finish(payload).map(Some)
+    }
+
+    /// After [`next`](Self::next) gave `None`: takes the frame that has begun, with the part of its payload that is
+    /// here, if its payload has `min` bytes or more. The rest of it does not go into [`buffer`](Self::buffer).
+    pub(crate) fn take_partial(&mut self, min: usize) -> Option<(Partial, BytesMut)> {
+        let header = self.buf.first_chunk::<HEADER_LEN>()?;
+        let (kind, len, payload_crc) = check_header(header, self.limit).ok()?;
+        if len < min {
+            self.buf.reserve(HEADER_LEN + len - self.buf.len());
+            return None;
         }
-        Message::decode(kind, payload).map(Some)
+        self.buf.advance(HEADER_LEN);
+        Some((Partial { kind, len, payload_crc }, self.buf.split()))
+    }
+}
+
+/// A frame whose payload is still coming.
+#[derive(Debug)]
+pub(crate) struct Partial {
+    kind: u8,
+    /// Bytes of its payload.
+    pub(crate) len: usize,
+    payload_crc: u32,
+}
+
+impl Partial {
+    /// The message, with the whole payload.
+    pub(crate) fn finish(self, payload: Bytes) -> Result<Message, WireError> {
+        if crc32fast::hash(&payload) != self.payload_crc {
+            return Err(WireError::Checksum { kind: self.kind });
+        }
+        Message::decode(self.kind, payload)
     }
 }
 

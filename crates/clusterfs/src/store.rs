@@ -62,7 +62,14 @@ impl Store for FsStore {
     type Guard = LockGuard;
 
     fn caps(&self) -> Caps {
-        Caps { coherent_scan: true, exact_stamp: true, shared: false }
+        Caps {
+            coherent_scan: true,
+            exact_stamp: true,
+            shared: false,
+            watch: false,
+            unnamed: true,
+            nfs: false,
+        }
     }
 
     fn create_dir(&self, path: &[u8]) -> io::Result<bool> {

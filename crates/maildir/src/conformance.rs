@@ -36,6 +36,7 @@ pub fn run<S: Store>(make: impl Fn() -> S) {
     a_removed_directory_is_gone_with_its_content(&make());
     a_staged_file_is_seen_only_when_published(&make());
     a_dropped_staged_file_leaves_nothing(&make());
+    what_a_store_says_that_it_can_do_it_can(&make());
     a_taken_name_fails_alone_in_its_batch(&make());
     a_given_date_is_kept(&make());
     a_rename_keeps_the_file_and_tells_when_it_is_gone(&make());
@@ -151,6 +152,19 @@ fn a_dropped_staged_file_leaves_nothing<S: Store>(store: &S) {
     drop(stage(store, &tmp, b"t", b"never"));
     assert!(names(store, &tmp).is_empty() && names(store, &new).is_empty());
     put(store, &tmp, &new, b"t", b"the name is free");
+}
+
+fn what_a_store_says_that_it_can_do_it_can<S: Store>(store: &S) {
+    let (tmp, new, _) = dirs(store);
+    let staged = stage(store, &tmp, b"t", b"");
+    // After the first file: some find out with it.
+    let caps = store.caps();
+    assert_eq!(names(store, &tmp).is_empty(), caps.unnamed, "a staged file's name is seen");
+    drop(staged);
+    match store.watch(&[&new]) {
+        Ok(_) => assert!(caps.watch),
+        Err(e) => assert!(!caps.watch && e.kind() == io::ErrorKind::Unsupported, "{e}"),
+    }
 }
 
 fn a_taken_name_fails_alone_in_its_batch<S: Store>(store: &S) {

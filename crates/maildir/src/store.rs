@@ -16,6 +16,13 @@ pub struct Caps {
     pub exact_stamp: bool,
     /// Programs other than this one may change the tree (Dovecot, Postfix, mutt).
     pub shared: bool,
+    /// [`Store::watch`] tells of changes; where it cannot, look at the stamps now and then.
+    pub watch: bool,
+    /// A staged file has no name before it is published: a writer that dies leaves nothing for
+    /// [`Store::sweep`].
+    pub unnamed: bool,
+    /// The tree is on NFS: what other nodes do is seen late, and answers may get lost.
+    pub nfs: bool,
 }
 
 /// How durable an operation is when it returns.

@@ -25,7 +25,8 @@ impl Queued {
             | Queued::Flush { link, .. }
             | Queued::SyncStart { link, .. }
             | Queued::SyncEnd { link, .. }
-            | Queued::Verify { link, .. } => Some(*link),
+            | Queued::Verify { link, .. }
+            | Queued::Compare { link, .. } => Some(*link),
         }
     }
 }
@@ -74,7 +75,7 @@ impl Replica {
                 let (first, last) = granule_range(*offset, data.len());
                 self.reading.range(first..=last).next().is_none()
                     && self.is_hot(*offset, data.len())
-                    && self.windows_open()
+                    && self.make_room()
                     && self.recent_has_room()
             }
             Queued::Remote { offset, data, .. } => {
@@ -84,7 +85,7 @@ impl Replica {
             Queued::Copy { granule, .. } => self.undo_ready(*granule),
             Queued::SyncStart { sync, link } => self.sync_start_ready(*link, *sync),
             Queued::SyncEnd { link, message } => self.sync_end_ready(*link, message),
-            Queued::Flush { .. } | Queued::Verify { .. } => true,
+            Queued::Flush { .. } | Queued::Verify { .. } | Queued::Compare { .. } => true,
         }
     }
 
@@ -116,6 +117,10 @@ impl Replica {
             }
             Queued::SyncStart { .. } => self.gate = Gate::Open,
             Queued::SyncEnd { link, message } => self.sync_ended(link, &message),
+            Queued::Compare { link, granule, digest } => {
+                let (offset, len) = self.place_of(granule);
+                self.disk(OpKind::Compare { link, granule, digest }, DiskOp::Read { offset, len });
+            }
             Queued::Verify { link, id, offset, len } => {
                 self.disk(OpKind::VerifyRemote { link, id }, DiskOp::Read { offset, len });
             }

@@ -130,6 +130,7 @@ impl Replica {
         self.everywhere = 0;
         self.away.clear();
         self.local.flushed_seq = 0;
+        self.own_up();
         let base = self.sb.lineage.current();
         self.track(&grant.in_sync, base, true);
         self.adopt_generation(&grant);
@@ -142,6 +143,15 @@ impl Replica {
             recorded,
             request: Some(request),
         });
+    }
+
+    /// A copy that no flush waited for, made to lead by force, has not all of its newest generation: were
+    /// it to claim it, the others would take what they lost for what they never acknowledged.
+    fn own_up(&mut self) {
+        if !self.sb.members.is_empty() && !self.sb.members.contains(&self.me()) {
+            self.sb.lineage.0.pop();
+            self.slots.clear();
+        }
     }
 
     fn may_lead(&self, grant: &Grant) -> Result<(), Denied> {
@@ -256,7 +266,7 @@ impl Replica {
         for link in self
             .links
             .iter()
-            .filter(|(_, l)| gone.contains(&l.member()))
+            .filter(|(_, l)| gone.contains(&l.member()) && !self.lags(&l.member()))
             .map(|(id, _)| *id)
             .collect::<Vec<_>>()
         {
@@ -287,7 +297,9 @@ impl Replica {
         if self.leading().is_none_or(|l| l.told == l.version) {
             return;
         }
-        let Some(message) = self.adopt_message() else { return };
+        if self.leading().is_none_or(|l| !self.durable(l.recorded)) {
+            return;
+        }
         if let Role::Leading(l) = &mut self.role {
             l.told = l.version;
         }
@@ -295,7 +307,8 @@ impl Replica {
         let links: Vec<LinkId> = self.links.iter().filter(|(_, l)| synced(l)).map(|(id, _)| *id).collect();
         let now = self.now;
         for link in links {
-            self.send(link, message.clone());
+            let Some(message) = self.adopt_message(link) else { continue };
+            self.send(link, message);
             if let Some(Link { side: Side::Target(t), .. }) = self.links.get_mut(&link) {
                 t.asked = now;
             }
@@ -304,13 +317,13 @@ impl Replica {
 
     /// None before it is durable here: were this leader to forget a generation that a follower has
     /// adopted, it would take the follower for diverged.
-    pub(super) fn adopt_message(&self) -> Option<Message> {
+    pub(super) fn adopt_message(&self, link: LinkId) -> Option<Message> {
         let l = self.leading().filter(|l| self.durable(l.recorded))?;
         Some(Message::Adopt {
             epoch: l.grant.epoch,
             version: l.version,
             lineage: self.sb.lineage.clone(),
-            members: l.grant.in_sync.clone(),
+            members: self.told_members(link),
         })
     }
 
@@ -319,13 +332,17 @@ impl Replica {
     /// `pending` names a peer that is neither a member nor synced: its copy lacks acknowledged writes.
     pub fn set_pending(&mut self, now: Duration, pending: Option<MemberSet>) -> Result<(), Denied> {
         self.now = self.now.max(now);
-        let required = self.required();
+        if self.leading().is_none() {
+            return Err(Denied::NotLeading);
+        }
         let me = self.me();
-        let Role::Leading(l) = &mut self.role else { return Err(Denied::NotLeading) };
-        if let Some(bad) = pending.iter().flatten().find(|m| **m != me && !required.contains(m)) {
+        let may = |m: &Member| *m == me || self.counts(m) || self.may_join(m);
+        if let Some(bad) = pending.iter().flatten().find(|m| !may(m)) {
             return Err(Denied::NotSynced(bad.node));
         }
-        l.pending = pending;
+        if let Role::Leading(l) = &mut self.role {
+            l.pending = pending;
+        }
         self.advance();
         Ok(())
     }

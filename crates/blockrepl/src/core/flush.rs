@@ -11,8 +11,9 @@ impl Replica {
     }
 
     pub(super) fn ask_flush(&mut self, by: Asker) {
-        let (seq, order) = (self.seq, self.order);
-        self.flushes.push_back(FlushRequest { by, seq, order });
+        let (seq, order, since) = (self.seq, self.order, self.now);
+        self.flushes.push_back(FlushRequest { by, seq, order, since });
+        self.foreground();
         self.want_flush_up_to(seq, order);
     }
 
@@ -80,10 +81,11 @@ impl Replica {
 
     pub(super) fn flush_acked(&mut self, link: LinkId, id: u64, bytes: u64) {
         let Some(Link { side: Side::Target(t), hello, .. }) = self.links.get_mut(&link) else { return };
-        t.done_bytes = t.done_bytes.max(bytes).min(t.sent_bytes);
+        t.done(self.now, bytes);
         let Some(flush) = t.flush.take_if(|f| f.id == id) else { return };
         t.flushed = t.flushed.max(flush.seq);
-        let recovered = std::mem::take(&mut t.slow_told) && t.state == TargetState::Synced;
+        let recovered =
+            std::mem::take(&mut t.slow_told) && t.state == TargetState::Synced && t.joins.is_none();
         let device = hello.device;
         let over: Vec<(u32, bool)> = t
             .copies
@@ -102,7 +104,7 @@ impl Replica {
         if let Some(slot) = self.slot_of(device) {
             over.iter().filter(|(_, again)| !again).for_each(|(g, _)| self.unmark(slot, *g));
         }
-        if recovered {
+        if recovered && !self.lags(&Member { node: peer, device }) {
             self.event(Event::PeerRecovered { peer, device });
         }
         self.restabilise();
@@ -126,22 +128,26 @@ impl Replica {
     }
 
     /// What the followers may forget: durable also on the members that are away, for a follower
-    /// that takes over must know what those may lack.
+    /// that takes over must know what those may lack. A peer counts from the end of its resync on,
+    /// so that it lacks nothing that is forgotten when it becomes a member.
     fn durable_on_members(&self) -> u64 {
         let behind = |m: &Member| {
             let link = self.links.values().find(|l| l.member() == *m);
             match link.map(|l| &l.side) {
-                Some(Side::Target(t)) if t.state == TargetState::Synced => t.flushed,
+                Some(Side::Target(t)) if t.state >= TargetState::Finishing => t.flushed,
                 _ => self.away.get(&m.device).copied().unwrap_or(0),
             }
         };
-        let members = self.counted();
+        let mut members = self.counted();
+        let ends = |l: &&Link| matches!(&l.side, Side::Target(t) if t.state >= TargetState::Finishing);
+        members.extend(self.links.values().filter(ends).map(Link::member).filter(|m| !self.lags(m)));
         members.iter().filter(|m| **m != self.me()).map(behind).min().unwrap_or(u64::MAX).min(self.stable)
     }
 
     /// A peer under resync must not hold up the writers: what it has not flushed goes to its
     /// bitmap.
     pub(super) fn relieve(&mut self) {
+        self.note_laggards();
         let seq = self.seq;
         let mut note = Vec::new();
         for link in self.links.values_mut() {
@@ -150,11 +156,7 @@ impl Replica {
             {
                 note.push((link.hello.device, t.flushed.max(t.noted)));
                 t.noted = seq;
-                t.copies.values_mut().for_each(|c| {
-                    if let CopyState::Sent { again, .. } = c {
-                        *again = true;
-                    }
-                });
+                t.copies.values_mut().for_each(CopyState::again);
             }
         }
         for (device, flushed) in note {
@@ -165,15 +167,17 @@ impl Replica {
         self.restabilise();
     }
 
-    /// R1, R2: all of the in-sync set, of a pending change, and of the peers that were reported
-    /// as synced.
+    /// R1, R2: all of the in-sync set, of a pending change, and of the peers under C that are
+    /// synced.
     pub(super) fn required(&self) -> MemberSet {
         let Some(leading) = self.leading() else { return MemberSet::new() };
         let mut set = leading.grant.in_sync.clone();
         set.extend(leading.pending.iter().flatten());
         for link in self.links.values() {
-            if matches!(&link.side, Side::Target(t) if t.state == TargetState::Synced) {
-                set.insert(link.member());
+            let member = link.member();
+            if matches!(&link.side, Side::Target(t) if t.state == TargetState::Synced) && !self.lags(&member)
+            {
+                set.insert(member);
             }
         }
         set.remove(&self.me());
@@ -192,6 +196,10 @@ impl Replica {
         }
         let version = leading.version;
         waits.extend(self.required().iter().filter_map(|m| self.waits_for(*m, seq, version)));
+        waits.extend(self.links.values().filter_map(|l| match &l.side {
+            Side::Target(t) if self.unreached(&l.member(), t, seq) => Some(Waiting::PeerMemory(l.hello.node)),
+            _ => None,
+        }));
         waits
     }
 
@@ -215,18 +223,10 @@ impl Replica {
                 return;
             }
             if let Some(done) = self.flushes.pop_front() {
+                self.flush_took(self.now.saturating_sub(done.since));
                 self.answer(done.by, Ok(Reply::Flushed));
             }
         }
-    }
-
-    /// Whether every synced peer has room for another write.
-    pub(super) fn windows_open(&self) -> bool {
-        let window = self.config.peer_window_bytes;
-        self.links.values().all(|l| match &l.side {
-            Side::Target(t) if t.state >= TargetState::Finishing => t.sent_bytes - t.done_bytes < window,
-            _ => true,
-        })
     }
 
     /// In an idle moment, lets the followers forget what is everywhere.
@@ -247,7 +247,8 @@ impl Replica {
     pub(super) fn note_slow_peers(&mut self) {
         let (now, slow) = (self.now, self.config.slow_after);
         let counted = self.counted();
-        let version = self.leading().map_or(0, |l| l.told);
+        let lagging: MemberSet = self.links.values().map(Link::member).filter(|m| self.lags(m)).collect();
+        let (version, window) = (self.leading().map_or(0, |l| l.told), self.config.peer_window());
         let mut told = Vec::new();
         for (id, link) in &mut self.links {
             let member = link.member();
@@ -255,7 +256,9 @@ impl Replica {
             let Some(since) = t.silent_since(version) else { continue };
             let age = now.saturating_sub(since);
             let in_sync = counted.contains(&member);
-            let drop = age >= slow * 4 && !in_sync && t.state >= TargetState::Finishing;
+            // One under A or B holds nobody up, unless it says nothing of what it has in memory, or its window is full.
+            let idle = lagging.contains(&member) && t.reach.is_none() && t.in_flight() < window;
+            let drop = age >= slow * 4 && !in_sync && t.state >= TargetState::Finishing && !idle;
             if age >= slow && !t.slow_told || drop {
                 t.slow_told = true;
                 told.push((*id, member.node, in_sync, drop));
@@ -300,7 +303,9 @@ impl Replica {
             }
             _ => None,
         };
-        self.links.values().filter_map(due).min().map(|at| at.max(self.now + self.config.slow_after / 4))
+        let slow =
+            self.links.values().filter_map(due).min().map(|at| at.max(self.now + self.config.slow_after / 4));
+        slow.into_iter().chain(self.copy_due()).min()
     }
 }
 
@@ -313,6 +318,18 @@ impl Target {
             TargetState::Synced => self.adopted < version,
         };
         let flush = self.flush.as_ref().map(|f| f.since);
-        if asked { Some(flush.map_or(self.asked, |f| f.min(self.asked))) } else { flush }
+        let reach = self.reach.map(|(_, since)| since);
+        flush.into_iter().chain(reach).chain(asked.then_some(self.asked)).min()
+    }
+
+    /// Bytes sent and not yet written there.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.sent_bytes - self.done_bytes
+    }
+
+    /// The peer has written so many bytes.
+    pub(super) fn done(&mut self, now: Duration, bytes: u64) {
+        self.done_bytes = self.done_bytes.max(bytes).min(self.sent_bytes);
+        self.pace.done(now, self.done_bytes);
     }
 }

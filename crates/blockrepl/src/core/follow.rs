@@ -109,6 +109,20 @@ impl Replica {
         self.enqueue(Queued::Copy { link, granule, data });
     }
 
+    /// Whether our granule is the same as the leader's, as of here in the stream.
+    pub(super) fn remote_compare(&mut self, link: LinkId, granule: u32, digest: Digest) {
+        if granule >= self.layout.granules() {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        self.enqueue(Queued::Compare { link, granule, digest });
+    }
+
+    pub(super) fn compared(&mut self, link: LinkId, granule: u32, digest: Digest, data: &[u8]) {
+        if self.links.contains_key(&link) {
+            self.send(link, Message::Compared { granule, same: Digest::of(data) == digest });
+        }
+    }
+
     pub(super) fn remote_verify(&mut self, link: LinkId, id: u64, offset: u64, len: u32) {
         let fits = offset.checked_add(u64::from(len)).is_some_and(|end| end <= self.layout.size);
         if !fits || u64::from(len) > crate::bitmap::GRANULE {

@@ -122,6 +122,8 @@ impl Replica {
             Message::Progress { bytes } => self.progress(link, bytes),
             Message::SyncDone { version } => self.sync_done(link, version),
             Message::Adopted { version } => self.adopted(link, version),
+            Message::Reached { seq } => self.reached(link, seq),
+            Message::Compared { granule, same } => self.compare_answered(link, granule, same),
             Message::Verified { id, digest } => self.verify_remote(link, id, digest),
             from_leader => self.leader_message(link, from_leader),
         }
@@ -135,6 +137,8 @@ impl Replica {
         | Message::SyncEnd { epoch, .. }
         | Message::Adopt { epoch, .. }
         | Message::Stable { epoch, .. }
+        | Message::Reach { epoch, .. }
+        | Message::Compare { epoch, .. }
         | Message::Verify { epoch, .. }) = &message
         else {
             return;
@@ -155,6 +159,8 @@ impl Replica {
             Message::Copy { granule, heal, data, .. } => self.remote_copy(link, granule, heal, data),
             Message::SyncEnd { .. } => self.enqueue(Queued::SyncEnd { link, message }),
             Message::Adopt { version, lineage, members, .. } => self.adopt(link, version, &lineage, &members),
+            Message::Reach { seq, .. } => self.send(link, Message::Reached { seq }),
+            Message::Compare { granule, digest, .. } => self.remote_compare(link, granule, digest),
             Message::Verify { id, offset, len, .. } => self.remote_verify(link, id, offset, len),
             _ => {}
         }
@@ -198,7 +204,7 @@ impl Replica {
 
     fn progress(&mut self, link: LinkId, bytes: u64) {
         if let Some(Link { side: Side::Target(t), .. }) = self.links.get_mut(&link) {
-            t.done_bytes = t.done_bytes.max(bytes).min(t.sent_bytes);
+            t.done(self.now, bytes);
         }
     }
 
@@ -210,6 +216,7 @@ impl Replica {
         // With a flush outstanding, its answer tells.
         let recovered =
             t.state == TargetState::Synced && t.flush.is_none() && std::mem::take(&mut t.slow_told);
+        let recovered = recovered && t.joins.is_none() && !self.lags(&Member { node: peer, device });
         if recovered {
             self.event(Event::PeerRecovered { peer, device });
         }

@@ -11,7 +11,9 @@ mod flush;
 mod follow;
 mod leases;
 mod link;
+mod pace;
 mod persist;
+mod protocol;
 mod resync;
 mod session;
 mod status;
@@ -26,14 +28,17 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::bitmap::Bitmap;
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::ids::{DeviceId, Grant, Identity, Member, MemberSet, NodeId};
 use crate::meta::{Layout, SlotHead, Superblock};
-use crate::wire::{Hello, Message, Refusal};
+use crate::wire::{Digest, Hello, Message, Refusal};
+
+use pace::Pace;
+use protocol::Join;
 use writers::{Asker, Writers};
 
 pub use session::SessionStatus;
-pub use status::{LinkStatus, PeerStatus, RoleStatus, Status};
+pub use status::{LinkStatus, PeerStatus, ResyncStatus, RoleStatus, Status};
 pub use types::{
     Denied, Difference, DiskOp, Event, Input, LeaseId, LinkId, OpId, Output, RemoteOp, Reply, RequestId,
     VerifyReport, WRITE_MAX, Waiting,
@@ -89,6 +94,10 @@ pub struct Replica {
     /// Grants to be confirmed to the leader once the commit is durable.
     adopting: VecDeque<(u64, LinkId, u64)>,
     discard: BTreeSet<DeviceId>,
+    /// Where it differs from the configured one.
+    protocols: BTreeMap<NodeId, Protocol>,
+    /// Nodes whose resync is held.
+    paused: BTreeSet<NodeId>,
     failed: Option<Arc<str>>,
     queue_limit: u64,
     /// The other writers, when this replica leads.
@@ -170,7 +179,7 @@ enum Side {
         told_bytes: u64,
     },
     /// We lead.
-    Target(Target),
+    Target(Box<Target>),
 }
 
 #[derive(Debug)]
@@ -190,6 +199,12 @@ struct Target {
     cursor: u32,
     copies: BTreeMap<u32, CopyState>,
     slow_told: bool,
+    /// On its way to be a candidate.
+    joins: Option<Join>,
+    /// Protocol B: writes up to here are in its memory; a question under way, and since when.
+    reached: u64,
+    reach: Option<(u64, Duration)>,
+    pace: Pace,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,7 +224,10 @@ struct FlushOut {
 
 #[derive(Debug, PartialEq, Eq)]
 enum CopyState {
-    Reading,
+    /// `whole`: to be sent; otherwise its digest goes first.
+    Reading { whole: bool },
+    /// Its digest is sent. `again`: a later write to it was not sent.
+    Asked { again: bool },
     /// Sent; a flush with at least this number covers it.
     Sent {
         flush: u64,
@@ -228,6 +246,7 @@ enum Queued {
     SyncStart { link: LinkId, sync: u64 },
     SyncEnd { link: LinkId, message: Message },
     Verify { link: LinkId, id: u64, offset: u64, len: u32 },
+    Compare { link: LinkId, granule: u32, digest: Digest },
 }
 
 /// How far the head of the queue has come, for those that need several steps.
@@ -258,6 +277,7 @@ struct FlushRequest {
     by: Asker,
     seq: u64,
     order: u64,
+    since: Duration,
 }
 
 #[derive(Debug)]
@@ -313,6 +333,11 @@ enum OpKind {
     CopyRead {
         link: LinkId,
         granule: u32,
+    },
+    Compare {
+        link: LinkId,
+        granule: u32,
+        digest: Digest,
     },
     VerifyLocal(u64),
     VerifyRemote {
@@ -422,9 +447,11 @@ impl Replica {
         self.pump_rollback();
         self.pump_close();
         self.pump_lead();
+        self.pump_joins();
         self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
+        self.pump_reach();
         self.pump_local_flush();
         self.answer_leader();
         self.answer_flushes();
@@ -432,11 +459,15 @@ impl Replica {
     }
 
     fn disk_done(&mut self, op: OpId, result: Result<Bytes, Arc<str>>) {
-        let Some((kind, _)) = self.ops.remove(&op) else {
+        let Some((kind, begun)) = self.ops.remove(&op) else {
             return;
         };
         match result {
-            Err(reason) => self.disk_failed(reason),
+            Err(reason) => {
+                // Who waits for it is answered with all the others.
+                self.ops.insert(op, (kind, begun));
+                self.disk_failed(reason);
+            }
             Ok(_) if self.failed.is_some() => {}
             Ok(data) => self.op_done(kind, data),
         }
@@ -461,6 +492,7 @@ impl Replica {
             OpKind::SessionRead { session, id } => self.session_read(session, id, data),
             OpKind::DataFlush => self.local_flushed(),
             OpKind::CopyRead { link, granule } => self.copy_read(link, granule, data),
+            OpKind::Compare { link, granule, digest } => self.compared(link, granule, digest, &data),
             OpKind::VerifyLocal(id) => self.verify_local(id, &data),
             OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &data),
             OpKind::UndoRead(granule) => {

@@ -113,6 +113,8 @@ impl Replica {
             verify: None,
             adopting: VecDeque::new(),
             discard: BTreeSet::new(),
+            protocols: BTreeMap::new(),
+            paused: BTreeSet::new(),
             failed: None,
             queue_limit,
             writers: Writers::default(),

@@ -22,7 +22,7 @@ impl Replica {
         if l.hello.device == DeviceId::default() {
             return self.send(link, Message::Writer(crate::wire::WriterMessage::Leads { epoch }));
         }
-        l.side = Side::Target(Target {
+        l.side = Side::Target(Box::new(Target {
             state: TargetState::Beginning,
             asked,
             flushed: 0,
@@ -36,11 +36,15 @@ impl Replica {
             cursor: 0,
             copies: BTreeMap::new(),
             slow_told: false,
-        });
+            joins: None,
+            reached: 0,
+            reach: None,
+            pace: Pace::new(asked, &self.config),
+        }));
         self.send(link, Message::Begin { epoch, seq, lineage });
     }
 
-    fn target(&mut self, link: LinkId) -> Option<&mut Target> {
+    pub(super) fn target(&mut self, link: LinkId) -> Option<&mut Target> {
         match self.links.get_mut(&link).map(|l| &mut l.side) {
             Some(Side::Target(t)) => Some(t),
             _ => None,
@@ -107,23 +111,39 @@ impl Replica {
         if clean {
             return self.finish_target(link);
         }
+        self.start_sync(link, slot);
+        let bytes = u64::from(self.slots[slot].bits.count()) * GRANULE;
+        let peer = self.slots[slot].head.node;
+        self.event(Event::ResyncStarted { peer, bytes, full });
+    }
+
+    /// What follows on this link need not be in the order of the writes.
+    pub(super) fn start_sync(&mut self, link: LinkId, slot: usize) {
         self.sb.sync_counter += 1;
         let sync = self.sb.sync_counter;
         self.slots[slot].head.sync = sync;
         self.touch_with_pages();
-        let bytes = u64::from(self.slots[slot].bits.count()) * GRANULE;
-        let peer = self.slots[slot].head.node;
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        let pace = Pace::new(self.now, &self.config);
+        if let Some(t) = self.target(link) {
+            t.pace = pace;
+        }
         self.send(link, Message::SyncStart { epoch, sync });
-        self.event(Event::ResyncStarted { peer, bytes, full });
     }
 
     /// The target holds all that we hold, at this point of the stream.
     fn finish_target(&mut self, link: LinkId) {
-        let Some(Message::Adopt { epoch, version, lineage, members }) = self.adopt_message() else { return };
+        let Some(Message::Adopt { epoch, version, lineage, members }) = self.adopt_message(link) else {
+            return;
+        };
         let now = self.now;
+        let mut measured = None;
         if let Some(t) = self.target(link) {
             (t.state, t.asked) = (TargetState::Finishing, now);
+            measured = t.pace.measured(now);
+        }
+        if let Some(rate) = measured {
+            self.config.measured(rate);
         }
         self.send(link, Message::SyncEnd { epoch, version, lineage, members });
     }
@@ -143,13 +163,57 @@ impl Replica {
             }
             self.touch();
         }
+        self.start_join(link, member);
         if current != Some(version)
-            && let Some(adopt) = self.adopt_message()
+            && let Some(adopt) = self.adopt_message(link)
         {
             self.send(link, adopt);
         }
-        self.event(Event::PeerSynced { peer: member.node, device: member.device });
-        self.let_read(link);
+    }
+
+    /// The leader's owner does something: its resyncs must not be in the way.
+    pub(super) fn foreground(&mut self) {
+        self.each_pace(Pace::foreground);
+    }
+
+    /// A flush of the leader's owner was answered.
+    pub(super) fn flush_took(&mut self, time: Duration) {
+        self.each_pace(|pace| pace.delayed(time));
+    }
+
+    fn each_pace(&mut self, f: impl Fn(&mut Pace)) {
+        for link in self.links.values_mut() {
+            if let Side::Target(t) = &mut link.side
+                && t.state == TargetState::Syncing
+            {
+                f(&mut t.pace);
+            }
+        }
+    }
+
+    /// Holds the resync of a peer, or lets it go on, now and whenever it is resynced from here. New writes
+    /// still go to it. Kept until the volume is opened anew.
+    pub fn pause_resync(&mut self, now: Duration, node: NodeId, paused: bool) {
+        self.now = self.now.max(now);
+        match paused {
+            true => self.paused.insert(node),
+            false => self.paused.remove(&node),
+        };
+        if let Some(t) = self.find_link(node).and_then(|link| self.target(link)) {
+            t.pace.held_up();
+        }
+        self.advance();
+    }
+
+    /// When the next granule may be copied, where the rate forbids it now.
+    pub(super) fn copy_due(&self) -> Option<Duration> {
+        let due = |l: &Link| match &l.side {
+            Side::Target(t) if t.state == TargetState::Syncing && !self.paused.contains(&l.hello.node) => {
+                t.pace.due()
+            }
+            _ => None,
+        };
+        self.links.values().filter_map(due).min().map(|at| at.max(self.now + Duration::from_millis(1)))
     }
 
     pub(super) fn local_write(&mut self, request: RequestId, offset: u64, data: Bytes) {
@@ -163,6 +227,7 @@ impl Replica {
         if data.is_empty() {
             return self.done(request, Ok(Reply::Written));
         }
+        self.foreground();
         self.take_in(Queued::Local { request, offset, data });
     }
 
@@ -174,21 +239,17 @@ impl Replica {
         offset: u64,
         len: usize,
     ) -> Vec<DeviceId> {
-        let window = self.config.peer_window_bytes;
+        let window = self.config.peer_window();
         let (first, last) = super::persist::granule_range(offset, len);
         let mut sent = Vec::new();
         for (id, link) in &mut self.links {
             let Side::Target(t) = &mut link.side else { continue };
-            let keeps_up = t.state != TargetState::Syncing || t.sent_bytes - t.done_bytes < window;
+            let keeps_up = t.state != TargetState::Syncing || t.in_flight() < window;
             if t.state == TargetState::Beginning {
                 continue;
             }
             if !keeps_up {
-                for (_, copy) in t.copies.range_mut(first..=last) {
-                    if let CopyState::Sent { again, .. } = copy {
-                        *again = true;
-                    }
-                }
+                t.copies.range_mut(first..=last).for_each(|(_, copy)| copy.again());
                 continue;
             }
             t.sent_bytes += message.weight();
@@ -215,9 +276,8 @@ impl Replica {
     }
 
     fn pump_copy(&mut self, link: LinkId, slot: usize) {
-        let left = self.slots[slot].bits.count();
-        let window = (self.config.resync_window_bytes / GRANULE).max(1) as usize;
         loop {
+            let left = self.slots[slot].bits.count();
             let Some(t) = self.target(link) else { return };
             if !matches!(t.state, TargetState::Syncing | TargetState::Synced) {
                 return;
@@ -228,19 +288,33 @@ impl Replica {
                 }
                 return;
             }
-            let reading = t.copies.values().any(|c| *c == CopyState::Reading);
-            let next = if t.copies.len() < window { self.next_copy(link, slot) } else { None };
-            let Some(granule) = next else {
-                if let Some(t) = self.target(link)
-                    && !reading
-                    && t.flush.is_none()
-                    && !t.copies.is_empty()
-                {
-                    t.flush_wanted = true;
-                }
-                return;
-            };
-            self.read_copy(link, granule);
+            let Some(granule) = self.copy_now(link, slot) else { return self.flush_copies(link) };
+            self.read_copy(link, granule, false);
+        }
+    }
+
+    /// The next granule, if there is room for it and it is time.
+    fn copy_now(&mut self, link: LinkId, slot: usize) -> Option<u32> {
+        let granules = (self.config.resync_window_bytes / GRANULE).max(1) as usize;
+        let bytes = self.config.peer_window();
+        let paused = self.paused.contains(&self.slots[slot].head.node);
+        let t = self.target(link)?;
+        let resync = t.state == TargetState::Syncing;
+        let held = resync && (paused || t.in_flight() >= bytes);
+        let room = t.copies.len() < granules && !held;
+        let granule = self.next_copy(link, slot).filter(|_| room)?;
+        let (now, Some(Link { side: Side::Target(t), .. })) = (self.now, self.links.get_mut(&link)) else {
+            return None;
+        };
+        (!resync || t.pace.take(now, &self.config)).then_some(granule)
+    }
+
+    /// What was copied counts once it is flushed.
+    fn flush_copies(&mut self, link: LinkId) {
+        let Some(t) = self.target(link) else { return };
+        let sent = |c: &CopyState| matches!(c, CopyState::Sent { .. });
+        if t.flush.is_none() && !t.copies.is_empty() && t.copies.values().all(sent) {
+            t.flush_wanted = true;
         }
     }
 
@@ -259,13 +333,20 @@ impl Replica {
         None
     }
 
-    fn read_copy(&mut self, link: LinkId, granule: u32) {
+    fn read_copy(&mut self, link: LinkId, granule: u32, whole: bool) {
+        let digests = self.config.resync_by_digest;
         let Some(t) = self.target(link) else { return };
+        let whole = whole || !digests || t.state == TargetState::Synced;
         t.cursor = granule + 1;
-        t.copies.insert(granule, CopyState::Reading);
+        t.copies.insert(granule, CopyState::Reading { whole });
         self.reading.insert(granule);
-        let (offset, len) = (u64::from(granule) * GRANULE, self.layout.granule_len(granule) as u32);
+        let (offset, len) = self.place_of(granule);
         self.disk(OpKind::CopyRead { link, granule }, DiskOp::Read { offset, len });
+    }
+
+    /// Where a granule lies in the device, and its length.
+    pub(super) fn place_of(&self, granule: u32) -> (u64, u32) {
+        (u64::from(granule) * GRANULE, self.layout.granule_len(granule) as u32)
     }
 
     pub(super) fn copy_read(&mut self, link: LinkId, granule: u32, data: Bytes) {
@@ -275,16 +356,42 @@ impl Replica {
             self.reading.remove(&granule);
         }
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        let now = self.now;
         let Some(t) = self.target(link) else { return };
-        if t.copies.get(&granule) != Some(&CopyState::Reading) {
-            return;
+        let Some(CopyState::Reading { whole }) = t.copies.get(&granule) else { return };
+        if !whole {
+            t.copies.insert(granule, CopyState::Asked { again: false });
+            let digest = Digest::of(&data);
+            return self.send(link, Message::Compare { epoch, granule, digest });
         }
         let heal = t.state == TargetState::Synced;
         t.copies.insert(granule, CopyState::Sent { flush: t.next_flush, again: false });
         let data = if data.iter().all(|b| *b == 0) { Bytes::new() } else { data };
         let message = Message::Copy { epoch, granule, heal, data };
         t.sent_bytes += message.weight();
+        t.pace.sent(now, t.sent_bytes);
         self.send(link, message);
+    }
+
+    /// What is the same counts as copied: it is certain once the peer has flushed.
+    pub(super) fn compare_answered(&mut self, link: LinkId, granule: u32, same: bool) {
+        let Some(t) = self.target(link) else { return };
+        let Some(CopyState::Asked { again }) = t.copies.get(&granule) else { return };
+        if same {
+            let state = CopyState::Sent { flush: t.next_flush, again: *again };
+            t.copies.insert(granule, state);
+        } else {
+            self.read_copy(link, granule, true);
+        }
+    }
+}
+
+impl CopyState {
+    /// A later write to the granule is not sent: what was sent of it is out of date.
+    pub(super) fn again(&mut self) {
+        if let CopyState::Sent { again, .. } | CopyState::Asked { again } = self {
+            *again = true;
+        }
     }
 }
 

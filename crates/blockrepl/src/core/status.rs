@@ -30,8 +30,19 @@ pub enum LinkStatus {
     Beginning,
     /// We lead; it is being resynced.
     Syncing,
-    /// We lead; it has all we have.
+    /// We lead; it has all that was acknowledged, and may be in the in-sync set.
     Synced,
+    /// We lead; it follows the stream under protocol A or B, and is not waited for.
+    Following,
+}
+
+/// How a resync goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResyncStatus {
+    /// The limit in force, in bytes a second; `None`: as fast as it goes.
+    pub rate: Option<u64>,
+    /// It is held until [`Volume::resume_resync`](crate::Volume::resume_resync).
+    pub paused: bool,
 }
 
 /// One peer.
@@ -49,6 +60,10 @@ pub struct PeerStatus {
     pub in_flight_bytes: u64,
     /// Age of its oldest unanswered flush.
     pub flush_age: Option<Duration>,
+    /// What is waited for, while no grant counts it.
+    pub protocol: Protocol,
+    /// Its resync, while it has one.
+    pub resync: Option<ResyncStatus>,
 }
 
 /// One replica.
@@ -141,7 +156,7 @@ impl Replica {
     fn peer(&self, member: Member) -> PeerStatus {
         let side = self.links.values().find(|l| l.member() == member).map(|l| &l.side);
         let target = match side {
-            Some(Side::Target(t)) => Some(t),
+            Some(Side::Target(t)) => Some(&**t),
             _ => None,
         };
         let link = match side {
@@ -151,6 +166,8 @@ impl Replica {
             Some(Side::Target(t)) => match t.state {
                 TargetState::Beginning => LinkStatus::Beginning,
                 TargetState::Syncing | TargetState::Finishing => LinkStatus::Syncing,
+                TargetState::Synced if self.lags(&member) => LinkStatus::Following,
+                TargetState::Synced if t.joins.is_some() => LinkStatus::Syncing,
                 TargetState::Synced => LinkStatus::Synced,
             },
         };
@@ -160,7 +177,11 @@ impl Replica {
             device: member.device,
             link,
             dirty_bytes: u64::from(dirty) * GRANULE,
-            in_flight_bytes: target.map_or(0, |t| t.sent_bytes - t.done_bytes),
+            in_flight_bytes: target.map_or(0, Target::in_flight),
+            protocol: self.protocol(member.node),
+            resync: target
+                .filter(|t| t.state == TargetState::Syncing)
+                .map(|t| ResyncStatus { rate: t.pace.rate(), paused: self.paused.contains(&member.node) }),
             flush_age: target.and_then(|t| t.flush.as_ref()).map(|f| self.now.saturating_sub(f.since)),
         }
     }

@@ -373,8 +373,8 @@ pub enum Denied {
         /// The epoch that was joined.
         epoch: u64,
     },
-    /// A pending set may name only members and peers that are synced now (R1).
-    #[error("node {0} is not synced: it cannot be proposed as a member")]
+    /// A pending set may name only members and peers that are synced now, under protocol C (R1).
+    #[error("node {0} is not synced under protocol C: it cannot be proposed as a member")]
     NotSynced(NodeId),
     /// The range does not lie within the device, or is longer than a write may be.
     #[error("{len} bytes at {offset} do not fit the device of {size} bytes")]
@@ -434,12 +434,25 @@ pub enum Event {
         /// With which device.
         device: DeviceId,
     },
-    /// The peer holds all that the leader holds; it may be proposed as a member.
+    /// The peer, under protocol C, holds all that was ever acknowledged, and no flush is answered without it
+    /// while it is connected; it may be proposed as a member.
     PeerSynced {
         /// Who.
         peer: NodeId,
         /// With which device.
         device: DeviceId,
+    },
+    /// The peer, under protocol A or B, has caught up and follows the stream. It is no candidate for the set.
+    PeerFollows {
+        /// Who.
+        peer: NodeId,
+        /// With which device.
+        device: DeviceId,
+    },
+    /// The peer, under protocol A or B, did not keep up: what it misses is copied when there is room.
+    PeerBehind {
+        /// Who.
+        peer: NodeId,
     },
     /// A resync towards `peer` began.
     ResyncStarted {
@@ -550,6 +563,8 @@ pub enum Waiting {
     PeerSyncing(NodeId),
     /// For a member's answer.
     Peer(NodeId),
+    /// For its answer that it has the writes in memory (protocol B).
+    PeerMemory(NodeId),
     /// For the local disk.
     LocalDisk,
     /// For the local metadata to hold the newest grant.
@@ -573,6 +588,7 @@ impl fmt::Display for Waiting {
             Waiting::PeerDown(n) => write!(f, "waiting for node {n}, or for a grant that removes it"),
             Waiting::PeerSyncing(n) => write!(f, "waiting until node {n} is resynced"),
             Waiting::Peer(n) => write!(f, "waiting for node {n}'s disk"),
+            Waiting::PeerMemory(n) => write!(f, "waiting for node {n} to have the writes in memory"),
             Waiting::LocalDisk => f.write_str("waiting for the local disk"),
             Waiting::Metadata => f.write_str("waiting for the local metadata"),
             Waiting::Writer(n) => write!(f, "waiting for node {n}, which reads its own copy"),

@@ -96,6 +96,11 @@ impl Writers {
         self.joined.iter().map(|(node, j)| (*node, j.applied.is_some()))
     }
 
+    /// Whether the node reads its own copy.
+    pub(super) fn reads(&self, node: NodeId) -> bool {
+        self.joined.get(&node).is_some_and(|j| j.applied.is_some())
+    }
+
     pub(super) fn in_flight(&self, span: Span, but: NodeId) -> bool {
         self.flights.iter().any(|f| f.origin != but && f.span.meets(span))
     }
@@ -265,9 +270,8 @@ impl Replica {
 
     /// A writer whose copy is in step may read it: from here on writes wait for it.
     pub(super) fn let_read(&mut self, link: LinkId) {
-        let synced = matches!(self.links.get(&link).map(|l| &l.side),
-            Some(Side::Target(t)) if t.state == TargetState::Synced);
-        let Some(epoch) = self.leading().map(|l| l.grant.epoch).filter(|_| synced) else { return };
+        let in_step = self.links.get(&link).is_some_and(|l| self.may_join(&l.member()));
+        let Some(epoch) = self.leading().map(|l| l.grant.epoch).filter(|_| in_step) else { return };
         let seq = self.seq;
         let Some(joined) = self.writers.on_mut(link).filter(|j| j.applied.is_none() && !j.revoked) else {
             return;

@@ -3,8 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-
 use super::Owner;
 use super::remote::read_parts;
 use super::shared::Lease;
@@ -97,7 +95,7 @@ impl BlockDevice for Handle {
         self.check(offset, data.len())?;
         let mut at = offset;
         for part in data.chunks(WRITE_MAX) {
-            let (offset, data) = (at, Bytes::copy_from_slice(part));
+            let (offset, data) = (at, self.owner.shared.keep(part));
             self.call(false, |request| Input::Write { request, offset, data })?;
             at += part.len() as u64;
         }

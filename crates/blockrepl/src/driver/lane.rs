@@ -41,6 +41,12 @@ impl Lane {
         }
     }
 
+    /// Whether all jobs are done.
+    pub(super) fn idle(&self) -> bool {
+        let state = self.state();
+        state.jobs.is_empty() && !state.busy
+    }
+
     /// Works through the jobs, unless another thread is at it: that one then does ours too.
     pub(super) fn drain(&self, mut work: impl FnMut(Job)) {
         let mut state = self.state();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::mpsc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf};
 use tokio::task::JoinHandle;
 
+use super::outbox::Outbox;
 use super::shared::Shared;
 use crate::core::{Input, LinkId};
 use crate::ids::NodeId;
@@ -17,10 +17,6 @@ use crate::wire::{Decoder, HEADER_LEN, Hello, Message, Refusal, WireError};
 const HELLO_MAX: u32 = 1024;
 /// How long the other side may take to say hello.
 const HELLO_WAIT: Duration = Duration::from_secs(5);
-/// Messages are put into one write up to this many bytes.
-const BATCH: usize = 256 << 10;
-/// Data of this length or more goes to the stream from where it lies.
-const UNCOPIED: usize = 32 << 10;
 const TICK: Duration = Duration::from_millis(100);
 
 /// Why a link did not come up, or ended. The volume is unharmed; connect again.
@@ -154,33 +150,24 @@ fn start<IO>(shared: Arc<Shared>, hello: Hello, io: IO) -> Result<Link, LinkErro
 where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (sender, receiver) = mpsc::unbounded_channel();
     let peer = hello.node;
-    let limit = shared.frame_limit;
-    let link = shared.state().add_link(sender).ok_or(LinkError::Closed)?;
-    // The guard tells the core that the link is gone, also when the task is aborted.
-    let guard = Guard { shared: shared.clone(), link };
-    shared.input(Input::LinkUp { link, hello });
     let (read, write) = tokio::io::split(io);
-    let task = tokio::spawn(run(guard, read, write, receiver, limit));
+    let outbox = Outbox::new(Box::new(write));
+    let link = shared.state().add_link(outbox.clone()).ok_or(LinkError::Closed)?;
+    // The guard tells the core that the link is gone, also when the task is aborted.
+    let guard = Guard { shared: shared.clone(), link, outbox };
+    shared.input(Input::LinkUp { link, hello });
+    let task = tokio::spawn(run(guard, read));
     Ok(Link { peer, task })
 }
 
-async fn run<IO>(
-    guard: Guard,
-    read: ReadHalf<IO>,
-    write: WriteHalf<IO>,
-    messages: mpsc::UnboundedReceiver<Message>,
-    limit: u32,
-) -> LinkError
-where
-    IO: AsyncRead + AsyncWrite,
-{
-    let mut writing = std::pin::pin!(write_loop(&guard, write, messages));
-    let mut reading = std::pin::pin!(read_loop(&guard, read, limit));
+async fn run<R: AsyncRead>(guard: Guard, read: ReadHalf<R>) -> LinkError {
+    let mut reading = std::pin::pin!(read_loop(&guard, read));
+    let mut writing = std::pin::pin!(write_loop(&guard));
     let why = tokio::select! {
         why = &mut reading => why,
         why = &mut writing => return unless_refused(why, reading).await,
+        why = tick(&guard) => why,
     };
     if matches!(why, LinkError::Wire(_)) {
         // Say why before hanging up, if the other side still listens.
@@ -204,27 +191,28 @@ async fn unless_refused(why: LinkError, reading: impl Future<Output = LinkError>
 struct Guard {
     shared: Arc<Shared>,
     link: LinkId,
+    outbox: Arc<Outbox>,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         self.shared.state().drop_link(self.link);
+        self.outbox.abandon();
         self.shared.input(Input::LinkDown { link: self.link });
     }
 }
 
-async fn read_loop<R: AsyncRead>(guard: &Guard, mut io: ReadHalf<R>, limit: u32) -> LinkError {
-    let mut decoder = Decoder::new(limit);
+async fn read_loop<R: AsyncRead>(guard: &Guard, mut io: ReadHalf<R>) -> LinkError {
+    let mut inbox = guard.shared.inbox();
     let mut refused = None;
     loop {
-        decoder.buffer().reserve(64 << 10);
-        match io.read_buf(decoder.buffer()).await {
+        match inbox.read(&mut io).await {
             Ok(0) => return refused.map_or(LinkError::ClosedByPeer, LinkError::Refused),
             Ok(_) => {}
             Err(e) => return refused.map_or(LinkError::Io(e), LinkError::Refused),
         }
         loop {
-            match decoder.next() {
+            match inbox.next() {
                 Ok(Some(message)) => {
                     if let Message::Refused(why) = &message {
                         refused = Some(why.clone());
@@ -238,57 +226,17 @@ async fn read_loop<R: AsyncRead>(guard: &Guard, mut io: ReadHalf<R>, limit: u32)
     }
 }
 
-async fn write_loop<W: AsyncWrite>(
-    guard: &Guard,
-    mut io: WriteHalf<W>,
-    mut messages: mpsc::UnboundedReceiver<Message>,
-) -> LinkError {
-    let mut out = BytesMut::new();
-    loop {
-        match tokio::time::timeout(TICK, messages.recv()).await {
-            Err(_) => {
-                guard.shared.input(Input::Tick);
-                continue;
-            }
-            Ok(None) => {
-                // The core has closed this link; the refusal, if any, was sent.
-                drop(io.shutdown().await);
-                return LinkError::Closed;
-            }
-            Ok(Some(message)) => {
-                if let Err(e) = send(&mut io, message, &mut messages, &mut out).await {
-                    return LinkError::Io(e);
-                }
-            }
-        }
+/// Ends once the core has closed this link and the refusal, if any, was sent.
+async fn write_loop(guard: &Guard) -> LinkError {
+    match std::future::poll_fn(|cx| guard.outbox.poll(cx)).await {
+        Ok(()) => LinkError::Closed,
+        Err(e) => LinkError::Io(e),
     }
 }
 
-/// Sends `first` and what waits behind it, up to a batch. Long data is not copied into the batch.
-async fn send<W: AsyncWrite>(
-    io: &mut WriteHalf<W>,
-    first: Message,
-    messages: &mut mpsc::UnboundedReceiver<Message>,
-    out: &mut BytesMut,
-) -> std::io::Result<()> {
-    let (mut next, mut sent) = (Some(first), 0);
-    while let Some(message) = next.take() {
-        message.encode_head(out);
-        let data = message.data();
-        if data.len() < UNCOPIED {
-            out.extend_from_slice(data);
-        } else {
-            io.write_all(out).await?;
-            sent += out.len() + data.len();
-            out.clear();
-            io.write_all(data).await?;
-        }
-        if sent + out.len() < BATCH {
-            next = messages.try_recv().ok();
-        }
+async fn tick(guard: &Guard) -> LinkError {
+    loop {
+        tokio::time::sleep(TICK).await;
+        guard.shared.tick();
     }
-    io.write_all(out).await?;
-    io.flush().await?;
-    out.clear();
-    Ok(())
 }

@@ -1,8 +1,11 @@
 //! The core on real disks, threads and links.
 
 mod handle;
+mod inbox;
 mod lane;
 mod link;
+mod outbox;
+mod pool;
 mod reads;
 mod remote;
 mod shared;
@@ -15,7 +18,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
-use crate::config::Config;
+use crate::config::{Config, Protocol};
 use crate::core::{Denied, Event, Input, Replica, Reply, Status, VerifyReport};
 use crate::device::BlockDevice;
 use crate::disk::{Disk, FileDisk, VolatileDisk};
@@ -23,7 +26,7 @@ use crate::ids::{DeviceId, Grant, Identity, MemberSet, NodeId, Raised};
 use crate::meta::{DATA_HEADER_LEN, OpenError, check_data_header, encode_data_header};
 use crate::wire::Hello;
 use handle::Handle;
-use shared::Shared;
+use shared::{Shared, Worker};
 
 pub use link::{Link, LinkError};
 pub use remote::RangeLease;
@@ -178,13 +181,28 @@ impl Volume {
 
     /// Applies a changed in-sync set to this leader. Call it in the order of the commits.
     pub fn set_grant(&self, grant: Grant) -> Result<(), Denied> {
-        self.shared().with(true, |state, now| state.core.set_grant(now, grant))
+        self.shared().with(Worker::Threads, |state, now| state.core.set_grant(now, grant))
     }
 
     /// R1: call it *before* proposing `pending` to the quorum; `None` when the proposal is known to
     /// have failed. See [`Replica::set_pending`].
     pub fn set_pending(&self, pending: Option<MemberSet>) -> Result<(), Denied> {
-        self.shared().with(true, |state, now| state.core.set_pending(now, pending))
+        self.shared().with(Worker::Threads, |state, now| state.core.set_pending(now, pending))
+    }
+
+    /// Changes what this replica, when it leads, waits for from a peer. See [`Replica::set_protocol`].
+    pub fn set_protocol(&self, peer: NodeId, protocol: Protocol) {
+        self.shared().with(Worker::Threads, |state, now| state.core.set_protocol(now, peer, protocol));
+    }
+
+    /// Holds the resync of a peer from here. See [`Replica::pause_resync`].
+    pub fn pause_resync(&self, peer: NodeId) {
+        self.shared().with(Worker::Threads, |state, now| state.core.pause_resync(now, peer, true));
+    }
+
+    /// Lets it go on.
+    pub fn resume_resync(&self, peer: NodeId) {
+        self.shared().with(Worker::Threads, |state, now| state.core.pause_resync(now, peer, false));
     }
 
     /// Runs a link to `peer` over a stream that this side opened. Of two nodes, let one dial.

@@ -6,10 +6,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, oneshot};
 
 use super::Written;
+use super::inbox::Inbox;
 use super::lane::{Job, Lane};
+use super::outbox::Outbox;
+use super::pool::Pool;
 use super::reads::Reads;
 use crate::core::{Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId};
 use crate::device::DeviceError;
@@ -19,6 +22,8 @@ use crate::wire::{Message, Refusal};
 
 /// Events kept for a slow reader before it is told that it missed some.
 const EVENTS_MAX: usize = 1024;
+/// Data of this length or more lies in buffers that are used again.
+const LONG: usize = 64 << 10;
 
 pub(super) type Answer = Result<Reply, Denied>;
 
@@ -44,6 +49,17 @@ impl Slot {
             }
         }
     }
+}
+
+/// Who does the disk work that an input causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worker {
+    /// The disk threads.
+    Threads,
+    /// The caller, but for flushes.
+    Writer,
+    /// The caller.
+    Flusher,
 }
 
 #[derive(Debug)]
@@ -73,7 +89,9 @@ pub(super) struct Lease {
 pub(super) struct State {
     pub(super) core: Replica,
     waiters: HashMap<RequestId, Waiter>,
-    links: HashMap<LinkId, mpsc::UnboundedSender<Message>>,
+    links: HashMap<LinkId, Arc<Outbox>>,
+    /// Those with something new to send.
+    talking: Vec<Arc<Outbox>>,
     lease: Option<Arc<Lease>>,
     next: u64,
     stopped: bool,
@@ -91,7 +109,8 @@ pub(super) struct Shared {
     pub(super) data_lane: Lane,
     flush_lane: Lane,
     meta_lane: Lane,
-    pub(super) frame_limit: u32,
+    pool: Arc<Pool>,
+    frame_limit: u32,
     /// There are other writers: reads must pass through the core.
     pub(super) many: AtomicBool,
     pub(super) ticking: AtomicBool,
@@ -104,6 +123,7 @@ impl Shared {
             core,
             waiters: HashMap::new(),
             links: HashMap::new(),
+            talking: Vec::new(),
             lease: None,
             next: 0,
             stopped: false,
@@ -119,6 +139,7 @@ impl Shared {
             data_lane: Lane::default(),
             flush_lane: Lane::default(),
             meta_lane: Lane::default(),
+            pool: Arc::default(),
             frame_limit,
             many: AtomicBool::new(false),
             ticking: AtomicBool::new(false),
@@ -134,7 +155,7 @@ impl Shared {
 
     /// The age of the oldest thing that the disks owe an answer to.
     pub(super) fn disk_age(&self) -> Option<Duration> {
-        self.with(true, |state, now| state.core.disk_age(now)).max(self.reads.age())
+        self.with(Worker::Threads, |state, now| state.core.disk_age(now)).max(self.reads.age())
     }
 
     /// Never held across I/O: whoever asks for the status gets it at once.
@@ -143,32 +164,43 @@ impl Shared {
     }
 
     pub(super) fn input(&self, input: Input) {
-        self.with(true, |state, now| state.core.handle(now, input));
+        self.with(Worker::Threads, |state, now| state.core.handle(now, input));
     }
 
-    /// Runs `f` on the core and passes on what comes out of it. Without `wake`, the caller does the
-    /// disk work itself.
-    pub(super) fn with<R>(&self, wake: bool, f: impl FnOnce(&mut State, Duration) -> R) -> R {
+    /// Runs `f` on the core and passes on what comes out of it.
+    pub(super) fn with<R>(&self, worker: Worker, f: impl FnOnce(&mut State, Duration) -> R) -> R {
         let mut state = self.state();
         let result = f(&mut state, self.start.elapsed());
         // Before another writer can hear that it is one.
         self.many.store(state.core.is_shared(), Ordering::SeqCst);
-        self.dispatch(&mut state, wake);
+        self.dispatch(&mut state, worker);
+        let talking = std::mem::take(&mut state.talking);
+        drop(state);
+        talking.iter().for_each(Outbox::urge);
         result
     }
 
-    fn dispatch(&self, state: &mut State, wake: bool) {
+    fn dispatch(&self, state: &mut State, worker: Worker) {
         while let Some(output) = state.core.poll_output() {
             match output {
                 Output::Disk { op, what } if what.is_meta() => self.meta_lane.push((op, what), true),
-                Output::Disk { op, what } => self.data_lane.push((op, what), wake),
+                Output::Disk { op, what: DiskOp::Flush } if self.data_lane.idle() => {
+                    // Nothing to be done before it: the flush's own thread begins at once.
+                    self.flush_lane.push((op, DiskOp::Flush), worker != Worker::Flusher);
+                }
+                Output::Disk { op, what } => self.data_lane.push((op, what), worker == Worker::Threads),
                 Output::Send { link, message } => {
-                    if let Some(sender) = state.links.get(&link) {
-                        // A link that ended is reported by its own task.
-                        drop(sender.send(message));
+                    // A link that ended is reported by its own task.
+                    if let Some(outbox) = state.links.get(&link) {
+                        outbox.push(message);
+                        state.talking.push(outbox.clone());
                     }
                 }
-                Output::CloseLink { link } => drop(state.links.remove(&link)),
+                Output::CloseLink { link } => {
+                    if let Some(outbox) = state.links.remove(&link) {
+                        outbox.close();
+                    }
+                }
                 Output::Done { request, result } => {
                     if let Some(waiter) = state.waiters.remove(&request) {
                         waiter.put(result);
@@ -192,10 +224,27 @@ impl Shared {
         drop(self.events.send(event));
     }
 
+    /// What comes in on a new link.
+    pub(super) fn inbox(&self) -> Inbox {
+        Inbox::new(self.frame_limit, self.pool.clone())
+    }
+
+    /// Bytes of a write, to be kept until they are on all disks.
+    pub(super) fn keep(&self, data: &[u8]) -> Bytes {
+        if data.len() < LONG { Bytes::copy_from_slice(data) } else { self.pool.copy(data) }
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&self) {
+        self.input(Input::Tick);
+        self.pool.tick();
+    }
+
     /// A request from a thread that then waits; it does the disk work that it causes.
     pub(super) fn call(&self, flush: bool, make: impl FnOnce(RequestId) -> Input) -> Answer {
         let slot = Arc::new(Slot::default());
-        let started = self.with(false, |state, now| {
+        let worker = if flush { Worker::Flusher } else { Worker::Writer };
+        let started = self.with(worker, |state, now| {
             state.start(Waiter::Thread(slot.clone())).map(|request| state.core.handle(now, make(request)))
         });
         started?;
@@ -210,7 +259,7 @@ impl Shared {
     /// A request from a task.
     pub(super) async fn ask(&self, make: impl FnOnce(RequestId) -> Input) -> Answer {
         let (sender, receiver) = oneshot::channel();
-        self.with(true, |state, now| {
+        self.with(Worker::Threads, |state, now| {
             state.start(Waiter::Task(sender)).map(|request| state.core.handle(now, make(request)))
         })?;
         receiver.await.unwrap_or(Err(Denied::Closed))
@@ -262,9 +311,10 @@ impl Shared {
 
     /// The peer on this link broke the protocol.
     pub(super) fn reject(&self, link: LinkId) {
-        let mut state = self.state();
-        if let Some(sender) = state.links.remove(&link) {
-            drop(sender.send(Message::Refused(Refusal::Protocol)));
+        let outbox = self.state().links.remove(&link);
+        if let Some(outbox) = outbox {
+            outbox.push(Message::Refused(Refusal::Protocol));
+            outbox.close();
         }
     }
 
@@ -289,7 +339,7 @@ impl Shared {
     pub(super) fn stop(&self) {
         let mut state = self.state();
         state.stopped = true;
-        state.links.clear();
+        state.links.drain().for_each(|(_, outbox)| outbox.close());
         let held = state.lease.as_ref().map_or(0, |l| l.epoch);
         state.end_lease(DeviceError::Fenced { held, current: held });
         for (_, waiter) in state.waiters.drain() {
@@ -329,12 +379,12 @@ impl State {
         Ok(request)
     }
 
-    pub(super) fn add_link(&mut self, sender: mpsc::UnboundedSender<Message>) -> Option<LinkId> {
+    pub(super) fn add_link(&mut self, outbox: Arc<Outbox>) -> Option<LinkId> {
         if self.stopped {
             return None;
         }
         let link = LinkId(self.name());
-        self.links.insert(link, sender);
+        self.links.insert(link, outbox);
         Some(link)
     }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use posthaste_blockrepl::core::{
-    Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId, Status,
+    Denied, DiskOp, Event, Input, LinkId, OpId, Output, PeerStatus, Replica, Reply, RequestId, Status,
 };
 use posthaste_blockrepl::wire::{Decoder, Message};
 use posthaste_blockrepl::{
-    ClusterId, Config, DeviceId, Grant, Identity, Member, MemberSet, NodeId, Raised, VolumeId,
+    ClusterId, Config, DeviceId, Grant, Identity, Member, MemberSet, NodeId, Protocol, Raised, VolumeId,
 };
 
 /// More extents than may be hot at once.
@@ -90,6 +90,8 @@ pub struct Net {
     pub hung: Option<usize>,
     /// The data disk of this node does not answer.
     pub hung_data: Option<usize>,
+    /// Neither disk of this node answers.
+    pub hold_disks: Option<usize>,
 }
 
 pub fn identity(n: usize) -> Identity {
@@ -135,6 +137,7 @@ impl Net {
             deaf: None,
             hung: None,
             hung_data: None,
+            hold_disks: None,
         };
         (0..count).for_each(|n| net.boot(n));
         net
@@ -294,6 +297,9 @@ impl Net {
     pub fn step(&mut self) -> bool {
         let mut choices: Vec<(u8, usize, LinkId)> = Vec::new();
         for (n, node) in self.nodes.iter().enumerate() {
+            if self.hold_disks == Some(n) {
+                continue;
+            }
             let answers = self.hung_data != Some(n) && !node.data_ops.is_empty();
             choices.extend(answers.then_some((0, n, LinkId(0))));
             let answers = self.hung != Some(n) && !node.meta_ops.is_empty();
@@ -453,6 +459,37 @@ impl Net {
         let result = self.nodes[n].replica.as_mut().unwrap().set_pending(now, pending);
         self.collect(n);
         result
+    }
+
+    pub fn set_protocol(&mut self, n: usize, peer: usize, protocol: Protocol) {
+        let now = self.now;
+        self.nodes[n].replica.as_mut().unwrap().set_protocol(now, NodeId(peer as u64), protocol);
+        self.collect(n);
+    }
+
+    pub fn pause_resync(&mut self, n: usize, peer: usize, paused: bool) {
+        let now = self.now;
+        self.nodes[n].replica.as_mut().unwrap().pause_resync(now, NodeId(peer as u64), paused);
+        self.collect(n);
+    }
+
+    /// What `n` knows of `peer`.
+    pub fn peer(&self, n: usize, peer: usize) -> PeerStatus {
+        let node = NodeId(peer as u64);
+        self.status(n).peers.into_iter().find(|p| p.node == node).expect("the peer is known")
+    }
+
+    /// Lets time pass to when `n` asks for it.
+    pub fn wait(&mut self, n: usize) -> bool {
+        let due = self.nodes[n].replica.as_ref().and_then(|r| r.poll_timeout());
+        let Some(due) = due else { return false };
+        self.now = self.now.max(due);
+        self.input(n, Input::Tick);
+        true
+    }
+
+    pub fn heard(&self, n: usize, event: impl Fn(&Event) -> bool) -> bool {
+        self.nodes[n].events.iter().any(event)
     }
 
     pub fn answered(&self, request: RequestId) -> bool {

@@ -3,13 +3,16 @@
 #![allow(unreachable_pub)]
 
 mod chaos;
+mod control;
 mod driver;
 mod format;
 mod harness;
 #[cfg(feature = "nbd")]
 mod nbd;
+mod protocols;
 mod replication;
 mod resync;
 mod wire;
 mod writers;
 mod writers_chaos;
+mod writers_driver;

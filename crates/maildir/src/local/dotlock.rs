@@ -188,9 +188,9 @@ impl Watch {
 
 fn create(dir: &LocalDir, name: &[u8], config: &LocalConfig) -> io::Result<Dotlock> {
     let mut file = dir.create(name, OFlags::WRONLY | OFlags::EXCL)?;
-    let ino = file.metadata()?.ino();
     let touched = std::sync::Mutex::new(Instant::now());
     let written = file.write_all(format!("{}:{}", std::process::id(), config.host).as_bytes());
+    let ino = file.metadata()?.ino();
     let flushed = if config.nfs { file.sync_data() } else { Ok(()) };
     let lock = Dotlock { dir: dir.clone(), name: name.to_vec(), file, ino, touched };
     written.and(flushed).map_err(full_io)?;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use super::OpenDir;
+use super::dir::OpenDir;
 use super::group::Group;
 
 /// Something that must reach the disk.

@@ -67,15 +67,36 @@ impl<T: Default> Group<T> {
         state.dirty = true;
     }
 
+    /// Both in one step.
+    pub fn add_and_flush(
+        &self,
+        add: impl FnOnce(&mut T),
+        act: impl FnOnce(T) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut state = lock(&self.state);
+        add(&mut state.batch);
+        state.dirty = true;
+        self.flush_from(state, act)
+    }
+
     /// Returns when all that was added before the call has been flushed, by this thread or by
     /// another. A flush that failed is never retried: what it should have written may be gone, so
     /// every later call fails too.
-    pub fn flush(&self, act: impl Fn(T) -> io::Result<()>) -> io::Result<()> {
-        let mut state = lock(&self.state);
+    pub fn flush(&self, act: impl FnOnce(T) -> io::Result<()>) -> io::Result<()> {
+        self.flush_from(lock(&self.state), act)
+    }
+
+    fn flush_from<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<T>>,
+        act: impl FnOnce(T) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mine = state.taken + u64::from(state.dirty);
         if state.dirty {
             state.joined += 1;
-            self.arrived.notify_one();
+            if state.gathering && state.joined >= state.expected {
+                self.arrived.notify_one();
+            }
         }
         loop {
             if let Some(why) = &state.failed {
@@ -84,8 +105,11 @@ impl<T: Default> Group<T> {
             if state.done >= mine {
                 return Ok(());
             }
-            let led = state.gathering || state.taken != state.done;
-            state = if led { wait(&self.flushed, state) } else { self.lead(state, &act)? };
+            if !state.gathering && state.taken == state.done {
+                // All that was added by now is in the batch that it takes.
+                return self.lead(state, act);
+            }
+            state = wait(&self.flushed, state);
         }
     }
 
@@ -100,8 +124,8 @@ impl<T: Default> Group<T> {
     fn lead<'a>(
         &'a self,
         mut state: MutexGuard<'a, State<T>>,
-        act: &impl Fn(T) -> io::Result<()>,
-    ) -> io::Result<MutexGuard<'a, State<T>>> {
+        act: impl FnOnce(T) -> io::Result<()>,
+    ) -> io::Result<()> {
         state.gathering = true;
         state = self.gather(state);
         state.gathering = false;
@@ -117,8 +141,10 @@ impl<T: Default> Group<T> {
             Ok(()) => state.done = state.taken,
             Err(e) => state.failed = Some(e.to_string()),
         }
+        // Who is woken finds the lock free.
+        drop(state);
         self.flushed.notify_all();
-        result.map(|()| state)
+        result
     }
 
     /// Those whom the last flush woke are likely to come again at once: a short wait for them

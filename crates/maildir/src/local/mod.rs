@@ -2,6 +2,7 @@
 //! swapped, and flushes that concurrent callers share.
 
 mod at;
+mod dir;
 mod dotlock;
 mod flush;
 pub(crate) mod group;
@@ -9,12 +10,12 @@ mod inotify;
 mod nfs;
 pub(crate) mod slots;
 mod staged;
+mod unnamed;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -26,11 +27,13 @@ use at::*;
 use flush::{SharedFlush, Touched};
 use group::Group;
 use inotify::Inotify;
+use unnamed::Unnamed;
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
+pub use dir::LocalDir;
 pub use dotlock::DotlockTimes;
 pub use slots::LocalGuard;
 pub use staged::LocalStaged;
@@ -97,8 +100,9 @@ impl Default for LocalConfig {
 #[derive(Debug)]
 pub struct LocalFs {
     root: PathBuf,
-    /// The root's file system.
-    dev: u64,
+    /// Names the file system for flushes of all of it. Open all the time: a flush tells of what
+    /// failed since the last one by the same descriptor.
+    top: LocalDir,
     config: LocalConfig,
     /// Contents, where one flush of the file system is for all.
     contents: Group<()>,
@@ -106,6 +110,8 @@ pub struct LocalFs {
     jobs: Group<Vec<Job>>,
     /// Names, and control files.
     flush: SharedFlush,
+    /// Can files be made that have no name?
+    unnamed: Unnamed,
 }
 
 /// What one caller wants published, and what became of it.
@@ -115,31 +121,14 @@ struct Job {
     results: Arc<Mutex<Vec<io::Result<()>>>>,
 }
 
-/// An open directory.
-#[derive(Debug, Clone)]
-pub struct LocalDir(Arc<OpenDir>);
-
-#[derive(Debug)]
-struct OpenDir {
-    fd: OwnedFd,
-    dev: u64,
-    ino: u64,
-    mode: Mode,
-    gid: u32,
-}
-
-/// Counts the changes that this process made, per directory (several may share a counter: then
-/// one's change looks like the other's, and a scan is done for nothing).
-static GENERATIONS: [AtomicU64; 4096] = [const { AtomicU64::new(0) }; 4096];
-
 impl LocalFs {
     /// Opens the tree at `root`, which must be a directory.
     pub fn open(root: impl AsRef<Path>, config: LocalConfig) -> io::Result<Self> {
         let root = root.as_ref().canonicalize()?;
         let (contents, jobs, flush) = (Group::default(), Group::default(), SharedFlush::default());
-        let mut this = Self { root, dev: 0, config, contents, jobs, flush };
-        this.dev = fs::fstat(this.root_dir()?)?.st_dev;
-        Ok(this)
+        let unnamed = Unnamed::new(!config.nfs);
+        let top = LocalDir::open(open_root(&root)?)?;
+        Ok(Self { root, top, config, contents, jobs, flush, unnamed })
     }
 
     /// The directory that holds the tree.
@@ -148,7 +137,7 @@ impl LocalFs {
     }
 
     fn root_dir(&self) -> io::Result<OwnedFd> {
-        Ok(fs::open(&self.root, DIR_FLAGS.difference(OFlags::NOFOLLOW), Mode::empty())?)
+        open_root(&self.root)
     }
 
     fn descend(&self, path: &[u8]) -> io::Result<OwnedFd> {
@@ -196,8 +185,8 @@ impl LocalFs {
     /// the names.
     fn publish_together(&self, batch: Vec<Publish<Self>>) -> io::Result<Vec<io::Result<()>>> {
         let results = Arc::new(Mutex::new(Vec::new()));
-        self.jobs.add(|jobs| jobs.push(Job { batch, results: Arc::clone(&results) }));
-        self.jobs.flush(|jobs| self.do_jobs(jobs))?;
+        let job = Job { batch, results: Arc::clone(&results) };
+        self.jobs.add_and_flush(|jobs| jobs.push(job), |jobs| self.do_jobs(jobs))?;
         let results = std::mem::take(&mut *lock(&results));
         Ok(results)
     }
@@ -218,41 +207,9 @@ impl LocalFs {
     }
 }
 
-impl LocalDir {
-    fn open(fd: OwnedFd) -> io::Result<Self> {
-        let stat = fs::fstat(&fd)?;
-        let mode = Mode::from_raw_mode(stat.st_mode & 0o666);
-        Ok(Self(Arc::new(OpenDir { dev: stat.st_dev, ino: stat.st_ino, gid: stat.st_gid, mode, fd })))
-    }
-
-    fn counter(&self) -> &'static AtomicU64 {
-        let slot = (self.0.ino ^ self.0.dev.rotate_left(32)) % GENERATIONS.len() as u64;
-        &GENERATIONS[slot as usize]
-    }
-
-    /// Must come after the change: a scan that misses the change then carries the older number.
-    fn changed(&self) {
-        self.counter().fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn generation(&self) -> u64 {
-        self.counter().load(Ordering::SeqCst)
-    }
-
-    /// Makes a file with the directory's mode and group.
-    fn create(&self, name: &[u8], flags: OFlags) -> io::Result<File> {
-        let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = fs::openat(&self.0.fd, name, flags, self.0.mode)?;
-        let stat = fs::fstat(&fd)?;
-        if Mode::from_raw_mode(stat.st_mode & 0o666) != self.0.mode {
-            fs::fchmod(&fd, self.0.mode)?;
-        }
-        if stat.st_gid != self.0.gid {
-            // Not ours to give away: the file is then as private as the process makes it.
-            let _ = fs::fchown(&fd, None, Some(fs::Gid::from_raw(self.0.gid)));
-        }
-        Ok(File::from(fd))
-    }
+/// The root itself may be behind a link.
+fn open_root(root: &Path) -> io::Result<OwnedFd> {
+    Ok(fs::open(root, DIR_FLAGS.difference(OFlags::NOFOLLOW), Mode::empty())?)
 }
 
 impl Store for LocalFs {
@@ -262,7 +219,14 @@ impl Store for LocalFs {
     type Guard = LocalGuard;
 
     fn caps(&self) -> Caps {
-        Caps { coherent_scan: false, exact_stamp: !self.config.shared, shared: self.config.shared }
+        Caps {
+            coherent_scan: false,
+            exact_stamp: !self.config.shared,
+            shared: self.config.shared,
+            watch: cfg!(target_os = "linux") && !self.config.nfs,
+            unnamed: self.unnamed.is_possible(),
+            nfs: self.config.nfs,
+        }
     }
 
     fn create_dir(&self, path: &[u8]) -> io::Result<bool> {
@@ -321,7 +285,10 @@ impl Store for LocalFs {
 
     fn stage(&self, tmp: &LocalDir, name: &[u8], modified: Option<SystemTime>) -> io::Result<LocalStaged> {
         check_name(name)?;
-        let file = tmp.create(name, OFlags::WRONLY | OFlags::EXCL)?;
+        let (file, name) = match self.unnamed.make(tmp)? {
+            Some(file) => (file, None),
+            None => (tmp.create(name, OFlags::WRONLY | OFlags::EXCL)?, Some(name.to_vec())),
+        };
         Ok(LocalStaged::new(file, tmp.clone(), name, modified))
     }
 
@@ -536,7 +503,7 @@ impl LocalFs {
     fn settle_together(&self, staged: &mut [&mut LocalStaged]) -> io::Result<()> {
         let mut waiting = false;
         for file in staged.iter_mut().filter(|file| !file.is_settled()) {
-            if file.tmp.0.dev == self.dev {
+            if file.tmp.0.dev == self.top.0.dev {
                 file.date()?;
                 waiting = true;
             } else {
@@ -544,8 +511,7 @@ impl LocalFs {
             }
         }
         if waiting {
-            self.contents.add(|()| {});
-            self.contents.flush(|()| fs::syncfs(self.root_dir()?).map_err(full))?;
+            self.contents.add_and_flush(|()| {}, |()| fs::syncfs(&self.top.0.fd).map_err(full))?;
         }
         staged.iter_mut().for_each(|file| file.settled());
         Ok(())

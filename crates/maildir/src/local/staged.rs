@@ -8,13 +8,15 @@ use rustix::fs::{self, AtFlags};
 
 use super::LocalDir;
 use super::at::{full_io, rename_noreplace, set_mtime};
+use super::unnamed::give_name;
 
 /// A file in `tmp`. Dropped unpublished, it is removed.
 #[derive(Debug)]
 pub struct LocalStaged {
     file: File,
     pub(super) tmp: LocalDir,
-    name: Vec<u8>,
+    /// In `tmp`; `None` if it has no name before it is published.
+    name: Option<Vec<u8>>,
     modified: Option<SystemTime>,
     settled: bool,
     /// A flush failed: another one would claim success for what is gone.
@@ -23,8 +25,13 @@ pub struct LocalStaged {
 }
 
 impl LocalStaged {
-    pub(super) fn new(file: File, tmp: LocalDir, name: &[u8], modified: Option<SystemTime>) -> Self {
-        Self { file, tmp, name: name.to_vec(), modified, settled: false, failed: false, published: false }
+    pub(super) fn new(
+        file: File,
+        tmp: LocalDir,
+        name: Option<Vec<u8>>,
+        modified: Option<SystemTime>,
+    ) -> Self {
+        Self { file, tmp, name, modified, settled: false, failed: false, published: false }
     }
 
     /// Dates the file: the last thing before its content is flushed.
@@ -55,10 +62,13 @@ impl LocalStaged {
         self.settled = true;
     }
 
-    /// Renames to the place where all see it. The content is on disk by then.
+    /// Gives it the name under which all see it. The content is on disk by then.
     pub(super) fn publish(mut self, dir: &LocalDir, name: &[u8], nfs: bool) -> io::Result<()> {
         self.settle()?;
-        rename_noreplace(&self.tmp.0.fd, &self.name, &dir.0.fd, name, nfs)?;
+        match &self.name {
+            Some(old) => rename_noreplace(&self.tmp.0.fd, old, &dir.0.fd, name, nfs)?,
+            None => give_name(&self.file, dir, name)?,
+        }
         self.published = true;
         Ok(())
     }
@@ -77,8 +87,8 @@ impl Write for LocalStaged {
 
 impl Drop for LocalStaged {
     fn drop(&mut self) {
-        if !self.published {
-            let _ = fs::unlinkat(&self.tmp.0.fd, &self.name[..], AtFlags::empty());
+        if let Some(name) = self.name.as_ref().filter(|_| !self.published) {
+            let _ = fs::unlinkat(&self.tmp.0.fd, &name[..], AtFlags::empty());
         }
     }
 }

@@ -14,7 +14,8 @@ impl Store for SimFs {
     type Guard = SimGuard;
 
     fn caps(&self) -> Caps {
-        Caps { coherent_scan: self.world().scan_faults.is_none(), exact_stamp: true, shared: false }
+        let coherent_scan = self.world().scan_faults.is_none();
+        Caps { coherent_scan, exact_stamp: true, shared: false, watch: false, unnamed: true, nfs: false }
     }
 
     fn create_dir(&self, path: &[u8]) -> io::Result<bool> {

@@ -239,3 +239,13 @@ fn nothing_is_left_in_tmp() {
     assert_eq!(ls(fixture.path("tmp")), Vec::<String>::new());
     assert_eq!(ls(fixture.path("new")).len(), 3);
 }
+
+#[test]
+fn a_writer_that_dies_leaves_nothing_in_tmp_where_files_can_be_without_a_name() {
+    let fixture = Fixture::new();
+    let tmp = fixture.store.open_dir(b"inbox/tmp").unwrap();
+    // Killed before it is published: nobody tidies up.
+    std::mem::forget(fixture.store.stage(&tmp, b"dead", None).unwrap());
+    let left = ls(fixture.path("tmp"));
+    assert_eq!(left.is_empty(), fixture.store.caps().unnamed, "{left:?}");
+}

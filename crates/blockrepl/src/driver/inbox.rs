@@ -1,0 +1,67 @@
+//! What comes in from one peer: bytes into messages, long ones read to where they stay.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::pool::{Buffer, Pool};
+use crate::wire::{Decoder, Message, Partial, WireError};
+
+/// A payload of this length or more is read into a buffer of its own.
+const LONG: usize = 64 << 10;
+
+/// The way in from one peer.
+pub(super) struct Inbox {
+    decoder: Decoder,
+    long: Option<Long>,
+    pool: Arc<Pool>,
+}
+
+struct Long {
+    frame: Partial,
+    buffer: Buffer,
+    filled: usize,
+}
+
+impl Inbox {
+    /// Refuses payloads over `limit` bytes.
+    pub(super) fn new(limit: u32, pool: Arc<Pool>) -> Self {
+        Inbox { decoder: Decoder::new(limit), long: None, pool }
+    }
+
+    /// Reads once; 0 is the end of the stream. Take all messages with [`next`](Self::next) before the next call.
+    pub(super) async fn read<R: AsyncRead + Unpin>(&mut self, io: &mut R) -> io::Result<usize> {
+        let Some(long) = &mut self.long else {
+            self.decoder.buffer().reserve(LONG);
+            return io.read_buf(self.decoder.buffer()).await;
+        };
+        let read = io.read(&mut long.buffer.as_mut()[long.filled..]).await?;
+        long.filled += read;
+        Ok(read)
+    }
+
+    /// The next whole message.
+    pub(super) fn next(&mut self) -> Result<Option<Message>, WireError> {
+        match self.long.take() {
+            Some(long) if long.filled == long.frame.len => {
+                return long.frame.finish(Bytes::from_owner(long.buffer)).map(Some);
+            }
+            Some(long) => {
+                self.long = Some(long);
+                return Ok(None);
+            }
+            None => {}
+        }
+        let message = self.decoder.next()?;
+        if message.is_none()
+            && let Some((frame, begun)) = self.decoder.take_partial(LONG)
+        {
+            let mut buffer = self.pool.take(frame.len);
+            buffer.as_mut()[..begun.len()].copy_from_slice(&begun);
+            self.long = Some(Long { frame, buffer, filled: begun.len() });
+        }
+        Ok(message)
+    }
+}

@@ -1,0 +1,272 @@
+//! What is on its way to one peer.
+//!
+//! Messages are queued under the core's lock, so their order is the core's. Short ones are written by the thread that
+//! has just caused them, as far as the stream takes them at once: no other thread need wake up for it. All else is
+//! written by the link's task.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::AsyncWrite;
+
+use crate::wire::Message;
+
+/// Messages are put into one write up to this many bytes.
+const BATCH: usize = 256 << 10;
+/// Data of this length or more goes to the stream from where it lies, and is left to the link's task.
+const LONG: u64 = 32 << 10;
+
+type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// The way out to one peer.
+pub(super) struct Outbox {
+    queue: Mutex<Queue>,
+    /// Touched only by whoever has the turn.
+    stream: Mutex<Stream>,
+}
+
+#[derive(Default)]
+struct Queue {
+    messages: VecDeque<Message>,
+    bytes: u64,
+    turn: Turn,
+    /// The stream took no more and has since said that it would: try again.
+    again: bool,
+    /// To be shut down once all is sent.
+    closing: bool,
+    /// Nothing is sent any more.
+    dropped: bool,
+    error: Option<io::Error>,
+    task: Option<Waker>,
+}
+
+/// Whose turn it is to write.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Turn {
+    #[default]
+    Anybody,
+    Somebody,
+    TheTask,
+}
+
+struct Stream {
+    io: Option<Writer>,
+    /// Taken from the queue and not encoded yet.
+    taken: VecDeque<Message>,
+    head: BytesMut,
+    data: Bytes,
+    flushed: bool,
+}
+
+impl std::fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbox").field("messages", &self.queue().messages.len()).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Outbox {
+    pub(super) fn new(io: Writer) -> Arc<Self> {
+        let (taken, head, data) = (VecDeque::new(), BytesMut::new(), Bytes::new());
+        let stream = Stream { io: Some(io), taken, head, data, flushed: true };
+        Arc::new(Outbox { queue: Mutex::default(), stream: Mutex::new(stream) })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        lock(&self.queue)
+    }
+
+    /// Queues a message. [`urge`](Self::urge) afterwards, without the core's lock.
+    pub(super) fn push(&self, message: Message) {
+        let mut queue = self.queue();
+        if !queue.dropped {
+            queue.bytes += message.weight();
+            queue.messages.push_back(message);
+        }
+    }
+
+    /// What is queued is still sent, then the stream is shut down.
+    pub(super) fn close(&self) {
+        self.queue().closing = true;
+        self.wake_task();
+    }
+
+    /// Sends nothing more, and lets go of the stream.
+    pub(super) fn abandon(&self) {
+        let mut queue = self.queue();
+        queue.dropped = true;
+        queue.messages.clear();
+        let idle = queue.turn != Turn::Somebody;
+        drop(queue);
+        if idle {
+            lock(&self.stream).io = None;
+        }
+    }
+
+    /// Writes what is queued if it is short and nobody is at it; leaves it to the link's task otherwise.
+    pub(super) fn urge(self: &Arc<Self>) {
+        let mut queue = self.queue();
+        if queue.messages.is_empty() || queue.turn != Turn::Anybody {
+            return;
+        }
+        if queue.bytes >= LONG {
+            queue.turn = Turn::TheTask;
+            drop(queue);
+            return self.wake_task();
+        }
+        queue.turn = Turn::Somebody;
+        drop(queue);
+        self.work(false);
+    }
+
+    /// The link's task: goes on with what was left to it. Ready when the stream is shut down or broken.
+    pub(super) fn poll(self: &Arc<Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut queue = self.queue();
+        if queue.task.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            queue.task = Some(cx.waker().clone());
+        }
+        let begin = match queue.turn {
+            Turn::Somebody => false,
+            Turn::TheTask => true,
+            Turn::Anybody => !queue.messages.is_empty(),
+        };
+        if begin {
+            queue.turn = Turn::Somebody;
+            drop(queue);
+            self.work(true);
+            queue = self.queue();
+        }
+        if let Some(error) = queue.error.take() {
+            return Poll::Ready(Err(error));
+        }
+        if queue.dropped || !queue.closing || queue.turn != Turn::Anybody || !queue.messages.is_empty() {
+            return Poll::Pending;
+        }
+        drop(queue);
+        match &mut lock(&self.stream).io {
+            Some(io) => Pin::new(io).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Sends until nothing is left, the stream takes no more, or, for another than the task, it becomes long.
+    fn work(self: &Arc<Self>, task: bool) {
+        let waker = Waker::from(self.clone());
+        let mut cx = Context::from_waker(&waker);
+        let mut stream = lock(&self.stream);
+        loop {
+            let sent = stream.poll_send(&mut cx);
+            let waits = sent.is_pending();
+            let mut queue = self.queue();
+            match sent {
+                Poll::Pending => queue.turn = Turn::TheTask,
+                Poll::Ready(Err(error)) => {
+                    queue.dropped = true;
+                    queue.messages.clear();
+                    queue.error = Some(error);
+                    queue.turn = Turn::Anybody;
+                }
+                Poll::Ready(Ok(())) if queue.messages.is_empty() => queue.turn = Turn::Anybody,
+                Poll::Ready(Ok(())) if !task && queue.bytes >= LONG => queue.turn = Turn::TheTask,
+                Poll::Ready(Ok(())) => {
+                    stream.take(&mut queue);
+                    continue;
+                }
+            }
+            if queue.dropped {
+                stream.io = None;
+            }
+            let again = std::mem::take(&mut queue.again);
+            let left = queue.turn == Turn::TheTask && (again || !task && !waits);
+            let ended = !task && (queue.closing || queue.dropped);
+            drop(queue);
+            if left || ended {
+                self.wake_task();
+            }
+            return;
+        }
+    }
+
+    fn wake_task(&self) {
+        let task = self.queue().task.clone();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+/// The stream takes more.
+impl Wake for Outbox {
+    fn wake(self: Arc<Self>) {
+        let mut queue = self.queue();
+        if queue.turn == Turn::Somebody {
+            queue.again = true;
+            return;
+        }
+        drop(queue);
+        self.wake_task();
+    }
+}
+
+impl Stream {
+    /// Takes messages to be sent next.
+    fn take(&mut self, queue: &mut Queue) {
+        let mut bytes = 0;
+        while bytes < BATCH as u64
+            && let Some(message) = queue.messages.pop_front()
+        {
+            queue.bytes -= message.weight();
+            bytes += message.weight();
+            self.taken.push_back(message);
+        }
+    }
+
+    /// Turns what was taken into bytes. Long data is not copied; it ends the write.
+    fn encode(&mut self) {
+        while self.data.is_empty()
+            && self.head.len() < BATCH
+            && let Some(message) = self.taken.pop_front()
+        {
+            message.encode_head(&mut self.head);
+            match message {
+                Message::Write { data, .. } | Message::Copy { data, .. } if data.len() as u64 >= LONG => {
+                    self.data = data;
+                }
+                short => self.head.extend_from_slice(short.data()),
+            }
+        }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.head.is_empty() && self.data.is_empty() {
+                self.data = Bytes::new();
+                self.encode();
+            }
+            let Some(io) = &mut self.io else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+            if self.head.is_empty() && self.data.is_empty() {
+                if !self.flushed {
+                    ready!(Pin::new(io).poll_flush(cx))?;
+                    self.flushed = true;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            self.flushed = false;
+            let parts = [io::IoSlice::new(&self.head), io::IoSlice::new(&self.data)];
+            let written = ready!(Pin::new(io).poll_write_vectored(cx, &parts))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let from_head = written.min(self.head.len());
+            self.head.advance(from_head);
+            self.data.advance(written - from_head);
+        }
+    }
+}
