@@ -69,7 +69,7 @@ fn put(image: &mut [u8], offset: u64, bytes: &[u8]) {
 }
 
 /// Does what the replica asks of its disk; nobody hears what it sends.
-fn drive(replica: &mut Replica, image: &mut [u8], input: Input) {
+fn drive(replica: &mut Replica, image: &mut Vec<u8>, input: Input) {
     replica.handle(Duration::ZERO, input);
     while let Some(output) = replica.poll_output() {
         let Output::Disk { op, what } = output else { continue };
@@ -80,7 +80,8 @@ fn drive(replica: &mut Replica, image: &mut [u8], input: Input) {
                 read = Bytes::copy_from_slice(&image[offset as usize..][..len as usize]);
             }
             DiskOp::Read { len, .. } => read = vec![0; len as usize].into(),
-            DiskOp::Write { .. } | DiskOp::Flush | DiskOp::MetaFlush => {}
+            DiskOp::MetaGrow { to, .. } => image.resize(to as usize, 0),
+            DiskOp::Write { .. } | DiskOp::Flush | DiskOp::MetaFlush | DiskOp::Grow { .. } => {}
         }
         replica.handle(Duration::ZERO, Input::DiskDone { op, result: Ok(read) });
     }

@@ -20,6 +20,12 @@ impl Bitmap {
         Bitmap { words: vec![0; len.div_ceil(64) as usize], len, count: 0 }
     }
 
+    /// Makes room for more bits, all clear.
+    pub(crate) fn grow(&mut self, len: u32) {
+        self.len = self.len.max(len);
+        self.words.resize(self.len.div_ceil(64) as usize, 0);
+    }
+
     pub(crate) fn count(&self) -> u32 {
         self.count
     }

@@ -88,6 +88,10 @@ pub struct Config {
     /// default: until the leader returns or the epoch ends), or fail with [`Denied::NoLeader`](crate::Denied::NoLeader)
     /// after this long. A failed write may or may not have been done.
     pub leader_wait: Option<Duration>,
+    /// Whether each read of a handle is checked against the checksums of its blocks, and served from a peer
+    /// (and healed here) when it does not match. Costs a CRC of what is read, rounded up to whole blocks of
+    /// 4096 bytes. Off, reads are served from a peer only when the disk reports an error. Default off.
+    pub verify_reads: bool,
     /// The largest frame accepted from a peer, in bytes. Default 4 MiB.
     pub frame_bytes_max: u32,
 }
@@ -133,6 +137,7 @@ impl Default for Config {
             undo_policy: UndoPolicy::Continue,
             lease_grace: Duration::from_secs(5),
             leader_wait: None,
+            verify_reads: false,
             frame_bytes_max: 4 << 20,
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// that began after it returned `Ok`. A handle belongs to one epoch: once fenced, each call
 /// fails with [`DeviceError::Fenced`] for ever.
 pub trait BlockDevice: Send + Sync + fmt::Debug + 'static {
-    /// Size in bytes; fixed for the life of the handle.
+    /// Size in bytes. It may grow, never shrink.
     fn size(&self) -> u64;
     /// Fills `buf` from `offset`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError>;
@@ -69,6 +69,14 @@ pub enum DeviceError {
     Revoked {
         /// The handle's epoch.
         epoch: u64,
+    },
+    /// The bytes are damaged on the local disk, and no peer has them. The device goes on.
+    #[error("{len} bytes at {offset} cannot be read: no copy of them is right")]
+    Corrupt {
+        /// From where, in bytes.
+        offset: u64,
+        /// How many bytes were asked for.
+        len: u64,
     },
     /// The range does not lie within the device. The device is unharmed.
     #[error("{len} bytes at {offset} exceed the device of {size} bytes")]

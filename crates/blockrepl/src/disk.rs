@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A blocking store of bytes with a volatile cache, safe from any thread. A write is visible to
@@ -18,6 +19,33 @@ pub trait Disk: Send + Sync + std::fmt::Debug + 'static {
     fn flush(&self) -> io::Result<()>;
     /// Length in bytes.
     fn size(&self) -> io::Result<u64>;
+    /// Makes the disk at least `to` bytes long, durably; `from..to` then reads as zeros. On an error all
+    /// is as it was, but for these bytes. By default: for a disk that is long enough already.
+    fn grow(&self, from: u64, to: u64) -> io::Result<()> {
+        grow_within(self, from, to)
+    }
+}
+
+/// What lies between is there and must become zeros.
+fn grow_within(disk: &(impl Disk + ?Sized), from: u64, to: u64) -> io::Result<()> {
+    let size = disk.size()?;
+    if size < to {
+        let why = format!("the disk has {size} bytes where {to} are needed, and does not grow by itself");
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
+    write_zeros(from, to, |zeros, at| disk.write_at(at, zeros))?;
+    disk.flush()
+}
+
+fn write_zeros(from: u64, to: u64, write: impl Fn(&[u8], u64) -> io::Result<()>) -> io::Result<()> {
+    let zeros = vec![0; 1 << 20];
+    let mut at = from;
+    while at < to {
+        let n = (to - at).min(zeros.len() as u64);
+        write(&zeros[..n as usize], at)?;
+        at += n;
+    }
+    Ok(())
 }
 
 /// A file or a raw device, through the page cache; a flush is `fdatasync`.
@@ -45,7 +73,7 @@ impl FileDisk {
         if file.metadata()?.len() > 0 {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        if let Err(e) = allocate(&file, size).and_then(|()| file.sync_all()) {
+        if let Err(e) = allocate(&file, 0, size).and_then(|()| file.sync_all()) {
             // No room: what was allocated is given back, and the next try finds no remains.
             drop(std::fs::remove_file(path));
             return Err(e);
@@ -60,18 +88,11 @@ impl FileDisk {
 
 /// R11: the blocks are there before they are needed. Where the file system cannot allocate ahead,
 /// zeros are written.
-fn allocate(file: &File, size: u64) -> io::Result<()> {
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, size) {
+fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), from, to - from) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-            let zeros = vec![0; 1 << 20];
-            let mut at = 0;
-            while at < size {
-                let n = (size - at).min(zeros.len() as u64);
-                file.write_all_at(&zeros[..n as usize], at)?;
-                at += n;
-            }
-            Ok(())
+            write_zeros(from, to, |zeros, at| file.write_all_at(zeros, at))
         }
         Err(e) => Err(e.into()),
     }
@@ -86,6 +107,15 @@ impl Disk for FileDisk {
     }
     fn flush(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+    fn grow(&self, from: u64, to: u64) -> io::Result<()> {
+        if !self.0.metadata()?.is_file() {
+            return grow_within(self, from, to);
+        }
+        // What an attempt that failed has left must not show.
+        self.0.set_len(from)?;
+        allocate(&self.0, from, to)?;
+        self.0.sync_all()
     }
     fn size(&self) -> io::Result<u64> {
         // `len` is 0 for a raw device; the end of it is where a seek says it is.
@@ -197,24 +227,28 @@ impl Disk for VolatileDisk {
     fn size(&self) -> io::Result<u64> {
         self.below.size()
     }
+
+    fn grow(&self, from: u64, to: u64) -> io::Result<()> {
+        self.below.grow(from, to)
+    }
 }
 
 /// A disk in memory, sparse. Nothing outlives it.
 #[derive(Debug)]
 pub struct MemDisk {
-    size: u64,
+    size: AtomicU64,
     pages: Mutex<HashMap<u64, Box<[u8]>>>,
 }
 
 impl MemDisk {
     /// `size` zero bytes.
     pub fn new(size: u64) -> Self {
-        MemDisk { size, pages: Mutex::default() }
+        MemDisk { size: AtomicU64::new(size), pages: Mutex::default() }
     }
 
     fn check(&self, offset: u64, len: usize) -> io::Result<()> {
         match offset.checked_add(len as u64) {
-            Some(end) if end <= self.size => Ok(()),
+            Some(end) if end <= self.size.load(Ordering::Acquire) => Ok(()),
             _ => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
@@ -252,7 +286,13 @@ impl Disk for MemDisk {
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.size)
+        Ok(self.size.load(Ordering::Acquire))
+    }
+
+    fn grow(&self, from: u64, to: u64) -> io::Result<()> {
+        lock(&self.pages).retain(|page, _| page * PAGE < from);
+        self.size.fetch_max(to, Ordering::AcqRel);
+        Ok(())
     }
 }
 

@@ -58,6 +58,8 @@
 //! puts them in an order. After a break it goes on where it stopped, under the same leader; a
 //! peer that a leader left half-copied is copied in full by the next one (by digest: compared in full).
 //!
+//! [`Volume::resize`] grows the device in use, never shrinks it. NBD clients see the new size when they connect anew.
+//!
 //! # What the owner must do
 //!
 //! - Grow the epoch with each change of leader, never give one epoch to two leaders, and take a new
@@ -71,7 +73,7 @@
 //!
 //! # What it does not do yet
 //!
-//! One writer at a time (no dual-primary), no resize, no block
+//! One writer at a time (no dual-primary), no block
 //! checksums: verify finds a difference and the leader's copy wins. A failed local disk ends the
 //! leadership instead of being served from the peer. With three and more replicas, one that was away
 //! while the leadership moved is copied in full.

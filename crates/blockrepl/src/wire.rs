@@ -56,11 +56,6 @@ pub enum Refusal {
     WrongCluster,
     /// No such volume here.
     UnknownVolume,
-    /// The volume has another size here.
-    WrongSize {
-        /// The size here, in bytes.
-        ours: u64,
-    },
     /// The addressee shows this replica's own node or device id.
     OwnIdentity,
     /// The disk here has failed (R11).
@@ -71,6 +66,8 @@ pub enum Refusal {
     Removed,
     /// The undo area is full and the policy is to hold (R9).
     UndoFull,
+    /// The device was to grow, and there is no room for it here.
+    CannotGrow,
     /// The frame does not belong here.
     Protocol,
     /// This replica is closing down, or a newer link replaces this one.
@@ -93,12 +90,12 @@ impl fmt::Display for Refusal {
             Refusal::Fenced { current } => write!(f, "fenced: epoch {current} is known"),
             Refusal::WrongCluster => f.write_str("the replica belongs to another cluster"),
             Refusal::UnknownVolume => f.write_str("no such volume here"),
-            Refusal::WrongSize { ours } => write!(f, "the volume has {ours} bytes on the other side"),
             Refusal::OwnIdentity => f.write_str("the other side has the same node or device id"),
             Refusal::DiskFailed => f.write_str("the disk has failed"),
             Refusal::Diverged => f.write_str("the two copies have diverged; an operator must choose one"),
             Refusal::Removed => f.write_str("removed from the in-sync set; connect anew to be resynced"),
             Refusal::UndoFull => f.write_str("the undo area is full and the policy is to hold"),
+            Refusal::CannotGrow => f.write_str("there is no room for the larger device"),
             Refusal::Protocol => f.write_str("a frame that does not belong here"),
             Refusal::Closing => f.write_str("closing, or replaced by a newer link"),
             Refusal::NotWriter { epoch } => write!(f, "the grant of epoch {epoch} names no such writer"),
@@ -273,6 +270,38 @@ pub enum Message {
         /// The number.
         stable: u64,
     },
+    /// Send this granule as it is here in the stream, and what its checksums say of it.
+    Fetch {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Comes back in the answer.
+        id: u64,
+        /// Which granule.
+        granule: u32,
+    },
+    /// The answer to `Fetch`.
+    Fetched {
+        /// Of which question.
+        id: u64,
+        /// A bit for each block of 4096 bytes, the first one lowest: its checksum is as it should be.
+        good: u16,
+        /// Likewise: no checksum of it is known.
+        void: u16,
+        /// The granule; nothing when it could not be read.
+        data: Bytes,
+    },
+    /// A follower found a granule of its copy unreadable or against its checksums.
+    Rotten {
+        /// Which granule.
+        granule: u32,
+    },
+    /// All copies had the digest of `Verified` `id`: the follower may take its checksums from its copy.
+    Agreed {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which question.
+        id: u64,
+    },
     /// All before this message shall have arrived (protocol B).
     Reach {
         /// The leader's epoch.
@@ -300,6 +329,18 @@ pub enum Message {
         granule: u32,
         /// Whether it does.
         same: bool,
+    },
+    /// Grow to this size.
+    Resize {
+        /// The leader's epoch.
+        epoch: u64,
+        /// In bytes.
+        size: u64,
+    },
+    /// The device has this size here, durably.
+    Resized {
+        /// In bytes.
+        size: u64,
     },
     /// The answer to `Verify`.
     Verified {
@@ -376,7 +417,7 @@ impl Message {
     /// What a frame carries behind its fields.
     pub(crate) fn data(&self) -> &[u8] {
         match self {
-            Message::Write { data, .. } | Message::Copy { data, .. } => data,
+            Message::Write { data, .. } | Message::Copy { data, .. } | Message::Fetched { data, .. } => data,
             Message::Writer(m) => m.data(),
             _ => &[],
         }
@@ -460,6 +501,22 @@ impl Message {
                 w.u64(*epoch).u64(*stable);
                 (17, w.0, none)
             }
+            Message::Fetch { epoch, id, granule } => {
+                w.u64(*epoch).u64(*id).u32(*granule);
+                (48, w.0, none)
+            }
+            Message::Fetched { id, good, void, data } => {
+                w.u64(*id).u32(u32::from(*good) << 16 | u32::from(*void));
+                (49, w.0, data)
+            }
+            Message::Rotten { granule } => {
+                w.u32(*granule);
+                (50, w.0, none)
+            }
+            Message::Agreed { epoch, id } => {
+                w.u64(*epoch).u64(*id);
+                (51, w.0, none)
+            }
             Message::Verified { id, digest } => {
                 put_digest(w.u64(*id), *digest);
                 (16, w.0, none)
@@ -479,6 +536,14 @@ impl Message {
             Message::Compare { epoch, granule, digest } => {
                 put_digest(w.u64(*epoch).u32(*granule), *digest);
                 (66, w.0, none)
+            }
+            Message::Resize { epoch, size } => {
+                w.u64(*epoch).u64(*size);
+                (68, w.0, none)
+            }
+            Message::Resized { size } => {
+                w.u64(*size);
+                (69, w.0, none)
             }
             Message::Compared { granule, same } => {
                 w.u32(*granule).u8(u8::from(*same));
@@ -526,10 +591,20 @@ impl Message {
             16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
             32..=47 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
+            48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, granule: r.u32()? },
+            49 => {
+                let (id, blocks) = (r.u64()?, r.u32()?);
+                let (good, void) = ((blocks >> 16) as u16, blocks as u16);
+                return Ok(Message::Fetched { id, good, void, data: tail(&r) });
+            }
+            50 => Message::Rotten { granule: r.u32()? },
+            51 => Message::Agreed { epoch: r.u64()?, id: r.u64()? },
             64 => Message::Reach { epoch: r.u64()?, seq: r.u64()? },
             65 => Message::Reached { seq: r.u64()? },
             66 => Message::Compare { epoch: r.u64()?, granule: r.u32()?, digest: take_digest(&mut r)? },
             67 => Message::Compared { granule: r.u32()?, same: r.flag()? },
+            68 => Message::Resize { epoch: r.u64()?, size: r.u64()? },
+            69 => Message::Resized { size: r.u64()? },
             _ => return Err(Short),
         };
         r.end()?;
@@ -589,7 +664,6 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::Fenced { current } => (1, *current),
         Refusal::WrongCluster => (2, 0),
         Refusal::UnknownVolume => (3, 0),
-        Refusal::WrongSize { ours } => (4, *ours),
         Refusal::OwnIdentity => (5, 0),
         Refusal::DiskFailed => (6, 0),
         Refusal::Diverged => (7, 0),
@@ -599,18 +673,18 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::Closing => (11, 0),
         Refusal::NotWriter { epoch } => (32, *epoch),
         Refusal::Resigned { current } => (33, *current),
+        Refusal::CannotGrow => (64, 0),
     }
 }
 
 fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
-    if value != 0 && !matches!(code, 1 | 4 | 32 | 33) {
+    if value != 0 && !matches!(code, 1 | 32 | 33) {
         return Err(Short);
     }
     Ok(match code {
         1 => Refusal::Fenced { current: value },
         2 => Refusal::WrongCluster,
         3 => Refusal::UnknownVolume,
-        4 => Refusal::WrongSize { ours: value },
         5 => Refusal::OwnIdentity,
         6 => Refusal::DiskFailed,
         7 => Refusal::Diverged,
@@ -620,6 +694,7 @@ fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
         11 => Refusal::Closing,
         32 => Refusal::NotWriter { epoch: value },
         33 => Refusal::Resigned { current: value },
+        64 => Refusal::CannotGrow,
         _ => return Err(Short),
     })
 }

@@ -75,6 +75,7 @@ mod few;
 mod flag;
 mod frame;
 mod idset;
+mod keyword;
 mod lex;
 mod list;
 mod own;

@@ -68,8 +68,8 @@ impl Class {
     }
 
     #[inline]
-    pub(crate) fn holds(self, b: u8) -> bool {
-        TABLE[usize::from(b)] & self.0 != 0
+    pub(crate) const fn holds(self, b: u8) -> bool {
+        TABLE[b as usize] & self.0 != 0
     }
 
     /// Whether all of `text` is.

@@ -72,9 +72,8 @@ pub enum Command<'a> {
 
 impl<'a> Command<'a> {
     /// Parses one line without its CRLF.
-    #[inline]
     pub fn parse(line: &'a [u8]) -> Result<Self, SyntaxError> {
-        parse::command(line, parse::Return)
+        parse::command(line)
     }
 
     /// The same, owning its text.

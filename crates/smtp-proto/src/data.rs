@@ -3,35 +3,24 @@
 //! All of it hands out slices of what it was given, nothing is copied. The end of a message is CRLF.CRLF and
 //! nothing else: every other reading is how mail gets smuggled.
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 
 use crate::Violation;
+use crate::fast::{is_remarkable, remarkable};
 
 /// Removes dot-stuffing and finds the end of the message.
 ///
 /// A dot at the start of a line is dropped; if CRLF follows it, the message has ended. The octets handed out
 /// are the message, final CRLF included.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Unstuffer {
     at: At,
-    dots: Dots,
 }
 
-/// Finds CRLF dot. Made once a connection: to make it costs as much as to search some kilobytes.
-#[derive(Debug, Clone)]
-struct Dots(memmem::Finder<'static>);
-
-impl Default for Dots {
-    fn default() -> Self {
-        Self(memmem::Finder::new(b"\r\n."))
-    }
-}
-
-impl Default for Unstuffer {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+/// Finds CRLF dot; made once, since that costs as much as to search some kilobytes.
+static DOTS: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(b"\r\n."));
 
 /// Where in the text the last octet left us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,7 +49,7 @@ pub enum Piece<'a> {
 impl Unstuffer {
     /// At the start of a message.
     pub fn new() -> Self {
-        Self { at: At::default(), dots: Dots::default() }
+        Self::default()
     }
 
     /// At the start of the next message.
@@ -70,52 +59,74 @@ impl Unstuffer {
 
     /// The next piece, or `None` when all input is taken and more is needed.
     pub fn next<'i>(&mut self, input: &mut &'i [u8]) -> Option<Piece<'i>> {
+        self.held_back(input)?.or_else(|| {
+            let len = to_dot(self.at, input);
+            Some(self.text(input, len))
+        })
+    }
+
+    /// The same, and looks at the octets for `check` in the same pass. Use one check for all of a message.
+    pub fn next_checked<'i>(&mut self, input: &mut &'i [u8], check: &mut TextCheck) -> Option<Piece<'i>> {
+        let piece = self.held_back(input)?;
+        if let Some(Piece::Text(text)) = piece {
+            check.push(text);
+        }
+        piece.or_else(|| {
+            let len = check.push_through_dot(self.at, input);
+            Some(self.text(input, len))
+        })
+    }
+
+    /// What comes of a dot at the start of a line, if anything does; `None` when all input is taken.
+    #[inline(always)]
+    fn held_back<'i>(&mut self, input: &mut &'i [u8]) -> Option<Option<Piece<'i>>> {
         loop {
-            let first = *input.first()?;
-            match (self.at, first) {
-                (At::LineStart, b'.') => {
-                    self.at = At::Dot;
-                    *input = &input[1..];
-                }
-                (At::Dot, b'\r') => {
-                    self.at = At::DotCr;
-                    *input = &input[1..];
-                }
+            match (self.at, *input.first()?) {
+                (At::LineStart, b'.') => self.at = At::Dot,
+                (At::Dot, b'\r') => self.at = At::DotCr,
                 (At::DotCr, b'\n') => {
                     self.restart();
                     *input = &input[1..];
-                    return Some(Piece::End);
+                    return Some(Some(Piece::End));
                 }
                 (At::DotCr, _) => {
                     self.at = At::Cr;
-                    return Some(Piece::Text(b"\r"));
+                    return Some(Some(Piece::Text(b"\r")));
                 }
-                _ => {
-                    let text = text(&mut self.at, &self.dots, input);
-                    return Some(Piece::Text(text));
-                }
+                _ => return Some(None),
             }
+            *input = &input[1..];
+        }
+    }
+
+    #[inline(always)]
+    fn text<'i>(&mut self, input: &mut &'i [u8], len: usize) -> Piece<'i> {
+        let text = split(input, len);
+        self.at = self.at.behind(text);
+        Piece::Text(text)
+    }
+}
+
+impl At {
+    /// Behind some octets of text.
+    #[inline(always)]
+    fn behind(self, text: &[u8]) -> Self {
+        match text {
+            [.., b'\r', b'\n'] => At::LineStart,
+            [b'\n'] if self == At::Cr => At::LineStart,
+            [.., b'\r'] => At::Cr,
+            _ => At::InLine,
         }
     }
 }
 
-/// Through the next CRLF that a dot follows, or all there is.
-fn text<'i>(at: &mut At, dots: &Dots, input: &mut &'i [u8]) -> &'i [u8] {
-    if *at == At::Cr && input.starts_with(b"\n.") {
-        *at = At::LineStart;
-        return split(input, 1);
+/// How much of `text` there is through the next CRLF that a dot follows; all of it, if none does.
+#[inline(always)]
+fn to_dot(at: At, text: &[u8]) -> usize {
+    if at == At::Cr && text.starts_with(b"\n.") {
+        return 1;
     }
-    if let Some(found) = dots.0.find(input) {
-        *at = At::LineStart;
-        return split(input, found + 2);
-    }
-    *at = match *input {
-        [.., b'\r', b'\n'] => At::LineStart,
-        [b'\n'] if *at == At::Cr => At::LineStart,
-        [.., b'\r'] => At::Cr,
-        _ => At::InLine,
-    };
-    split(input, input.len())
+    DOTS.find(text).map_or(text.len(), |found| found + 2)
 }
 
 fn split<'i>(input: &mut &'i [u8], len: usize) -> &'i [u8] {
@@ -141,7 +152,6 @@ fn split<'i>(input: &mut &'i [u8], len: usize) -> &'i [u8] {
 #[derive(Debug, Clone, Default)]
 pub struct Stuffer {
     at: At,
-    dots: Dots,
 }
 
 impl Stuffer {
@@ -162,7 +172,10 @@ impl Stuffer {
             if self.at == At::Dot {
                 self.at = At::InLine;
             }
-            Some(text(&mut self.at, &self.dots, &mut rest))
+            let len = to_dot(self.at, rest);
+            let text = split(&mut rest, len);
+            self.at = self.at.behind(text);
+            Some(text)
         })
     }
 
@@ -204,44 +217,63 @@ impl TextCheck {
 
     /// Looks at the next octets.
     pub fn push(&mut self, text: &[u8]) {
-        let (Some(&first), Some(&last)) = (text.first(), text.last()) else { return };
-        if self.violation.is_none() && (wrong(self.last, first) || any_wrong(text)) {
-            self.violation = std::iter::once((self.last, first))
-                .chain(text.windows(2).map(|pair| (pair[0], pair[1])))
-                .find_map(|(a, b)| violation(a, b));
+        let Some(&first) = text.first() else { return };
+        self.note(self.last, first);
+        let mut from = 0;
+        while let Some(at) = self.next_remarkable(text, from) {
+            self.note(text[at], text[at + 1]);
+            from = at + 1;
         }
-        self.last = last;
+        self.last = text[text.len() - 1];
+    }
+
+    /// Looks at octets of `text` through the next CRLF that a dot follows, or at all of it; says how many that were.
+    fn push_through_dot(&mut self, at: At, text: &[u8]) -> usize {
+        let Some(&first) = text.first() else { return 0 };
+        self.note(self.last, first);
+        let mut from = 0;
+        let mut len = if at == At::Cr && text.starts_with(b"\n.") { 1 } else { text.len() };
+        while let Some(at) = self.next_remarkable(&text[..len], from) {
+            self.note(text[at], text[at + 1]);
+            from = at + 1;
+            if text[at] == b'\n' {
+                len = at + 1;
+            }
+        }
+        if self.violation.is_some() {
+            len = to_dot(at, text);
+        }
+        self.last = text[len - 1];
+        len
+    }
+
+    /// The next neighbours that are worth a look; none once there was a violation.
+    #[inline(always)]
+    fn next_remarkable(&self, text: &[u8], from: usize) -> Option<usize> {
+        match self.violation {
+            None => remarkable(&text[from..]).map(|at| from + at),
+            Some(_) => None,
+        }
+    }
+
+    #[inline(always)]
+    fn note(&mut self, a: u8, b: u8) {
+        if is_remarkable(a, b) && self.violation.is_none() {
+            self.violation = violation(a, b);
+        }
     }
 
     /// The first violation; a CR at the very end is one. Starts a new message.
     pub fn finish(&mut self) -> Option<Violation> {
         let done = std::mem::take(self);
-        done.violation.or((done.last == b'\r').then_some(Violation::BareCr))
+        done.violation.or(violation(done.last, b'.'))
     }
 }
 
-fn wrong(a: u8, b: u8) -> bool {
-    (a == b'\r') != (b == b'\n') || b == 0
-}
-
-/// One pass without branches, which the compiler turns into vector instructions.
-fn any_wrong(text: &[u8]) -> bool {
-    const BLOCK: usize = 4096;
-    let mut rest = text;
-    while rest.len() > 1 {
-        let end = rest.len().min(BLOCK);
-        let bad = rest[..end - 1].iter().zip(&rest[1..end]).fold(false, |bad, (&a, &b)| bad | wrong(a, b));
-        if bad {
-            return true;
-        }
-        rest = &rest[end - 1..];
-    }
-    false
-}
-
+/// What is wrong with `a`, or with `b` behind it.
 fn violation(a: u8, b: u8) -> Option<Violation> {
     match (a, b) {
-        (_, 0) if a != b'\r' => Some(Violation::Nul),
+        (0, _) => Some(Violation::Nul),
         (b'\r', b'\n') => None,
         (b'\r', _) => Some(Violation::BareCr),
         (_, b'\n') => Some(Violation::BareLf),

@@ -1,4 +1,4 @@
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 //! SMTP, submission and LMTP: syntax and framing for both sides, without I/O.
 //!
 //! Octets go in as they come off the wire, in any split; the same events come out. A message's body streams
@@ -53,10 +53,12 @@ mod attributes;
 mod class;
 mod client;
 mod command;
+mod common;
 mod cursor;
 mod data;
 mod ehlo;
 mod error;
+mod fast;
 mod line;
 mod offers;
 mod params;

@@ -72,6 +72,12 @@ impl LineBuffer {
         &self.spill
     }
 
+    /// Whether nothing is held, so that the next line begins with the next octet.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.spill.is_empty()
+    }
+
     pub(crate) fn buffered(&self) -> usize {
         if self.complete { 0 } else { self.spill.len() }
     }

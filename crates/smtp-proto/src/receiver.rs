@@ -5,7 +5,7 @@ use std::fmt;
 use crate::data::{Piece, TextCheck, Unstuffer};
 use crate::line::{Found, LineBuffer};
 use crate::text::Secret;
-use crate::{Command, ProtocolError, SyntaxError, Violation, parse};
+use crate::{Command, ProtocolError, SyntaxError, Violation, common, parse};
 
 /// Limits and policies of a [`Receiver`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,6 +196,13 @@ impl Receiver {
 
     #[inline(always)]
     fn next_command<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
+        let limit = if self.line.is_empty() { self.config.command_line_max } else { 0 };
+        common::command(input, limit, |input| self.next_line(input))
+    }
+
+    /// A line of any kind, whole or in pieces.
+    #[inline(never)]
+    fn next_line<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
         let Self { config, state, line, .. } = self;
         let line = match line.take(input, config.command_line_max) {
             Found::Whole(found) => found,
@@ -203,7 +210,15 @@ impl Receiver {
             Found::Incomplete => return None,
             Found::Bad(error) => return Some(refuse(state, config, error)),
         };
-        parse::command(line, Emit(state))
+        Some(match parse::command(line) {
+            Ok(command) => {
+                if let Command::Bdat { size, last } = command {
+                    *state = State::Chunk { left: size, last };
+                }
+                Event::Command(command)
+            }
+            Err(error) => refuse_syntax(state, error),
+        })
     }
 
     fn next_sasl<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
@@ -241,11 +256,12 @@ impl Receiver {
     }
 
     fn next_data<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Option<Event<'s>> {
-        match self.unstuffer.next(input)? {
-            Piece::Text(text) => {
-                self.look_at(text);
-                Some(Event::Body(text))
-            }
+        let piece = match self.config.bad_text {
+            BadText::Report => self.unstuffer.next_checked(input, &mut self.check),
+            BadText::Pass => self.unstuffer.next(input),
+        };
+        match piece? {
+            Piece::Text(text) => Some(Event::Body(text)),
             Piece::End => {
                 self.state = State::Command;
                 Some(Event::EndOfData { violation: self.check.finish() })
@@ -272,33 +288,10 @@ impl Receiver {
         let (text, rest) = input.split_at(len);
         *input = rest;
         self.state = State::Chunk { left: left - len as u64, last };
-        self.look_at(text);
-        Some(Event::Body(text))
-    }
-
-    fn look_at(&mut self, text: &[u8]) {
         if self.config.bad_text == BadText::Report && !self.binary {
             self.check.push(text);
         }
-    }
-}
-
-/// Makes the event of a parsed command, and the state of what follows it.
-struct Emit<'r>(&'r mut State);
-
-impl<'a> parse::Then<'a> for Emit<'_> {
-    type Output = Option<Event<'a>>;
-
-    #[inline(always)]
-    fn then(self, parsed: parse::Parsed<'a>) -> Option<Event<'a>> {
-        match parsed {
-            Ok(Command::Bdat { size, last }) => {
-                *self.0 = State::Chunk { left: size, last };
-                Some(Event::Command(Command::Bdat { size, last }))
-            }
-            Ok(command) => Some(Event::Command(command)),
-            Err(error) => Some(refuse_syntax(self.0, error)),
-        }
+        Some(Event::Body(text))
     }
 }
 

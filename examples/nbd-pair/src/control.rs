@@ -23,6 +23,7 @@ pub(crate) enum Command {
     Alone,
     DiscardPeer,
     Verify,
+    Scrub,
 }
 
 impl Command {
@@ -41,6 +42,7 @@ impl Command {
             Command::Alone => words("alone", &[]),
             Command::DiscardPeer => words("discard-peer", &[]),
             Command::Verify => words("verify", &[]),
+            Command::Scrub => words("scrub", &[]),
         }
     }
 
@@ -60,6 +62,7 @@ impl Command {
             "alone" => Command::Alone,
             "discard-peer" => Command::DiscardPeer,
             "verify" => Command::Verify,
+            "scrub" => Command::Scrub,
             _ => return None,
         };
         // A flag that is not known here must not be passed over: it may have been a condition.

@@ -1,11 +1,10 @@
 //! One machine's side: the volume, its link to the other machine, and what an operator decides.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use posthaste_blockrepl::core::{Event, LinkStatus, PeerStatus, RoleStatus, Status};
+use posthaste_blockrepl::core::{Event, Finding, LinkStatus, PeerStatus, RoleStatus, Status, Wrong};
 use posthaste_blockrepl::nbd::{Export, Limits, Server};
 use posthaste_blockrepl::wire::Refusal;
 use posthaste_blockrepl::{BlockDevice, Grant, Hello, Link, Member, Volume};
@@ -216,6 +215,7 @@ impl Daemon {
                 Ok("when it connects, its copy is overwritten\n".into())
             }
             Command::Verify => self.verify().await,
+            Command::Scrub => self.scrub().await,
         }
     }
 
@@ -342,10 +342,20 @@ impl Daemon {
         let (peers, bytes) = (report.peers.len(), report.checked_bytes);
         let mut text =
             format!("{bytes} bytes compared with {peers} peer(s), {} differ\n", report.differing.len());
-        for range in report.differing {
-            writeln!(text, "differed: {} bytes at {}", range.len, range.offset).expect("a string takes all");
-        }
+        text.extend(report.differing.iter().map(told));
         if report.incomplete.is_empty() { Ok(text) } else { Err(format!("{text}the link broke meanwhile")) }
+    }
+
+    async fn scrub(&self) -> Result<String, String> {
+        let report = self.volume.scrub().await.map_err(|e| e.to_string())?;
+        let mut text = format!(
+            "{} bytes read, {} of them without a checksum, {} ranges damaged\n",
+            report.checked_bytes,
+            report.unknown_bytes,
+            report.findings.len()
+        );
+        text.extend(report.findings.iter().map(told));
+        Ok(text)
     }
 
     async fn status(&self) -> String {
@@ -394,4 +404,16 @@ fn end(leading: Option<Leading>) {
 
 fn tell(event: &Event) {
     eprintln!("nbd-pair: {event:?}");
+}
+
+/// A line about a damaged range.
+fn told(finding: &Finding) -> String {
+    let Finding { node, offset, len, wrong, healed, .. } = finding;
+    let what = match wrong {
+        Wrong::Copy => "is wrong",
+        Wrong::Unknown => "differs, and no checksum decides: the leader's copy is taken",
+        _ => "is wrong, and so is the other one",
+    };
+    let then = if *healed { "healed" } else { "NOT healed" };
+    format!("node {node}: {len} bytes at {offset}: this copy {what}; {then}\n")
 }

@@ -85,6 +85,8 @@ enum Cmd {
     DiscardPeer(#[command(flatten)] Here),
     /// Leader: compare both copies; what differs is overwritten on the other machine.
     Verify(#[command(flatten)] Here),
+    /// Reads this machine's copy against its checksums, and heals it.
+    Scrub(#[command(flatten)] Here),
 }
 
 fn main() -> ExitCode {
@@ -113,6 +115,7 @@ fn act(command: Cmd) -> Result<String, String> {
         Cmd::Alone(here) => (here, Command::Alone),
         Cmd::DiscardPeer(here) => (here, Command::DiscardPeer),
         Cmd::Verify(here) => (here, Command::Verify),
+        Cmd::Scrub(here) => (here, Command::Scrub),
     };
     control::ask(&Pair::load(&here.config, here.node)?, command)
 }

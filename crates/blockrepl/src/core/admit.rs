@@ -26,6 +26,7 @@ impl Queued {
             | Queued::SyncStart { link, .. }
             | Queued::SyncEnd { link, .. }
             | Queued::Verify { link, .. }
+            | Queued::Fetch { link, .. }
             | Queued::Compare { link, .. } => Some(*link),
         }
     }
@@ -74,6 +75,7 @@ impl Replica {
             Queued::Local { offset, data, .. } | Queued::Forward { offset, data, .. } => {
                 let (first, last) = granule_range(*offset, data.len());
                 self.reading.range(first..=last).next().is_none()
+                    && self.mends.range(first..=last).next().is_none()
                     && self.is_hot(*offset, data.len())
                     && self.make_room()
                     && self.recent_has_room()
@@ -82,10 +84,16 @@ impl Replica {
                 let (first, last) = granule_range(*offset, data.len());
                 self.is_hot(*offset, data.len()) && (first..=last).all(|g| self.undo_ready(g))
             }
-            Queued::Copy { granule, .. } => self.undo_ready(*granule),
+            Queued::Copy { granule, data, .. } => {
+                // A resync's copies are bounded by its mark; a repair's by the activity log.
+                let offset = u64::from(*granule) * crate::bitmap::GRANULE;
+                self.undo_ready(*granule) && (self.sb.sync.is_some() || self.is_hot(offset, data.len()))
+            }
             Queued::SyncStart { sync, link } => self.sync_start_ready(*link, *sync),
             Queued::SyncEnd { link, message } => self.sync_end_ready(*link, message),
-            Queued::Flush { .. } | Queued::Verify { .. } | Queued::Compare { .. } => true,
+            Queued::Fetch { granule, .. } => self.granule_sums_ready(*granule),
+            Queued::Verify { offset, len, .. } => self.sums_ready(*offset, u64::from(*len)),
+            Queued::Flush { .. } | Queued::Compare { .. } => true,
         }
     }
 
@@ -109,8 +117,10 @@ impl Replica {
                 let weight = data.len() as u64 + 64;
                 let data = if data.is_empty() { self.zeros(granule) } else { data };
                 let offset = u64::from(granule) * crate::bitmap::GRANULE;
-                self.write(OpKind::Remote { link, weight, seq: 0 }, offset, data);
+                self.write(OpKind::Remote { link, weight, seq: 0 }, offset, data.clone());
+                self.repaired(granule, data);
             }
+            Queued::Fetch { link, id, granule } => self.fetch(link, id, granule),
             Queued::Flush { link, id } => {
                 self.local.wanted = self.local.wanted.max(self.order);
                 self.acks.push_back(AckDue { order: self.order, link, id });
@@ -122,7 +132,7 @@ impl Replica {
                 self.disk(OpKind::Compare { link, granule, digest }, DiskOp::Read { offset, len });
             }
             Queued::Verify { link, id, offset, len } => {
-                self.disk(OpKind::VerifyRemote { link, id }, DiskOp::Read { offset, len });
+                self.read_for_verify(link, id, offset, len);
             }
         }
     }
@@ -135,6 +145,12 @@ impl Replica {
     pub(super) fn write(&mut self, kind: OpKind, offset: u64, data: Bytes) {
         self.order += 1;
         self.writes_in_flight += 1;
+        self.note_sums(offset, &data);
+        for extent in super::persist::extents(offset, data.len()) {
+            if let Some(hot) = self.hot.get_mut(&extent) {
+                hot.order = self.order;
+            }
+        }
         self.disk(kind, DiskOp::Write { offset, data });
     }
 

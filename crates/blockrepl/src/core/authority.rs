@@ -434,6 +434,7 @@ impl Replica {
             None => {
                 // The bitmaps now say exactly what the hot extents stood for.
                 self.hot.clear();
+                self.sums.cool_all();
                 let commit = self.touch_with_pages();
                 self.closing = Some(Closing { request, commit: Some(commit) });
             }

@@ -102,7 +102,8 @@ impl Replica {
         // The mark of inconsistency may still be on its way to the disk: SyncStart is in the queue.
         let marked =
             self.sb.sync.is_some() || self.queue.iter().any(|q| matches!(q, Queued::SyncStart { .. }));
-        let fits = len > 0 && (data.is_empty() || data.len() as u64 == len);
+        // The last granule of a leader whose device is smaller is shorter.
+        let fits = len > 0 && data.len() as u64 <= len;
         if !fits || !(heal || marked) {
             return self.refuse(link, Refusal::Protocol);
         }

@@ -29,9 +29,6 @@ impl Replica {
         if hello.volume != id.volume {
             return Some(Refusal::UnknownVolume);
         }
-        if hello.size != self.layout.size {
-            return Some(Refusal::WrongSize { ours: self.layout.size });
-        }
         (hello.node == id.node || hello.device == id.device).then_some(Refusal::OwnIdentity)
     }
 
@@ -47,7 +44,10 @@ impl Replica {
         }
         let (peer, device) = (hello.node, hello.device);
         self.known = self.known.max(hello.epoch);
-        self.links.insert(link, Link { hello, side: Side::Idle, begin: None, fenced_told: 0, leads: None });
+        self.links.insert(
+            link,
+            Link { hello, side: Side::Idle, begin: None, parked: None, fenced_told: 0, leads: None },
+        );
         if self.failed.is_some() {
             self.fence_session(self.known);
         }
@@ -63,6 +63,7 @@ impl Replica {
         let Some(gone) = self.links.remove(&link) else { return };
         if matches!(gone.side, Side::Source { .. }) {
             self.purge_remote();
+            self.leader_lost();
         }
         let member = gone.member();
         let in_sync = self.counted().contains(&member);
@@ -103,6 +104,7 @@ impl Replica {
             self.away.insert(device, t.flushed);
         }
         self.verify_lost(link);
+        self.mend_lost(link);
     }
 
     pub(super) fn message(&mut self, link: LinkId, message: Message) {
@@ -122,9 +124,12 @@ impl Replica {
             Message::Progress { bytes } => self.progress(link, bytes),
             Message::SyncDone { version } => self.sync_done(link, version),
             Message::Adopted { version } => self.adopted(link, version),
+            Message::Resized { size } => self.resized(link, size),
             Message::Reached { seq } => self.reached(link, seq),
             Message::Compared { granule, same } => self.compare_answered(link, granule, same),
             Message::Verified { id, digest } => self.verify_remote(link, id, digest),
+            Message::Fetched { id, good, void, data } => self.fetched(link, id, (good, void, data)),
+            Message::Rotten { granule } => self.rotten_there(link, granule),
             from_leader => self.leader_message(link, from_leader),
         }
     }
@@ -137,8 +142,11 @@ impl Replica {
         | Message::SyncEnd { epoch, .. }
         | Message::Adopt { epoch, .. }
         | Message::Stable { epoch, .. }
+        | Message::Fetch { epoch, .. }
+        | Message::Agreed { epoch, .. }
         | Message::Reach { epoch, .. }
         | Message::Compare { epoch, .. }
+        | Message::Resize { epoch, .. }
         | Message::Verify { epoch, .. }) = &message
         else {
             return;
@@ -159,9 +167,12 @@ impl Replica {
             Message::Copy { granule, heal, data, .. } => self.remote_copy(link, granule, heal, data),
             Message::SyncEnd { .. } => self.enqueue(Queued::SyncEnd { link, message }),
             Message::Adopt { version, lineage, members, .. } => self.adopt(link, version, &lineage, &members),
+            Message::Resize { size, .. } => self.remote_resize(link, size),
             Message::Reach { seq, .. } => self.send(link, Message::Reached { seq }),
             Message::Compare { granule, digest, .. } => self.remote_compare(link, granule, digest),
             Message::Verify { id, offset, len, .. } => self.remote_verify(link, id, offset, len),
+            Message::Fetch { id, granule, .. } => self.remote_fetch(link, id, granule),
+            Message::Agreed { id, .. } => self.agreed(id),
             _ => {}
         }
     }

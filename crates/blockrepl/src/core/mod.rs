@@ -11,12 +11,17 @@ mod flush;
 mod follow;
 mod leases;
 mod link;
+mod mend;
 mod pace;
 mod persist;
 mod protocol;
+mod reads;
+mod resize;
 mod resync;
+mod scrub;
 mod session;
 mod status;
+mod sums;
 mod types;
 mod verify;
 mod writers;
@@ -37,11 +42,13 @@ use pace::Pace;
 use protocol::Join;
 use writers::{Asker, Writers};
 
+pub(crate) use sums::sums_of;
+
 pub use session::SessionStatus;
 pub use status::{LinkStatus, PeerStatus, ResyncStatus, RoleStatus, Status};
 pub use types::{
-    Denied, Difference, DiskOp, Event, Input, LeaseId, LinkId, OpId, Output, RemoteOp, Reply, RequestId,
-    VerifyReport, WRITE_MAX, Waiting,
+    Denied, DiskOp, Event, Finding, Input, Integrity, LeaseId, LinkId, OpId, Output, RemoteOp, Reply,
+    RequestId, ScrubReport, VerifyReport, WRITE_MAX, Waiting, Wrong,
 };
 
 /// One replica of one volume.
@@ -86,11 +93,23 @@ pub struct Replica {
     away: BTreeMap<DeviceId, u64>,
     recent: VecDeque<Recent>,
     hot: BTreeMap<u32, Hot>,
+    sums: sums::Sums,
     commit: Commit,
     undo: Undo,
     /// Granules being read for a copy: writes into them wait.
     reading: BTreeSet<u32>,
     verify: Option<verify::Verify>,
+    /// Checksums computed for a verify's answer, to be kept if all copies agree.
+    computed: BTreeMap<u64, (u32, Vec<u32>)>,
+    scrub: Option<scrub::Scrub>,
+    /// Granules found damaged here that the leader was told of.
+    rotten: BTreeMap<u32, Vec<Finding>>,
+    /// Granules being judged: writes into them wait.
+    mends: BTreeMap<u32, mend::Mend>,
+    next_mend: u64,
+    /// Reads whose bytes are checked.
+    checked: reads::Checked,
+    integrity: Integrity,
     /// Grants to be confirmed to the leader once the commit is durable.
     adopting: VecDeque<(u64, LinkId, u64)>,
     discard: BTreeSet<DeviceId>,
@@ -98,6 +117,8 @@ pub struct Replica {
     protocols: BTreeMap<NodeId, Protocol>,
     /// Nodes whose resync is held.
     paused: BTreeSet<NodeId>,
+    resize: Option<resize::Resize>,
+    growth: Option<resize::Growth>,
     failed: Option<Arc<str>>,
     queue_limit: u64,
     /// The other writers, when this replica leads.
@@ -158,6 +179,8 @@ struct Link {
     side: Side,
     /// The peer's `Begin`, while the epoch it carries is being raised.
     begin: Option<(u64, u64)>,
+    /// Its `BeginAck`, while it grows.
+    parked: Option<Message>,
     fenced_told: u64,
     /// The epoch that the peer leads, as it told a node without a disk.
     leads: Option<u64>,
@@ -246,6 +269,7 @@ enum Queued {
     SyncStart { link: LinkId, sync: u64 },
     SyncEnd { link: LinkId, message: Message },
     Verify { link: LinkId, id: u64, offset: u64, len: u32 },
+    Fetch { link: LinkId, id: u64, granule: u32 },
     Compare { link: LinkId, granule: u32, digest: Digest },
 }
 
@@ -293,6 +317,8 @@ struct Hot {
     seq: u64,
     /// The metadata commit that records it.
     commit: u64,
+    /// The last write into it here, as the data disk counts them.
+    order: u64,
 }
 
 #[derive(Debug, Default)]
@@ -324,12 +350,12 @@ enum OpKind {
         weight: u64,
         seq: u64,
     },
-    ReadFor(Asker),
     SessionRead {
         session: u64,
         id: u64,
     },
     DataFlush,
+    Grow,
     CopyRead {
         link: LinkId,
         granule: u32,
@@ -344,6 +370,28 @@ enum OpKind {
         link: LinkId,
         id: u64,
     },
+    ScrubRead(u32),
+    MendRead(u32),
+    MendWrite,
+    MendCheck {
+        granule: u32,
+        data: Bytes,
+    },
+    FetchRead {
+        link: LinkId,
+        id: u64,
+        sums: Vec<u32>,
+    },
+    CheckedRead {
+        asker: Asker,
+        sums: Vec<u32>,
+    },
+    /// A granule that the leader has healed here is read again.
+    RepairCheck {
+        granule: u32,
+        data: Bytes,
+    },
+    SumsRead(u32),
     UndoRead(u32),
     UndoFlush,
     RollbackRead(u32),
@@ -362,7 +410,6 @@ impl Replica {
         match input {
             Input::Write { request, offset, data } => self.local_write(request, offset, data),
             Input::Flush { request } => self.local_flush(request),
-            Input::Read { request, offset, len } => self.local_read(request, offset, len),
             Input::Join { request, epoch, session } => self.join(request, epoch, session),
             Input::Remote { request, session, op } => self.remote_op(request, session, op),
             Input::Leave { session } => self.leave(session),
@@ -372,6 +419,9 @@ impl Replica {
             Input::Lead { request, grant } => self.lead(request, grant),
             Input::Rollback { request } => self.roll_back(request),
             Input::Verify { request } => self.start_verify(request),
+            Input::Scrub { request } => self.start_scrub(request),
+            Input::Read { request, offset, len } => self.local_read(request, offset, len),
+            Input::Resize { request, size } => self.resize(request, size),
             Input::Discard { device } => {
                 self.discard.insert(device);
             }
@@ -438,16 +488,23 @@ impl Replica {
         if self.failed.is_some() {
             return;
         }
-        while self.pump_queue() | self.pump_undo() | self.pump_copies() | self.pump_verify() {}
-        while self.pump_visible() | self.pump_leases() {
-            self.pump_queue();
-        }
-        self.pump_reads();
+        while self.pump_queue()
+            | self.pump_undo()
+            | self.pump_copies()
+            | self.pump_verify()
+            | self.pump_visible()
+            | self.pump_leases()
+            | self.pump_reads()
+            | self.pump_mends()
+        {}
+        self.pump_scrub();
         self.pump_raise();
         self.pump_rollback();
         self.pump_close();
         self.pump_lead();
         self.pump_joins();
+        self.pump_growth();
+        self.pump_resize();
         self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
@@ -455,6 +512,7 @@ impl Replica {
         self.pump_local_flush();
         self.answer_leader();
         self.answer_flushes();
+        self.trim_sums();
         self.pump_commit();
     }
 
@@ -463,14 +521,45 @@ impl Replica {
             return;
         };
         match result {
-            Err(reason) => {
-                // Who waits for it is answered with all the others.
-                self.ops.insert(op, (kind, begun));
-                self.disk_failed(reason);
-            }
-            Ok(_) if self.failed.is_some() => {}
-            Ok(data) => self.op_done(kind, data),
+            result if matches!(kind, OpKind::Grow) => self.file_grown(result),
+            _ if self.failed.is_some() => {}
+            result => match self.read_done(kind, result) {
+                None => {}
+                Some((kind, Ok(data))) => self.op_done(kind, data),
+                Some((kind, Err(reason))) => {
+                    // Who waits for it is answered with all the others.
+                    self.ops.insert(op, (kind, begun));
+                    self.disk_failed(reason);
+                }
+            },
         }
+    }
+
+    /// Reads that can be answered from another copy: an error of theirs does not end the replica.
+    fn read_done(
+        &mut self,
+        kind: OpKind,
+        result: Result<Bytes, Arc<str>>,
+    ) -> Option<(OpKind, Result<Bytes, Arc<str>>)> {
+        match kind {
+            OpKind::VerifyLocal(id) => self.verify_local(id, &result.unwrap_or_default()),
+            OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &result.unwrap_or_default()),
+            OpKind::ScrubRead(granule) => self.scrub_read(granule, &result.unwrap_or_default()),
+            OpKind::MendRead(granule) => self.mend_read(granule, result),
+            OpKind::MendCheck { granule, data } => self.mend_checked(granule, &data, result),
+            OpKind::FetchRead { link, id, sums } => {
+                self.fetch_answer(link, id, &sums, result.unwrap_or_default());
+            }
+            OpKind::CheckedRead { asker, sums } => self.read_checked(asker, &sums, result.ok()),
+            OpKind::SessionRead { session, id } => self.session_read(session, id, result.ok()),
+            OpKind::RepairCheck { granule, data } => self.repair_checked(granule, &data, result),
+            // What cannot be read differs.
+            OpKind::Compare { link, granule, digest } => {
+                self.compared(link, granule, digest, &result.unwrap_or_default());
+            }
+            other => return Some((other, result)),
+        }
+        None
     }
 
     fn op_done(&mut self, kind: OpKind, data: Bytes) {
@@ -488,13 +577,10 @@ impl Replica {
                 self.note_applied(seq);
                 self.written_for(link, weight);
             }
-            OpKind::ReadFor(asker) => self.answer(asker, Ok(Reply::Data(data))),
-            OpKind::SessionRead { session, id } => self.session_read(session, id, data),
             OpKind::DataFlush => self.local_flushed(),
             OpKind::CopyRead { link, granule } => self.copy_read(link, granule, data),
-            OpKind::Compare { link, granule, digest } => self.compared(link, granule, digest, &data),
-            OpKind::VerifyLocal(id) => self.verify_local(id, &data),
-            OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &data),
+            OpKind::MendWrite => self.writes_in_flight -= 1,
+            OpKind::SumsRead(page) => self.sums_read(page, &data),
             OpKind::UndoRead(granule) => {
                 self.undo.reading.insert(granule, Some(data));
             }
@@ -507,11 +593,12 @@ impl Replica {
                 self.writes_in_flight -= 1;
                 self.rolling -= 1;
             }
-            OpKind::Meta => {}
             OpKind::Commit(version) => {
                 self.commit.durable = version;
                 self.commit.running = None;
             }
+            // Nobody waits for `Meta`; the others are done with in `read_done`.
+            _ => {}
         }
     }
 
@@ -535,14 +622,16 @@ impl Replica {
         let mut requests = Vec::new();
         for (kind, _) in std::mem::take(&mut self.ops).into_values() {
             match kind {
-                OpKind::Local(request) | OpKind::ReadFor(Asker::Owner(request)) => requests.push(request),
-                OpKind::SessionRead { session, id } => self.session_read_failed(session, id),
+                OpKind::Local(request) => requests.push(request),
+                OpKind::SessionRead { session, id } => self.session_read(session, id, None),
                 _ => {}
             }
         }
         requests.extend(self.raise.take().into_iter().flat_map(|r| r.requests).map(|(request, _)| request));
         requests.extend(self.closing.take().map(|c| c.request));
         requests.extend(self.rollback.take());
+        requests.extend(self.scrub.take().map(|s| s.request));
+        requests.extend(self.abandon_growth());
         for request in requests {
             self.done(request, Err(why.clone()));
         }
@@ -565,6 +654,9 @@ impl Replica {
         self.gate = Gate::Open;
         self.acks.clear();
         requests.extend(self.verify.take().map(|v| v.request));
+        requests.extend(self.checked.take());
+        self.mends.clear();
+        self.scrub_gives_up();
         if let Role::Leading(l) = &mut self.role {
             requests.extend(l.request.take());
         }

@@ -9,8 +9,8 @@ use super::*;
 use crate::bitmap::{EXTENT, GRANULE, GRANULES_PER_EXTENT};
 use crate::ids::GenerationId;
 use crate::meta::{
-    self, MAX_SLOTS, OpenError, PAGE_LEN, SB_LEN, UNDO_LEN, check_identity, decode_page, decode_undo,
-    encode_page,
+    self, MAX_SLOTS, OpenError, PAGE_LEN, SB_LEN, UNDO_LEN, check_identity, decode_page, decode_sums,
+    decode_undo, encode_page,
 };
 
 impl Replica {
@@ -65,7 +65,18 @@ impl Replica {
             undo.saved.insert(granule);
             undo.next += 1;
         }
-        Ok(Self::with(config, sb, slots, undo))
+        let mut sums = sums::Sums::default();
+        for extent in sb.hot.iter().filter(|e| u64::from(**e) * EXTENT < layout.size) {
+            for page in sums::extent_pages(*extent) {
+                let at = layout.sums_at(page);
+                if at < layout.sums.end() {
+                    let bytes = get(at, PAGE_LEN, whole)?;
+                    sums.loaded(page, decode_sums(&bytes, sb.identity.device, sb.sums_run, page));
+                }
+            }
+            sums.void_extent(*extent);
+        }
+        Ok(Self::with(config, sb, slots, undo, sums))
     }
 
     /// The length that the metadata file must have, in bytes.
@@ -73,8 +84,21 @@ impl Replica {
         self.layout.meta_len()
     }
 
-    pub(super) fn with(config: Config, sb: Superblock, slots: Vec<Slot>, undo: Undo) -> Self {
-        let hot = sb.hot.iter().map(|e| (*e, Hot { seq: 0, commit: 0 })).collect();
+    pub(super) fn with(
+        config: Config,
+        mut sb: Superblock,
+        slots: Vec<Slot>,
+        undo: Undo,
+        mut sums: sums::Sums,
+    ) -> Self {
+        let hot = sb.hot.iter().map(|e| (*e, Hot { seq: 0, commit: 0, order: 0 })).collect();
+        let mut commit = Commit::default();
+        if sb.sync.is_some() {
+            // A resync was broken off: which pages speak of what it copied is not known.
+            sb.sums_run += 1;
+            sums = sums::Sums::default();
+            commit.wanted = 1;
+        }
         let queue_limit = 4 * config.peer_window_bytes + (64 << 20);
         let mut replica = Replica {
             layout: sb.layout,
@@ -107,14 +131,24 @@ impl Replica {
             away: BTreeMap::new(),
             recent: VecDeque::new(),
             hot,
-            commit: Commit::default(),
+            sums,
+            commit,
             undo,
             reading: BTreeSet::new(),
             verify: None,
+            computed: BTreeMap::new(),
+            scrub: None,
+            rotten: BTreeMap::new(),
+            mends: BTreeMap::new(),
+            next_mend: 0,
+            checked: reads::Checked::default(),
+            integrity: Integrity::default(),
             adopting: VecDeque::new(),
             discard: BTreeSet::new(),
             protocols: BTreeMap::new(),
             paused: BTreeSet::new(),
+            resize: None,
+            growth: None,
             failed: None,
             queue_limit,
             writers: Writers::default(),
@@ -148,6 +182,9 @@ impl Replica {
         if self.commit.running.is_some() || self.commit.wanted == self.commit.durable {
             return;
         }
+        if self.commit.pages && self.sums.must_wait() {
+            return;
+        }
         if std::mem::take(&mut self.commit.pages) {
             self.write_pages();
         }
@@ -162,14 +199,15 @@ impl Replica {
     }
 
     fn write_pages(&mut self) {
-        let mut writes = Vec::new();
+        let flush = self.sums_unflushed();
+        let mut writes = self.changed_sums();
         for slot in &mut self.slots {
             for page in std::mem::take(&mut slot.changed) {
                 let offset = self.layout.page_at(slot.head.slot as usize, page);
                 writes.push((offset, encode_page(&slot.bits, slot.head.device, page)));
             }
         }
-        if writes.is_empty() {
+        if writes.is_empty() && !flush {
             return;
         }
         for (offset, data) in writes {
@@ -290,13 +328,25 @@ impl Replica {
             if needed.len() >= limit / 2 {
                 break;
             }
-            if let Queued::Local { offset, data, .. }
-            | Queued::Forward { offset, data, .. }
-            | Queued::Remote { offset, data, .. } = entry
-            {
-                needed.extend(extents(*offset, data.len()));
+            match entry {
+                Queued::Local { offset, data, .. }
+                | Queued::Forward { offset, data, .. }
+                | Queued::Remote { offset, data, .. } => {
+                    needed.extend(extents(*offset, data.len()));
+                }
+                Queued::Copy { granule, .. } if self.sb.sync.is_none() => {
+                    needed.insert(granule / GRANULES_PER_EXTENT);
+                }
+                // What stands behind it may belong to a resync or not.
+                Queued::SyncStart { .. } | Queued::SyncEnd { .. } => break,
+                _ => {}
             }
         }
+        self.warm_extents(needed);
+    }
+
+    /// Makes these extents hot, with one commit for all.
+    pub(super) fn warm_extents(&mut self, needed: BTreeSet<u32>) {
         let commit = self.commit.wanted + 1;
         let mut added = false;
         for extent in &needed {
@@ -352,7 +402,8 @@ impl Replica {
                 return false;
             }
         }
-        self.hot.insert(extent, Hot { seq: self.seq.min(self.stable), commit });
+        self.hot.insert(extent, Hot { seq: self.seq.min(self.stable), commit, order: 0 });
+        self.load_extent(extent);
         true
     }
 
@@ -362,10 +413,18 @@ impl Replica {
         // The source of a resync tracks what its target has not flushed.
         let target = self.sb.sync.is_some();
         let idle = |(e, h): &(&u32, &Hot)| (h.seq <= stable || target) && !needed.contains(e);
-        let Some(extent) = self.hot.iter().filter(idle).min_by_key(|(_, h)| h.seq).map(|(e, _)| *e) else {
+        // Its checksums speak of what is durable here, except in a resync, which ends with a flush.
+        let flushed = self.local.flushed;
+        let durable = |(_, h): &(&u32, &Hot)| target || h.order <= flushed;
+        let oldest = self.hot.iter().filter(idle).filter(durable).min_by_key(|(_, h)| h.seq).map(|(e, _)| *e);
+        let Some(extent) = oldest else {
+            if self.hot.iter().any(|h| idle(&h)) {
+                self.local.wanted = self.order;
+            }
             return false;
         };
         self.hot.remove(&extent);
+        self.cool_sums(extent);
         // What the extent stood for must be in the bitmaps before it is forgotten.
         self.commit.pages = true;
         true

@@ -52,6 +52,9 @@ impl Replica {
     }
 
     pub(super) fn begin_ack(&mut self, link: LinkId, message: Message) {
+        if self.grow_first(link, &message) {
+            return;
+        }
         let Message::BeginAck { lineage, consistent, sync, dirty, .. } = message else { return };
         let Some(member) = self.links.get(&link).map(Link::member) else { return };
         if self.target(link).is_none_or(|t| t.state != TargetState::Beginning) {

@@ -52,6 +52,8 @@ enum What {
         span: Span,
         /// Under way at the disk here.
         here: bool,
+        /// The disk here could not read it.
+        far: bool,
     },
     Lease {
         span: Span,
@@ -112,7 +114,7 @@ impl Session {
             let id = *id;
             let message = match &op.what {
                 What::Write { seq: Some(_), .. } | What::Read { here: true, .. } => continue,
-                What::Read { .. } if !reads => continue,
+                What::Read { far: false, .. } if !reads => continue,
                 What::Write { offset, data, .. } if bytes < window => {
                     bytes += data.len() as u64 + 64;
                     M::Forward { epoch, id, seen, offset: *offset, data: data.clone() }
@@ -141,8 +143,13 @@ impl Replica {
     /// the leader. A replica whose disk has failed goes on as one.
     pub fn diskless(config: Config, identity: &Identity, size: u64) -> Result<Self, crate::OpenError> {
         let layout = Layout::new(size, config.undo_bytes)?;
-        let mut replica =
-            Self::with(config, Superblock::blank(*identity, &layout), Vec::new(), Undo::default());
+        let mut replica = Self::with(
+            config,
+            Superblock::blank(*identity, &layout),
+            Vec::new(),
+            Undo::default(),
+            sums::Sums::default(),
+        );
         replica.failed = Some("this node has no disk".into());
         Ok(replica)
     }
@@ -210,9 +217,9 @@ impl Replica {
             RemoteOp::Flush => session.add(request, What::Flush),
             RemoteOp::Write { data, .. } if data.is_empty() => self.done(request, Ok(Reply::Written)),
             RemoteOp::Write { offset, data } => session.add(request, What::Write { offset, data, seq: None }),
-            RemoteOp::Read { .. } if len == 0 => self.done(request, Ok(Reply::Data(Bytes::new()))),
+            RemoteOp::Read { .. } if len == 0 => self.done(request, Ok(Reply::Read(Bytes::new()))),
             RemoteOp::Read { .. } => {
-                session.add(request, What::Read { span: Span::new(offset, len), here: false })
+                session.add(request, What::Read { span: Span::new(offset, len), here: false, far: false })
             }
         }
     }
@@ -284,7 +291,7 @@ impl Replica {
             M::Ordered { seq, stable, id, apply, .. } => self.forward_ordered(link, seq, stable, id, apply),
             M::Visible { seq, .. } => self.now_visible(seq),
             M::Flushed { id } => self.op_answered(id, Ok(Reply::Flushed)),
-            M::ReadData { id, data } => self.op_answered(id, Ok(Reply::Data(data))),
+            M::ReadData { id, data } => self.read_answered(id, data),
             M::Leased { id } => {
                 let epoch = session.epoch;
                 session.leases.insert(id);
@@ -416,7 +423,9 @@ impl Replica {
             .ops
             .iter()
             .filter_map(|(id, op)| match &op.what {
-                What::Read { span, here: false } if !op.sent && !waits(span) => Some((*id, *span)),
+                What::Read { span, here: false, far: false } if !op.sent && !waits(span) => {
+                    Some((*id, *span))
+                }
                 _ => None,
             })
             .collect();
@@ -432,19 +441,29 @@ impl Replica {
         }
     }
 
-    pub(super) fn session_read(&mut self, session: u64, id: u64, data: Bytes) {
-        if self.session.as_ref().is_some_and(|s| s.number == session) {
-            self.op_answered(id, Ok(Reply::Data(data)));
+    /// The disk here has answered. If it could not, the leader is asked instead.
+    pub(super) fn session_read(&mut self, session: u64, id: u64, data: Option<Bytes>) {
+        let Some(s) = self.session.as_mut().filter(|s| s.number == session) else { return };
+        if let Some(data) = data {
+            return self.op_answered(id, Ok(Reply::Read(data)));
+        }
+        if let Some(What::Read { here, far, .. }) = s.ops.get_mut(&id).map(|op| &mut op.what) {
+            (*here, *far) = (false, true);
         }
     }
 
-    /// The disk here has failed: the leader is asked instead.
-    pub(super) fn session_read_failed(&mut self, session: u64, id: u64) {
-        let session = self.session.as_mut().filter(|s| s.number == session);
-        if let Some(What::Read { here, .. }) = session.and_then(|s| s.ops.get_mut(&id)).map(|op| &mut op.what)
-        {
-            *here = false;
-        }
+    fn read_answered(&mut self, id: u64, data: Bytes) {
+        let Some(What::Read { span, .. }) =
+            self.session.as_ref().and_then(|s| s.ops.get(&id)).map(|op| &op.what)
+        else {
+            return;
+        };
+        let (offset, len) = (span.start, span.end - span.start);
+        let result = match data.len() as u64 == len {
+            true => Ok(Reply::Read(data)),
+            false => Err(Denied::Corrupt { offset, len }),
+        };
+        self.op_answered(id, result);
     }
 
     fn tell_applied(&mut self) {

@@ -93,6 +93,8 @@ pub struct Status {
     pub waiting: Vec<Waiting>,
     /// Bytes that would be copied after a crash now, besides what is dirty already.
     pub hot_bytes: u64,
+    /// What was found damaged, and what came of it.
+    pub integrity: Integrity,
     /// The disk's error.
     pub failed: Option<Arc<str>>,
     /// The highest epoch heard of; a new leader's must exceed it, or equal it if it was raised here.
@@ -132,6 +134,7 @@ impl Replica {
             peers: self.peers(),
             waiting: self.waiting(),
             hot_bytes: self.hot.len() as u64 * EXTENT,
+            integrity: Integrity { memory_bytes: self.sums.bytes(), ..self.integrity },
             failed: self.failed.clone(),
             known_epoch: self.floor.max(self.known),
             writers: self.writers.list().collect(),

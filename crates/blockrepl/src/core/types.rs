@@ -38,16 +38,6 @@ pub enum Input {
         /// the in-sync set.
         request: RequestId,
     },
-    /// A read that must not see a write which another writer's read could still miss. A leader whose
-    /// grant names no other writers may as well read its disk itself.
-    Read {
-        /// Answered by [`Reply::Data`].
-        request: RequestId,
-        /// Where, in bytes.
-        offset: u64,
-        /// How much, in bytes; at most [`WRITE_MAX`].
-        len: u32,
-    },
     /// Write under the leader of this epoch: become one of its writers.
     Join {
         /// Answered by [`Reply::Joined`].
@@ -103,10 +93,32 @@ pub enum Input {
         /// Answered by [`Reply::RolledBack`].
         request: RequestId,
     },
-    /// Compare this leader's copy with all synced peers' and heal theirs.
+    /// Compare this leader's copy with all synced peers' and heal the wrong ones.
     Verify {
         /// Answered by [`Reply::Verified`].
         request: RequestId,
+    },
+    /// Read this replica's copy, leader or follower, against its own checksums, and heal it.
+    Scrub {
+        /// Answered by [`Reply::Scrubbed`].
+        request: RequestId,
+    },
+    /// The leader's owner reads what is known to be what was written, if need be from a peer. With other
+    /// writers, all reads must go this way: a write that another's read could still miss is not shown.
+    Read {
+        /// Answered by [`Reply::Read`].
+        request: RequestId,
+        /// Where, in bytes.
+        offset: u64,
+        /// How much, in bytes; at most [`WRITE_MAX`].
+        len: u32,
+    },
+    /// Grow the device, on all members of the in-sync set.
+    Resize {
+        /// Answered by [`Reply::Resized`].
+        request: RequestId,
+        /// The new size in bytes.
+        size: u64,
     },
     /// An operator agrees that the diverged data of `device` is overwritten by this leader's.
     Discard {
@@ -242,6 +254,21 @@ pub enum DiskOp {
     },
     /// Make the data area durable.
     Flush,
+    /// Make the data area longer. What is new reads as zeros and has its blocks. This may fail: then
+    /// nothing has changed.
+    Grow {
+        /// The device's size in bytes.
+        from: u64,
+        /// The new one.
+        to: u64,
+    },
+    /// Make the metadata file longer, likewise.
+    MetaGrow {
+        /// Bytes of it that are in use.
+        from: u64,
+        /// Bytes that it must hold.
+        to: u64,
+    },
     /// Write to the metadata.
     MetaWrite {
         /// Offset in the metadata file, in bytes.
@@ -263,7 +290,8 @@ pub enum DiskOp {
 impl DiskOp {
     /// Whether it is for the metadata file.
     pub fn is_meta(&self) -> bool {
-        matches!(self, DiskOp::MetaWrite { .. } | DiskOp::MetaRead { .. } | DiskOp::MetaFlush)
+        use DiskOp::{MetaFlush, MetaGrow, MetaRead, MetaWrite};
+        matches!(self, MetaWrite { .. } | MetaRead { .. } | MetaFlush | MetaGrow { .. })
     }
 }
 
@@ -272,8 +300,6 @@ impl DiskOp {
 pub enum Reply {
     /// The write is visible.
     Written,
-    /// What was read.
-    Data(Bytes),
     /// This replica is one of the epoch's writers.
     Joined,
     /// Nobody else writes to the range from here on.
@@ -288,6 +314,15 @@ pub enum Reply {
     RolledBack,
     /// The comparison is over.
     Verified(VerifyReport),
+    /// The scrub is over.
+    Scrubbed(ScrubReport),
+    /// The bytes.
+    Read(Bytes),
+    /// The device has this size.
+    Resized {
+        /// In bytes.
+        size: u64,
+    },
     /// Everything is durable; the replica does nothing any more.
     Closed,
 }
@@ -301,19 +336,62 @@ pub struct VerifyReport {
     pub peers: Vec<NodeId>,
     /// Peers whose link broke meanwhile: nothing is known of the rest of them.
     pub incomplete: Vec<NodeId>,
-    /// Ranges that differed; they are being overwritten with the leader's bytes.
-    pub differing: Vec<Difference>,
+    /// Ranges that differed, and whose copy was the wrong one.
+    pub differing: Vec<Finding>,
 }
 
-/// A range in which a peer's copy differed from the leader's.
+/// What is known of a damaged range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Difference {
+#[non_exhaustive]
+pub enum Wrong {
+    /// A checksum, or an error of the disk, says that this copy is the wrong one.
+    Copy,
+    /// The copies differ and no checksum decides: the leader's copy, the elected one, is taken.
+    Unknown,
+    /// No copy can be shown to be right. Nothing is overwritten.
+    Both,
+}
+
+/// A range in which one node's copy was damaged, or differed from the leader's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finding {
     /// Whose copy.
-    pub peer: NodeId,
+    pub node: NodeId,
     /// From where, in bytes.
     pub offset: u64,
     /// How long, in bytes.
     pub len: u64,
+    /// What is known of it.
+    pub wrong: Wrong,
+    /// Whether it was, or is being, overwritten with the right bytes.
+    pub healed: bool,
+}
+
+/// The result of a scrub: this replica's disk against its own checksums.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScrubReport {
+    /// Bytes read.
+    pub checked_bytes: u64,
+    /// Bytes of which no checksum was known (void after a crash, or written in parts of a block); a
+    /// verify, or a scrub by a leader without peers, makes them known.
+    pub unknown_bytes: u64,
+    /// What was damaged.
+    pub findings: Vec<Finding>,
+}
+
+/// What was found damaged since the replica was opened, in ranges, and what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Integrity {
+    /// Healed here.
+    pub healed_here: u64,
+    /// Healed at a peer.
+    pub healed_there: u64,
+    /// Of these, those that no checksum decided: the leader's copy was taken.
+    pub undecided: u64,
+    /// Not healed: no copy could be shown to be right.
+    pub lost: u64,
+    /// Bytes of memory that checksums take now.
+    pub memory_bytes: u64,
 }
 
 /// Why a replica did not do what it was asked. Unless a variant says more, nothing has changed.
@@ -386,9 +464,34 @@ pub enum Denied {
         /// The device's size.
         size: u64,
     },
+    /// The bytes are damaged here and no peer has them. The device is otherwise unharmed.
+    #[error("{len} bytes at {offset} cannot be read: no copy of them is right")]
+    Corrupt {
+        /// From where, in bytes.
+        offset: u64,
+        /// How many bytes were asked for.
+        len: u64,
+    },
     /// No rollback is possible: the replica is consistent, or the undo area was too small.
     #[error("nothing to roll back to: {0}")]
     NoRollback(&'static str),
+    /// A device does not become smaller: what lies behind the new end would be lost. Copy what is in use to
+    /// a new, smaller volume.
+    #[error(
+        "the device has {from} bytes: it does not shrink to {to}, whatever lies behind that would be lost"
+    )]
+    Shrinks {
+        /// Its size in bytes.
+        from: u64,
+        /// The size asked for.
+        to: u64,
+    },
+    /// No device can have this size.
+    #[error("a device of {0} bytes: give a multiple of 4096, at least 65536 and at most 128 TiB")]
+    Size(u64),
+    /// There is no room for it here.
+    #[error("the device cannot grow here: {0}")]
+    CannotGrow(Arc<str>),
     /// One of these runs already.
     #[error("another request of this kind is under way")]
     Busy,
@@ -501,6 +604,9 @@ pub enum Event {
         /// The generation's number.
         generation: u64,
     },
+    /// A copy was found damaged, or different from the leader's. Told by the leader; by a follower when it
+    /// found it by its own scrub.
+    Damaged(Finding),
     /// The undo area is full: the resync goes on, but can no longer be rolled back.
     UndoLost,
     /// A leader was told to stop. Of its in-sync peers one may be led now, under a higher epoch.
@@ -545,6 +651,11 @@ pub enum Event {
         epoch: u64,
         /// Why.
         why: Denied,
+    },
+    /// The device has grown here. Handles see it at once, NBD clients when they connect anew.
+    Resized {
+        /// Its size in bytes.
+        size: u64,
     },
     /// The disk failed; the replica has detached (R11).
     DiskFailed {

@@ -1,7 +1,10 @@
-//! Online verify: both sides digest a chunk at the same point of the ordered stream.
+//! Online verify: both sides digest a chunk at the same point of the ordered stream. A chunk that differs
+//! is judged (see `mend`); where all agree, checksums that were void are taken from the copies.
 
+use super::sums::sums_of;
 use super::*;
 use crate::bitmap::GRANULE;
+use crate::meta::BLOCK;
 use crate::wire::Digest;
 
 /// Chunks being compared at once.
@@ -12,6 +15,8 @@ pub(super) struct Verify {
     pub(super) request: RequestId,
     peers: BTreeMap<LinkId, NodeId>,
     next: u32,
+    /// Granules that differ, being judged.
+    mending: BTreeSet<u32>,
     chunks: BTreeMap<u64, Chunk>,
     report: VerifyReport,
 }
@@ -19,6 +24,8 @@ pub(super) struct Verify {
 #[derive(Debug, Default)]
 struct Chunk {
     local: Option<Digest>,
+    /// The checksums of the local copy, while nothing is written into it.
+    sums: Option<Vec<u32>>,
     remote: BTreeMap<LinkId, Option<Digest>>,
 }
 
@@ -35,7 +42,14 @@ impl Replica {
             self.links.iter().filter(|(_, l)| synced(l)).map(|(id, l)| (*id, l.hello.node)).collect();
         let missing = self.required().into_iter().map(|m| m.node).filter(|n| !peers.values().any(|p| p == n));
         let report = VerifyReport { incomplete: missing.collect(), ..VerifyReport::default() };
-        self.verify = Some(Verify { request, peers, next: 0, chunks: BTreeMap::new(), report });
+        self.verify = Some(Verify {
+            request,
+            peers,
+            next: 0,
+            mending: BTreeSet::new(),
+            chunks: BTreeMap::new(),
+            report,
+        });
     }
 
     pub(super) fn pump_verify(&mut self) -> bool {
@@ -46,23 +60,31 @@ impl Replica {
                 break;
             }
             let granule = v.next;
+            if !self.granule_sums_ready(granule) {
+                break;
+            }
+            let Some(v) = &mut self.verify else { break };
             v.next += 1;
             let (id, offset) = (u64::from(granule), u64::from(granule) * GRANULE);
             let len = self.layout.granule_len(granule) as u32;
             let links: Vec<LinkId> = v.peers.keys().copied().collect();
-            v.chunks.insert(id, Chunk { local: None, remote: links.iter().map(|l| (*l, None)).collect() });
+            v.chunks
+                .insert(id, Chunk { remote: links.iter().map(|l| (*l, None)).collect(), ..Chunk::default() });
             self.disk(OpKind::VerifyLocal(id), DiskOp::Read { offset, len });
             for link in links {
                 self.send(link, Message::Verify { epoch, id, offset, len });
             }
         }
+        self.judge_differing();
         self.end_verify();
         false
     }
 
     fn end_verify(&mut self) {
         let granules = self.layout.granules();
-        let over = |v: &mut Verify| v.chunks.is_empty() && (v.next >= granules || v.peers.is_empty());
+        let over = |v: &mut Verify| {
+            v.chunks.is_empty() && v.mending.is_empty() && (v.next >= granules || v.peers.is_empty())
+        };
         if let Some(mut v) = self.verify.take_if(over) {
             v.report.peers = v.peers.into_values().collect();
             if !v.report.peers.is_empty() {
@@ -75,6 +97,7 @@ impl Replica {
     pub(super) fn verify_local(&mut self, id: u64, data: &[u8]) {
         if let Some(chunk) = self.verify.as_mut().and_then(|v| v.chunks.get_mut(&id)) {
             chunk.local = Some(Digest::of(data));
+            chunk.sums = chunk.sums.is_none().then(|| sums_of(data));
             self.compare(id);
         }
     }
@@ -88,11 +111,53 @@ impl Replica {
         }
     }
 
+    /// A follower reads a chunk.
+    pub(super) fn read_for_verify(&mut self, link: LinkId, id: u64, offset: u64, len: u32) {
+        while self.computed.len() >= 4 * WINDOW {
+            self.computed.pop_first();
+        }
+        self.computed.insert(id, ((offset / GRANULE) as u32, Vec::new()));
+        self.disk(OpKind::VerifyRemote { link, id }, DiskOp::Read { offset, len });
+    }
+
     /// The follower's answer.
     pub(super) fn verify_answer(&mut self, link: LinkId, id: u64, data: &[u8]) {
-        if self.links.contains_key(&link) {
-            self.send(link, Message::Verified { id, digest: Digest::of(data) });
+        if !self.links.contains_key(&link) {
+            return;
         }
+        if let Some((_, sums)) = self.computed.get_mut(&id) {
+            *sums = sums_of(data);
+        }
+        self.send(link, Message::Verified { id, digest: Digest::of(data) });
+    }
+
+    /// The leader's word that all copies of a chunk are the same.
+    pub(super) fn agreed(&mut self, id: u64) {
+        if let Some((granule, sums)) = self.computed.remove(&id) {
+            self.learn(granule, &sums);
+        }
+    }
+
+    /// Takes checksums that were void from a copy that all agree on.
+    pub(super) fn learn(&mut self, granule: u32, sums: &[u32]) {
+        let first = u64::from(granule) * GRANULE / BLOCK;
+        for (block, sum) in (first..).zip(sums) {
+            if self.sums(block * BLOCK, BLOCK) != [*sum] {
+                self.put_sum(block, *sum);
+            }
+        }
+    }
+
+    /// A write: what was computed of these granules is out of date.
+    pub(super) fn forget_computed(&mut self, offset: u64, len: usize) {
+        let (first, last) = super::persist::granule_range(offset, len);
+        let within = |g: u32| (first..=last).contains(&g);
+        self.computed.retain(|_, (granule, _)| !within(*granule));
+        if let Some(v) = &mut self.verify {
+            let written = v.chunks.iter_mut().filter(|(id, _)| within(**id as u32));
+            written.for_each(|(_, chunk)| chunk.sums = Some(Vec::new()));
+        }
+        self.scrub_dirtied(first, last);
     }
 
     fn compare(&mut self, id: u64) {
@@ -100,22 +165,33 @@ impl Replica {
         let Some(chunk) = v.chunks.get(&id) else { return };
         let (Some(local), true) = (chunk.local, chunk.remote.values().all(Option::is_some)) else { return };
         let Some(chunk) = v.chunks.remove(&id) else { return };
-        let differing = chunk.remote.into_iter().filter(|(_, d)| *d != Some(local)).map(|(link, _)| link);
-        for link in differing.collect::<Vec<_>>() {
-            self.differs(link, id as u32);
+        let (granule, epoch) = (id as u32, self.leading().map_or(0, |l| l.grant.epoch));
+        if chunk.remote.values().all(|d| *d == Some(local)) {
+            if !chunk.remote.is_empty() {
+                self.learn(granule, &chunk.sums.unwrap_or_default());
+            }
+            for link in chunk.remote.into_keys() {
+                self.send(link, Message::Agreed { epoch, id });
+            }
+        } else if let Some(v) = &mut self.verify {
+            v.mending.insert(granule);
         }
     }
 
-    /// The leader's copy wins: it is the elected one.
-    fn differs(&mut self, link: LinkId, granule: u32) {
-        let len = self.layout.granule_len(granule);
-        let Some(member) = self.links.get(&link).map(Link::member) else { return };
-        if let Some(v) = &mut self.verify {
-            let offset = u64::from(granule) * GRANULE;
-            v.report.differing.push(Difference { peer: member.node, offset, len });
-        }
-        if let Some(slot) = self.slot_of(member.device) {
-            self.mark(slot, granule);
+    /// Has granules judged that differ, as far as there is room.
+    fn judge_differing(&mut self) {
+        let wanted: Vec<u32> = self.verify.iter().flat_map(|v| &v.mending).copied().collect();
+        wanted.into_iter().for_each(|granule| {
+            self.mend(granule);
+        });
+    }
+
+    /// A granule was judged.
+    pub(super) fn verify_mended(&mut self, granule: u32, findings: &[Finding]) {
+        if let Some(v) = &mut self.verify
+            && v.mending.remove(&granule)
+        {
+            v.report.differing.extend(findings);
         }
     }
 

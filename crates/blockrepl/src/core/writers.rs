@@ -35,7 +35,7 @@ impl Span {
 }
 
 /// Who is to be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Asker {
     Owner(RequestId),
     Writer { link: LinkId, id: u64 },
@@ -46,7 +46,6 @@ pub(super) struct Writers {
     joined: BTreeMap<NodeId, Joined>,
     flights: VecDeque<Flight>,
     past: VecDeque<(u64, NodeId, Span)>,
-    reads: Vec<(Asker, Span)>,
     pub(super) leases: leases::Leases,
     overlaps: u64,
 }
@@ -96,6 +95,11 @@ impl Writers {
         self.joined.iter().map(|(node, j)| (*node, j.applied.is_some()))
     }
 
+    /// Whether a write to the range is not complete yet.
+    pub(super) fn flying(&self, span: Span) -> bool {
+        self.flights.iter().any(|f| f.span.meets(span))
+    }
+
     /// Whether the node reads its own copy.
     pub(super) fn reads(&self, node: NodeId) -> bool {
         self.joined.get(&node).is_some_and(|j| j.applied.is_some())
@@ -113,12 +117,7 @@ impl Writers {
 
     /// All that an owner waits for.
     pub(super) fn requests(self) -> Vec<RequestId> {
-        let owner = |asker: &Asker| match asker {
-            Asker::Owner(request) => Some(*request),
-            Asker::Writer { .. } => None,
-        };
         let mut requests: Vec<RequestId> = self.flights.iter().filter_map(|f| f.request).collect();
-        requests.extend(self.reads.iter().filter_map(|(asker, _)| owner(asker)));
         requests.extend(self.leases.requests());
         requests
     }
@@ -148,10 +147,11 @@ impl Replica {
         };
         let Some(joined) = self.writers.on_mut(link) else { return };
         let message = match result {
-            Ok(Reply::Data(data)) => M::ReadData { id, data },
+            Ok(Reply::Read(data)) => M::ReadData { id, data },
             Ok(Reply::Leased(_)) => M::Leased { id },
             Ok(_) => M::Flushed { id },
-            Err(_) => return,
+            // Of a read: no copy is right.
+            Err(_) => M::ReadData { id, data: Bytes::new() },
         };
         joined.asks = joined.asks.saturating_sub(usize::from(!matches!(message, M::Leased { .. })));
         self.send(link, Message::Writer(message));
@@ -198,10 +198,10 @@ impl Replica {
             }
             M::FlushAsk { id, .. } if self.may_ask(link) => self.ask_flush(Asker::Writer { link, id }),
             M::ReadAt { id, offset, len, .. } if self.may_ask(link) => {
-                if len as usize > WRITE_MAX || !self.fits(offset, u64::from(len)) {
+                if len == 0 || len as usize > WRITE_MAX || !self.fits(offset, u64::from(len)) {
                     return self.refuse(link, Refusal::Protocol);
                 }
-                self.ask_read(Asker::Writer { link, id }, Span::new(offset, u64::from(len)));
+                self.start_read(Asker::Writer { link, id }, offset, len);
             }
             M::LeaseAsk { id, offset, len, .. } => {
                 let span = Span::new(offset, len);
@@ -308,7 +308,7 @@ impl Replica {
         self.queue.retain(|q| !matches!(q, Queued::Forward { link: l, .. } if *l == link));
         self.queued_bytes = self.queue.iter().map(Queued::len).sum();
         self.flushes.retain(|f| !from(&f.by));
-        self.writers.reads.retain(|(asker, _)| !from(asker));
+        self.checked.drop_link(link);
         self.writers.leases.drop_link(link);
     }
 
@@ -479,34 +479,5 @@ impl Replica {
         }
         waits.extend(self.writers.leases.parked_for().map(Waiting::Lease));
         waits
-    }
-
-    // ---- reads ----
-
-    pub(super) fn local_read(&mut self, request: RequestId, offset: u64, len: u32) {
-        if let Err(why) = self.may_write() {
-            return self.done(request, Err(why));
-        }
-        let (len, size) = (u64::from(len), self.layout.size);
-        if len as usize > WRITE_MAX || !self.fits(offset, len) {
-            return self.done(request, Err(Denied::OutOfRange { offset, len, size }));
-        }
-        self.ask_read(Asker::Owner(request), Span::new(offset, len));
-    }
-
-    fn ask_read(&mut self, asker: Asker, span: Span) {
-        self.writers.reads.push((asker, span));
-    }
-
-    /// Reads whose range holds no incomplete write go to the disk, behind all complete ones.
-    pub(super) fn pump_reads(&mut self) -> bool {
-        let flights = &self.writers.flights;
-        let waits = |span: &Span| flights.iter().any(|f| f.span.meets(*span));
-        let ready: Vec<(Asker, Span)> = self.writers.reads.extract_if(.., |(_, span)| !waits(span)).collect();
-        for (asker, span) in ready {
-            let what = DiskOp::Read { offset: span.start, len: (span.end - span.start) as u32 };
-            self.disk(OpKind::ReadFor(asker), what);
-        }
-        false
     }
 }

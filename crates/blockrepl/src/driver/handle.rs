@@ -4,9 +4,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::Owner;
-use super::remote::read_parts;
 use super::shared::Lease;
-use crate::core::{Denied, Input, WRITE_MAX};
+use crate::core::{Denied, Input, Reply, WRITE_MAX};
 use crate::device::{BlockDevice, DeviceError};
 use crate::meta::DATA_HEADER_LEN;
 
@@ -15,14 +14,12 @@ use crate::meta::DATA_HEADER_LEN;
 pub(super) struct Handle {
     owner: Arc<Owner>,
     lease: Arc<Lease>,
-    size: u64,
 }
 
 impl Handle {
     pub(super) fn new(owner: Arc<Owner>, epoch: u64) -> Self {
         let lease = Arc::new(Lease { epoch, dead: OnceLock::new() });
         let mut state = owner.shared.state();
-        let size = state.core.size();
         state.set_lease(lease.clone());
         // It may have ended between the answer and here.
         let status = state.core.status();
@@ -30,7 +27,7 @@ impl Handle {
             drop(lease.dead.set(DeviceError::Fenced { held: epoch, current: status.epoch }));
         }
         drop(state);
-        Handle { owner, lease, size }
+        Handle { owner, lease }
     }
 
     fn alive(&self) -> Result<(), DeviceError> {
@@ -39,7 +36,7 @@ impl Handle {
 
     fn check(&self, offset: u64, len: usize) -> Result<(), DeviceError> {
         self.alive()?;
-        let (len, size) = (len as u64, self.size);
+        let (len, size) = (len as u64, self.size());
         match offset.checked_add(len) {
             Some(end) if end <= size => Ok(()),
             _ => Err(DeviceError::OutOfRange { offset, len, size }),
@@ -50,12 +47,29 @@ impl Handle {
         match why {
             Denied::Fenced { held, current } => DeviceError::Fenced { held, current },
             Denied::Disk(reason) => DeviceError::Failed(reason),
+            Denied::Corrupt { offset, len } => DeviceError::Corrupt { offset, len },
             Denied::OutOfRange { offset, len, size } => DeviceError::OutOfRange { offset, len, size },
             _ => self.alive().err().unwrap_or_else(|| {
                 let held = self.lease.epoch;
                 DeviceError::Fenced { held, current: self.owner.shared.state().core.status().epoch }
             }),
         }
+    }
+
+    /// What could not be read, or does not match its checksums: the core reads it at one point of the stream,
+    /// from a peer if need be.
+    fn read_healed(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
+        let mut at = offset;
+        for part in buf.chunks_mut(WRITE_MAX) {
+            let (offset, len) = (at, part.len() as u32);
+            let answer = self.owner.shared.call(false, |request| Input::Read { request, offset, len });
+            match answer.map_err(|why| self.error(why))? {
+                Reply::Read(data) if data.len() == part.len() => part.copy_from_slice(&data),
+                _ => return Err(DeviceError::Failed("the disk gave no data".into())),
+            }
+            at += part.len() as u64;
+        }
+        self.alive()
     }
 
     fn call(
@@ -71,24 +85,24 @@ impl Handle {
 
 impl BlockDevice for Handle {
     fn size(&self) -> u64 {
-        self.size
+        self.owner.shared.size.load(Ordering::Acquire)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
         self.check(offset, buf.len())?;
-        if !self.owner.shared.many.load(Ordering::SeqCst) {
-            let result = self.owner.shared.read_data(DATA_HEADER_LEN + offset, buf);
+        let shared = &self.owner.shared;
+        if !shared.many.load(Ordering::SeqCst) {
+            let sound = match shared.verify_reads {
+                false => shared.read_data(DATA_HEADER_LEN + offset, buf).is_ok(),
+                true => shared.read_verified(offset, buf),
+            };
             self.alive()?;
             // Had another writer joined meanwhile, this could show what it does not see yet.
-            if result.is_err() || !self.owner.shared.many.load(Ordering::SeqCst) {
-                return result.map_err(|e| DeviceError::Failed(e.to_string().into()));
+            if sound && !shared.many.load(Ordering::SeqCst) {
+                return Ok(());
             }
         }
-        read_parts(offset, buf, |offset, len| {
-            let make = |request| Input::Read { request, offset, len };
-            let reply = self.owner.shared.call(false, make).map_err(|why| self.error(why))?;
-            self.alive().map(|()| reply)
-        })
+        self.read_healed(offset, buf)
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError> {

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
 use crate::config::{Config, Protocol};
-use crate::core::{Denied, Event, Input, Replica, Reply, Status, VerifyReport};
+use crate::core::{Denied, Event, Input, Replica, Reply, ScrubReport, Status, VerifyReport};
 use crate::device::BlockDevice;
 use crate::disk::{Disk, FileDisk, VolatileDisk};
 use crate::ids::{DeviceId, Grant, Identity, MemberSet, NodeId, Raised};
@@ -139,11 +139,10 @@ impl Volume {
         identity: &Identity,
         config: Config,
     ) -> Result<Volume, OpenError> {
-        let frame_limit = config.frame_bytes_max;
-        let core = Replica::open(config, identity, |offset, buf| meta.read_at(offset, buf))?;
+        let core = Replica::open(config.clone(), identity, |offset, buf| meta.read_at(offset, buf))?;
         check_len("metadata", &*meta, core.meta_len())?;
         check_head(&*data, identity, core.size())?;
-        Self::start(Shared::new(core, data, meta, frame_limit))
+        Self::start(Shared::new(core, data, meta, &config))
     }
 
     fn start(shared: Shared) -> Result<Volume, OpenError> {
@@ -188,6 +187,17 @@ impl Volume {
     /// have failed. See [`Replica::set_pending`].
     pub fn set_pending(&self, pending: Option<MemberSet>) -> Result<(), Denied> {
         self.shared().with(Worker::Threads, |state, now| state.core.set_pending(now, pending))
+    }
+
+    /// Grows this leader's device to `size` bytes (a multiple of 4096), on all members of the in-sync set, which must be
+    /// connected and synced, and on all other connected peers; one that is away grows when it returns. Files are allocated
+    /// in full. The handle sees the new size when it is durable everywhere. Failed or cut off half-way, nothing
+    /// has changed for the handle, and it can be asked again. A device never shrinks.
+    pub async fn resize(&self, size: u64) -> Result<u64, Denied> {
+        match self.shared().ask(|request| Input::Resize { request, size }).await? {
+            Reply::Resized { size } => Ok(size),
+            _ => Err(Denied::Closed),
+        }
     }
 
     /// Changes what this replica, when it leads, waits for from a peer. See [`Replica::set_protocol`].
@@ -249,11 +259,21 @@ impl Volume {
         self.shared().events.subscribe()
     }
 
-    /// Compares this leader's copy with every synced peer's, while writes go on. What differs is
-    /// reported and then overwritten on the peer.
+    /// Compares this leader's copy with every synced peer's, while writes go on. Where they differ, the
+    /// checksums tell which one is wrong, and it is overwritten with the right bytes; where they do not, the
+    /// leader's copy is taken, and the report says so. What all agree on has checksums afterwards.
     pub async fn verify(&self) -> Result<VerifyReport, Denied> {
         match self.shared().ask(|request| Input::Verify { request }).await? {
             Reply::Verified(report) => Ok(report),
+            _ => Err(Denied::Closed),
+        }
+    }
+
+    /// Reads this replica's disk against its checksums, leader or follower, while writes go on. What is
+    /// damaged is healed: here by the leader, from a synced peer; at a follower, by its leader.
+    pub async fn scrub(&self) -> Result<ScrubReport, Denied> {
+        match self.shared().ask(|request| Input::Scrub { request }).await? {
+            Reply::Scrubbed(report) => Ok(report),
             _ => Err(Denied::Closed),
         }
     }

@@ -23,10 +23,9 @@ impl Volume {
     /// A node without a disk of its own, or whose disk is away: it follows and leads nothing, and can
     /// only [`join`](Self::join). `identity.device` is of no importance.
     pub fn diskless(identity: &Identity, size: u64, config: Config) -> Result<Volume, OpenError> {
-        let frame_limit = config.frame_bytes_max;
-        let core = Replica::diskless(config, identity, size)?;
+        let core = Replica::diskless(config.clone(), identity, size)?;
         let none = || Arc::new(MemDisk::new(0));
-        Self::start(Shared::new(core, none(), none(), frame_limit))
+        Self::start(Shared::new(core, none(), none(), &config))
     }
 
     /// Becomes a second writer: a handle on the device that another node leads in `epoch`, whose grant must
@@ -154,6 +153,7 @@ impl RemoteHandle {
         let epoch = self.epoch;
         let last = match why {
             Denied::OutOfRange { offset, len, size } => return DeviceError::OutOfRange { offset, len, size },
+            Denied::Corrupt { offset, len } => return DeviceError::Corrupt { offset, len },
             Denied::NoLeader { epoch } => return DeviceError::Unreachable { epoch },
             Denied::Fenced { held, current } => DeviceError::Fenced { held, current },
             Denied::NotWriter { epoch } => DeviceError::Revoked { epoch },
@@ -210,7 +210,7 @@ pub(super) fn read_parts(
     let mut at = offset;
     for part in buf.chunks_mut(WRITE_MAX) {
         match read(at, part.len() as u32)? {
-            Reply::Data(data) if data.len() == part.len() => part.copy_from_slice(&data),
+            Reply::Read(data) if data.len() == part.len() => part.copy_from_slice(&data),
             _ => return Err(DeviceError::Failed("the leader answered a read with too few bytes".into())),
         }
         at += part.len() as u64;

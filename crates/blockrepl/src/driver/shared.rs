@@ -14,10 +14,12 @@ use super::lane::{Job, Lane};
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::reads::Reads;
+use crate::config::Config;
+use crate::core::sums_of;
 use crate::core::{Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId};
 use crate::device::DeviceError;
 use crate::disk::Disk;
-use crate::meta::DATA_HEADER_LEN;
+use crate::meta::{BLOCK, DATA_HEADER_LEN};
 use crate::wire::{Message, Refusal};
 
 /// Events kept for a slow reader before it is told that it missed some.
@@ -114,11 +116,15 @@ pub(super) struct Shared {
     /// There are other writers: reads must pass through the core.
     pub(super) many: AtomicBool,
     pub(super) ticking: AtomicBool,
+    pub(super) verify_reads: bool,
+    /// Of the device, in bytes.
+    pub(super) size: AtomicU64,
     start: Instant,
 }
 
 impl Shared {
-    pub(super) fn new(core: Replica, data: Arc<dyn Disk>, meta: Arc<dyn Disk>, frame_limit: u32) -> Self {
+    pub(super) fn new(core: Replica, data: Arc<dyn Disk>, meta: Arc<dyn Disk>, config: &Config) -> Self {
+        let size = AtomicU64::new(core.size());
         let state = State {
             core,
             waiters: HashMap::new(),
@@ -140,9 +146,11 @@ impl Shared {
             flush_lane: Lane::default(),
             meta_lane: Lane::default(),
             pool: Arc::default(),
-            frame_limit,
             many: AtomicBool::new(false),
             ticking: AtomicBool::new(false),
+            frame_limit: config.frame_bytes_max,
+            verify_reads: config.verify_reads,
+            size,
             start: Instant::now(),
         }
     }
@@ -151,6 +159,27 @@ impl Shared {
     pub(super) fn read_data(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
         let _reading = self.reads.begin();
         self.data.read_at(offset, buf)
+    }
+
+    /// Reads data for a handle, in whole blocks, and says whether it is what was written. False also when a
+    /// write came between, or when the checksums are not in memory.
+    pub(super) fn read_verified(&self, offset: u64, buf: &mut [u8]) -> bool {
+        let end = offset + buf.len() as u64;
+        if offset.is_multiple_of(BLOCK) && end.is_multiple_of(BLOCK) {
+            return self.read_data(DATA_HEADER_LEN + offset, buf).is_ok() && self.sums_hold(offset, buf);
+        }
+        let start = offset / BLOCK * BLOCK;
+        let mut blocks = vec![0; (end.next_multiple_of(BLOCK) - start) as usize];
+        let sound =
+            self.read_data(DATA_HEADER_LEN + start, &mut blocks).is_ok() && self.sums_hold(start, &blocks);
+        let at = (offset - start) as usize;
+        buf.copy_from_slice(&blocks[at..at + buf.len()]);
+        sound
+    }
+
+    fn sums_hold(&self, offset: u64, blocks: &[u8]) -> bool {
+        let computed = sums_of(blocks);
+        self.state().core.sums_hold(offset, &computed) == Some(true)
     }
 
     /// The age of the oldest thing that the disks owe an answer to.
@@ -216,6 +245,7 @@ impl Shared {
             Event::Fenced { held, current } => {
                 state.end_lease(DeviceError::Fenced { held: *held, current: *current });
             }
+            Event::Resized { size } => self.size.store(*size, Ordering::Release),
             Event::DiskFailed { reason } => state.end_lease(DeviceError::Failed(reason.clone())),
             _ => {}
         }
@@ -290,6 +320,8 @@ impl Shared {
                 self.data_written.fetch_add(page_bytes(offset, data.len()), Ordering::Relaxed);
             }
             DiskOp::Read { offset, len } => return read(&*self.data, DATA_HEADER_LEN + offset, len),
+            DiskOp::Grow { from, to } => self.data.grow(DATA_HEADER_LEN + from, DATA_HEADER_LEN + to)?,
+            DiskOp::MetaGrow { from, to } => self.meta.grow(from, to)?,
             DiskOp::Flush => self.data.flush()?,
             DiskOp::MetaWrite { offset, data } => {
                 self.meta.write_at(offset, &data)?;

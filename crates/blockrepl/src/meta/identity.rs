@@ -28,7 +28,8 @@ pub(crate) fn check_data_header(
         .map_err(|Short| OpenError::not_ours("data", "its header is too short"))?;
     check_identity("data", &found, identity)?;
     let expected = DATA_HEADER_LEN + size;
-    if found_size != size {
+    // The header is written once: the device may have grown since.
+    if found_size > size {
         return Err(OpenError::not_ours("data", format!("made for {found_size} bytes, not {size}")));
     }
     if len < expected {

@@ -93,6 +93,11 @@ impl Layout {
         self.bitmaps.at + (slot as u64 * u64::from(self.pages()) + u64::from(page)) * PAGE_LEN
     }
 
+    /// Where page `page` of the checksums lies.
+    pub(crate) fn sums_at(&self, page: u32) -> u64 {
+        self.sums.at + u64::from(page) * PAGE_LEN
+    }
+
     pub(crate) fn undo_slots(&self) -> u32 {
         (self.undo.len / UNDO_LEN) as u32
     }

@@ -396,3 +396,44 @@ fn creating_without_room_leaves_no_remains() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     create(&dir, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_grows_under_a_handle_in_use_and_is_found_larger_when_opened_again() {
+    let dir = TempDir::new().unwrap();
+    let (a, b, device, _link) = pair(&dir).await;
+    let larger = SIZE + (3 << 20);
+    assert!(matches!(write(&device, SIZE, b"beyond").await, Err(DeviceError::OutOfRange { .. })));
+    let writer = spawn_blocking({
+        let device = device.clone();
+        move || (0..200u64).for_each(|i| device.write_at(i * 50_000, &[7; 3000]).unwrap())
+    });
+    assert_eq!(a.resize(larger).await, Ok(larger));
+    writer.await.unwrap();
+    assert_eq!((device.size(), b.status().size), (larger, larger));
+    write(&device, larger - 3, b"end").await.unwrap();
+    flush(&device).await.unwrap();
+    drop((a, b, device, _link));
+    for n in 0..2 {
+        assert_eq!(open(&dir, n).status().size, larger);
+        assert_eq!(content(&dir, n).len() as u64, larger);
+        assert!(content(&dir, n).ends_with(b"end"));
+    }
+    assert!(content(&dir, 0) == content(&dir, 1));
+}
+
+#[test]
+fn what_a_growth_that_failed_left_behind_never_shows() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("disk");
+    let disk = FileDisk::create(&path, 8192).unwrap();
+    disk.write_at(0, &[1; 8192]).unwrap();
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&path)
+        .and_then(|mut f| std::io::Write::write_all(&mut f, &[9; 9000]))
+        .unwrap();
+    disk.grow(8192, 20_480).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(bytes.len(), 20_480);
+    assert!(bytes[..8192].iter().all(|b| *b == 1) && bytes[8192..].iter().all(|b| *b == 0));
+}

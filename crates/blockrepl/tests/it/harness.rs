@@ -36,6 +36,16 @@ impl Disk {
         self.unsynced.push((at, data.to_vec()));
     }
 
+    /// Durable at once, as the length of a file is.
+    fn grow(&mut self, from: u64, to: u64) {
+        self.syncs += 1;
+        for image in [&mut self.live, &mut self.durable] {
+            image.truncate(from as usize);
+            image.resize(to as usize, 0);
+        }
+        self.unsynced.retain(|(at, data)| (at + data.len()) as u64 <= from);
+    }
+
     fn flush(&mut self) {
         self.syncs += 1;
         for (at, data) in self.unsynced.drain(..) {
@@ -68,6 +78,10 @@ pub struct Node {
     pub events: Vec<Event>,
     /// Bytes of the device written by anybody, to tell a small resync from a full one.
     pub written: u64,
+    /// Reads of the data disk that touch these bytes fail, until they are written.
+    pub unreadable: Vec<u64>,
+    /// The data disk cannot grow.
+    pub no_room: bool,
     /// The data disk answers the next flush with an error.
     pub fail_flush: bool,
     /// Power is cut right after this many syncs of the metadata.
@@ -159,6 +173,8 @@ impl Net {
             meta_ops: VecDeque::new(),
             events: Vec::new(),
             written: 0,
+            unreadable: Vec::new(),
+            no_room: false,
             fail_flush: false,
             die_after_syncs: None,
             meta_writes: 0,
@@ -332,10 +348,19 @@ impl Net {
         let result = match what {
             DiskOp::Write { offset, data } => {
                 node.written += data.len() as u64;
+                node.unreadable.retain(|at| !(offset..offset + data.len() as u64).contains(at));
                 node.data.write(offset, &data);
                 Ok(Bytes::new())
             }
-            DiskOp::Read { offset, len } => Ok(slice(&node.data, offset, len)),
+            DiskOp::Read { offset, len } => {
+                let fails = node.unreadable.iter().any(|at| (offset..offset + u64::from(len)).contains(at));
+                if fails { Err(Arc::from("latent error")) } else { Ok(slice(&node.data, offset, len)) }
+            }
+            DiskOp::Grow { .. } if node.no_room => Err(Arc::from("no room")),
+            DiskOp::Grow { from, to } => {
+                node.data.grow(from, to);
+                Ok(Bytes::new())
+            }
             _ if node.fail_flush => Err(Arc::from("injected")),
             _ => {
                 node.data.flush();
@@ -355,6 +380,10 @@ impl Net {
                 Bytes::new()
             }
             DiskOp::MetaRead { offset, len } => slice(&node.meta, offset, len),
+            DiskOp::MetaGrow { from, to } => {
+                node.meta.grow(from, to);
+                Bytes::new()
+            }
             _ => {
                 node.meta.flush();
                 Bytes::new()
@@ -405,8 +434,20 @@ impl Net {
         self.request(n, |request| Input::Flush { request })
     }
 
+    pub fn resize(&mut self, n: usize, size: u64) -> RequestId {
+        self.request(n, |request| Input::Resize { request, size })
+    }
+
     pub fn verify(&mut self, n: usize) -> RequestId {
         self.request(n, |request| Input::Verify { request })
+    }
+
+    pub fn scrub(&mut self, n: usize) -> RequestId {
+        self.request(n, |request| Input::Scrub { request })
+    }
+
+    pub fn read(&mut self, n: usize, offset: u64, len: u32) -> RequestId {
+        self.request(n, |request| Input::Read { request, offset, len })
     }
 
     pub fn close(&mut self, n: usize) -> RequestId {

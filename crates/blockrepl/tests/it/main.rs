@@ -7,10 +7,12 @@ mod control;
 mod driver;
 mod format;
 mod harness;
+mod integrity;
 #[cfg(feature = "nbd")]
 mod nbd;
 mod protocols;
 mod replication;
+mod resize;
 mod resync;
 mod wire;
 mod writers;

@@ -325,8 +325,8 @@ fn verify_finds_a_flipped_byte_and_heals_it() {
         net.settle();
         let Ok(Reply::Verified(report)) = &net.answers[&verify] else { panic!() };
         assert_eq!((report.peers.as_slice(), report.checked_bytes), (&[NodeId(1)][..], SIZE));
-        let found: Vec<_> = report.differing.iter().map(|d| (d.peer, d.offset, d.len)).collect();
-        assert!(found == [(NodeId(1), 2 * GRANULE, GRANULE)] || found.is_empty() && seed > 0, "{found:?}");
+        let found: Vec<_> = report.differing.iter().map(|d| (d.node, d.offset, d.len)).collect();
+        assert!(found == [(NodeId(1), 2 * GRANULE, 4096)] || found.is_empty() && seed > 0, "{found:?}");
         net.assert_identical(0, 1);
         assert_eq!(net.status(0).peers[0].dirty_bytes, 0);
         let second = net.verify(0);

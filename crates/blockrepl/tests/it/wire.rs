@@ -65,12 +65,23 @@ fn message() -> impl Strategy<Value = Message> {
             sync: None,
             dirty
         }),
+        (any::<u64>(), any::<u16>(), any::<u16>(), proptest::collection::vec(any::<u8>(), 0..300))
+            .prop_map(|(id, good, void, data)| Message::Fetched { id, good, void, data: data.into() }),
+        (any::<u64>(), any::<u64>(), any::<u32>()).prop_map(|(epoch, id, granule)| Message::Fetch {
+            epoch,
+            id,
+            granule
+        }),
+        any::<u32>().prop_map(|granule| Message::Rotten { granule }),
+        (any::<u64>(), any::<u64>()).prop_map(|(epoch, id)| Message::Agreed { epoch, id }),
         any::<u64>().prop_map(|current| Message::Refused(Refusal::Fenced { current })),
         any::<u64>().prop_map(|epoch| Message::Refused(Refusal::NotWriter { epoch })),
         any::<u64>().prop_map(|current| Message::Refused(Refusal::Resigned { current })),
         writer_message().prop_map(Message::Writer),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, seq)| Message::Reach { epoch, seq }),
         any::<u64>().prop_map(|seq| Message::Reached { seq }),
+        (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Resize { epoch, size }),
+        any::<u64>().prop_map(|size| Message::Resized { size }),
         (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(epoch, granule, crc, mix)| {
             Message::Compare { epoch, granule, digest: Digest { crc, mix } }
         }),

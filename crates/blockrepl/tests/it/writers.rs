@@ -47,7 +47,7 @@ fn answer(net: &mut Net, request: RequestId) -> Answer {
 }
 
 fn data(bytes: &'static [u8]) -> Answer {
-    Ok(Reply::Data(Bytes::from_static(bytes)))
+    Ok(Reply::Read(Bytes::from_static(bytes)))
 }
 
 /// Node 0 leads; node 1 is in step and has joined as session 7.

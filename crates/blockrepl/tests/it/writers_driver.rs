@@ -212,7 +212,7 @@ async fn a_leader_whose_disk_breaks_goes_on_through_its_peer_and_attaches_again(
     flush(&near).await.unwrap();
 
     broken.store(true, Ordering::SeqCst);
-    assert!(matches!(write(&near, 0, b"lost").await, Err(DeviceError::Failed(_))));
+    assert!(matches!(write(&near, 8192, b"unclear").await, Err(DeviceError::Failed(_))));
     assert_eq!(a.status().role, RoleStatus::Failed);
     link.ended().await;
     // The peer was in sync: it takes over, and this node writes through it.

@@ -5,9 +5,10 @@ use std::num::NonZeroU32;
 
 use crate::chars;
 use crate::few::Few;
+use crate::keyword::{keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, ascii, byte, expected, fail, in_parens, keys, keyword, map, number, nz_number,
-    peek, strip_word, word,
+    Ctx, In, Res, after_sp, ascii, byte, expected, fail, in_parens, map, number, nz_number, peek, run,
+    strip_word, word,
 };
 use crate::list::{Element, list};
 use crate::own::into_owned;
@@ -226,6 +227,11 @@ impl<'w> Element<'w> for FetchItem<'w> {
         fetch_item(i, ctx)
     }
 
+    #[inline]
+    fn check(i: In<'w>, ctx: Ctx) -> Res<'w, ()> {
+        check_item(i, ctx)
+    }
+
     fn write(&self, w: &mut Writer<'_>) {
         let name = match self {
             FetchItem::Body => "BODY",
@@ -397,6 +403,17 @@ fn fetch_item(i: In<'_>, ctx: Ctx) -> Res<'_, FetchItem<'_>> {
     Ok((rest, item))
 }
 
+/// Takes what [`fetch_item`] takes. A name is one by itself, but for the few that want something behind it.
+#[inline]
+fn check_item(i: In<'_>, ctx: Ctx) -> Res<'_, ()> {
+    let n = chars::span(i, chars::NAME);
+    match (&i[n..], n) {
+        ([b')', ..] | [b' ', b'A'..=b'Z' | b'a'..=b'z', ..], 1..=5 | 7 | 8 | 10 | 12..) => Ok((&i[n..], ())),
+        // Among them BINARY, BODY.PEEK, BINARY.PEEK and BINARY.SIZE.
+        _ => map(fetch_item(i, ctx), drop),
+    }
+}
+
 fn preview(i: In<'_>) -> Res<'_, FetchItem<'_>> {
     match strip_word(i, b" (LAZY)") {
         Some(rest) => Ok((rest, FetchItem::Preview { lazy: true })),
@@ -518,7 +535,7 @@ pub(crate) fn named_opaque<'a>(
     ctx: Ctx,
     what: &'static str,
 ) -> Res<'a, (Atom<'a>, Option<Opaque<'a>>)> {
-    let (rest, (name, _)) = keyword(i, chars::ATOM, what)?;
+    let (rest, name) = run(i, chars::ATOM, what)?;
     let name = Atom::checked(ascii(name));
     // A value is a number, a set, or in parentheses; an atom behind a space is the next name.
     match rest {
@@ -569,7 +586,7 @@ pub(super) fn unchanged_since(i: In<'_>) -> Res<'_, Option<u64>> {
     }
     map(
         in_parens(&i[1..], |i| {
-            let (i, ()) = word(i, "UNCHANGEDSINCE ")?;
+            let (i, ()) = word(i, b"UNCHANGEDSINCE ")?;
             mod_seq(i)
         }),
         Some,

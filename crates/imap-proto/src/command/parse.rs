@@ -8,9 +8,10 @@ use super::notify::{Notify, filters};
 use super::search::{SearchKeys, SearchReturns, SortCriteria, charset};
 use super::{AppendHead, Command, CommandBody, FetchModifiers, IdField, MultiSearch, StoreAction};
 use crate::chars::{self, TAG};
+use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, atom_str, byte, expected, fail, finish, keys, keyword, map, nil,
-    nstring, nz_number, paren_list, peek, sp, string, strip_word, word,
+    Ctx, In, Res, after_sp, astring, atom_str, byte, expected, fail, finish, map, nil, nstring, nz_number,
+    paren_list, peek, sp, string, strip_word, word,
 };
 use crate::list::Element;
 use crate::sequence::saved_or_set;
@@ -133,7 +134,7 @@ fn command(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
 }
 
 #[inline]
-fn on_mailbox<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx) -> Res<'a, CommandBody<'a>> {
+fn on_mailbox<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx) -> Res<'a, CommandBody<'a>> {
     use CommandBody as C;
     let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
     match verb {
@@ -158,7 +159,7 @@ fn on_mailbox<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx) -> Res<'a, Com
     }
 }
 
-fn rarer<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx) -> Res<'a, CommandBody<'a>> {
+fn rarer<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx) -> Res<'a, CommandBody<'a>> {
     use CommandBody as C;
     let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
     match verb {
@@ -185,7 +186,7 @@ fn rarer<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx) -> Res<'a, CommandB
     }
 }
 
-#[inline]
+#[inline(always)]
 fn uid(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
     let (rest, (_, verb)) = keyword(i, chars::ATOM, "a command behind UID")?;
     match verb {
@@ -195,8 +196,8 @@ fn uid(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
     }
 }
 
-#[inline]
-fn on_messages<'a>(start: In<'a>, i: In<'a>, verb: u128, ctx: Ctx, uid: bool) -> Res<'a, CommandBody<'a>> {
+#[inline(always)]
+fn on_messages<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx, uid: bool) -> Res<'a, CommandBody<'a>> {
     use CommandBody as C;
     let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
     match verb {
@@ -351,7 +352,7 @@ fn thread(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     map(keys, |keys| CommandBody::Thread { uid, algorithm, charset, keys })
 }
 
-#[inline]
+#[inline(always)]
 fn fetch(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     let (i, set) = saved_or_set(i, ctx)?;
     let (i, items) = after_sp(i, |i| fetch_items(i, ctx))?;
@@ -362,7 +363,7 @@ fn fetch(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     Ok((i, CommandBody::Fetch { uid, set, items, modifiers }))
 }
 
-#[inline]
+#[inline(always)]
 fn store(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     let (i, set) = saved_or_set(i, ctx)?;
     let (i, unchanged_since) = unchanged_since(i)?;
@@ -372,7 +373,7 @@ fn store(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
         Some(b'-') => (&i[1..], StoreAction::Remove),
         _ => (i, StoreAction::Replace),
     };
-    let (i, ()) = word(i, "FLAGS")?;
+    let (i, ()) = word(i, b"FLAGS")?;
     let (i, silent) = match strip_word(i, b".SILENT") {
         Some(i) => (i, true),
         None => (i, false),
@@ -385,6 +386,7 @@ fn store(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     Ok((i, CommandBody::Store { uid, set, unchanged_since, action, silent, flags }))
 }
 
+#[inline(always)]
 fn copy<'a>(
     i: In<'a>,
     ctx: Ctx,

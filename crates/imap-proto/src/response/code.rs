@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use crate::command::mod_seq;
+use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, atom, atom_str, byte, expected, in_parens, keys, keyword, map, nil,
-    number, nz_number, paren_list, peek, quoted, string,
+    Ctx, In, Res, after_sp, astring, atom, atom_str, byte, expected, in_parens, map, nil, number, nz_number,
+    paren_list, peek, quoted, string,
 };
 use crate::own::into_owned;
 use crate::sequence::sequence_set;
 use crate::write::Writer;
-use crate::{Atom, Capabilities, Flags, SequenceSet, chars};
+use crate::{Atom, Capabilities, Flags, Quirks, SequenceSet, chars};
 
 /// What stands in the brackets of a status response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,7 +245,7 @@ fn known(i: In<'_>, ctx: Ctx) -> Res<'_, Code<'_>> {
     }
 }
 
-fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: u128, ctx: Ctx) -> Res<'a, Code<'a>> {
+fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: Key, ctx: Ctx) -> Res<'a, Code<'a>> {
     match key {
         BADURL => after_sp(rest, |i| map(astring(i, ctx), Code::BadUrl)),
         MAILBOXID => after_sp(rest, |i| map(in_parens(i, atom_str), |id| Code::MailboxId(Atom::checked(id)))),
@@ -268,7 +269,7 @@ fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: u128, ctx: Ctx) -> Res<'a,
 
 /// Leading spaces, by quirk.
 fn trim(i: In<'_>, ctx: Ctx) -> In<'_> {
-    if ctx.trailing_space() { i.trim_ascii_start() } else { i }
+    if ctx.allows(Quirks::TRAILING_SPACE) { i.trim_ascii_start() } else { i }
 }
 
 fn close_spaces<'a>((i, code): (In<'a>, Code<'a>)) -> (In<'a>, Code<'a>) {

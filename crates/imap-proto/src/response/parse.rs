@@ -8,14 +8,14 @@ use super::search::{esearch, ids, threads, uid_batches};
 use super::{Data, Response, Status, StatusKind};
 use crate::chars::{self, TAG};
 use crate::command::{MetadataEntries, id_fields};
+use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, expected, finish, keys, keyword, map, nz_number, peek, sp, strip_word,
-    trailing,
+    Ctx, In, Res, after_sp, astring, expected, finish, map, nz_number, peek, sp, strip_word, trailing,
 };
 use crate::sequence::sequence_set;
 use crate::status::status_data;
 use crate::text::{Capabilities, mailbox};
-use crate::{Flags, ParseError, ParseErrorKind, ParseLimits, Tag};
+use crate::{Flags, ParseError, ParseErrorKind, ParseLimits, Quirks, Tag};
 
 impl<'a> Response<'a> {
     /// Parses one response as [`ResponseDecoder`](crate::ResponseDecoder) delivers it: whole, without its final CRLF.
@@ -35,7 +35,7 @@ impl<'a> Response<'a> {
 fn continuation<'a>(message: In<'a>, text: In<'a>, ctx: Ctx) -> Result<Response<'a>, ParseError> {
     match text {
         [b' ', text @ ..] => Ok(Response::Continue(String::from_utf8_lossy(text))),
-        text if ctx.empty_continue() => Ok(Response::Continue(String::from_utf8_lossy(text))),
+        text if ctx.allows(Quirks::EMPTY_CONTINUE) => Ok(Response::Continue(String::from_utf8_lossy(text))),
         text => finish(message, None, expected(text, "a space")),
     }
 }
@@ -88,13 +88,13 @@ fn untagged(i: In<'_>, ctx: Ctx) -> Res<'_, Response<'_>> {
 /// Drops spaces at the end, by quirk.
 fn without_spaces<'a, T>(parsed: Res<'a, T>, ctx: Ctx) -> Res<'a, T> {
     let (i, value) = parsed?;
-    let spaces = ctx.trailing_space() && i.iter().all(|b| *b == b' ');
+    let spaces = ctx.allows(Quirks::TRAILING_SPACE) && i.iter().all(|b| *b == b' ');
     Ok((if spaces { &i[i.len()..] } else { i }, value))
 }
 
 fn capabilities(i: In<'_>, ctx: Ctx) -> Res<'_, Capabilities<'_>> {
     let Some(mut rest) = i.strip_prefix(b" ") else { return Ok((i, Capabilities::default())) };
-    while ctx.trailing_space() && peek(rest) == Some(b' ') {
+    while ctx.allows(Quirks::TRAILING_SPACE) && peek(rest) == Some(b' ') {
         rest = &rest[1..];
     }
     if rest.is_empty() { Ok((rest, Capabilities::default())) } else { Capabilities::parse_bare(rest, ctx) }
@@ -109,7 +109,7 @@ fn vanished(i: In<'_>, ctx: Ctx) -> Res<'_, Data<'_>> {
     map(after_sp(i, |i| sequence_set(i, ctx)), |uids| Data::Vanished { earlier, uids })
 }
 
-fn administration<'a>(start: In<'a>, rest: In<'a>, key: u128, ctx: Ctx) -> Res<'a, Data<'a>> {
+fn administration<'a>(start: In<'a>, rest: In<'a>, key: Key, ctx: Ctx) -> Res<'a, Data<'a>> {
     match key {
         QUOTA => after_sp(rest, |i| map(quota(i, ctx), |(root, resources)| Data::Quota { root, resources })),
         QUOTAROOT => after_sp(rest, |i| {
@@ -197,7 +197,7 @@ fn status(i: In<'_>, ctx: Ctx) -> Res<'_, Status<'_>> {
         PREAUTH => StatusKind::PreAuth,
         _ => return expected(i, "OK, NO or BAD"),
     };
-    let Some(text) = rest.strip_prefix(b" ").or(ctx.missing_text().then_some(rest)) else {
+    let Some(text) = rest.strip_prefix(b" ").or(ctx.allows(Quirks::MISSING_TEXT).then_some(rest)) else {
         return expected(rest, "a space");
     };
     // A code that cannot be understood becomes text: the status itself must not be lost.
@@ -208,7 +208,7 @@ fn status(i: In<'_>, ctx: Ctx) -> Res<'_, Status<'_>> {
         },
         _ => (text, None),
     };
-    if text.is_empty() && !ctx.missing_text() {
+    if text.is_empty() && !ctx.allows(Quirks::MISSING_TEXT) {
         return expected(text, "text");
     }
     Ok((&text[text.len()..], Status { kind, code, text: String::from_utf8_lossy(text) }))

@@ -23,6 +23,9 @@ fn main() {
     if wanted("commands") {
         commands(effort);
     }
+    if wanted("kinds") {
+        kinds(effort);
+    }
     if wanted("hostile") {
         hostile(effort);
     }
@@ -53,6 +56,34 @@ fn commands(effort: Effort) {
     );
     outcome.print("commands", lines.len(), wire.len());
     at_least("smtp-proto/commands", outcome.ratio("posthaste", "smtp-proto"), 2.0);
+}
+
+/// A name for some of the commands, and which they are.
+type Kind = (&'static str, fn(&str) -> bool);
+
+/// Where the time goes: lines of one kind alone, beside the peer.
+fn kinds(effort: Effort) {
+    let lines = corpus::commands(SEED, 4000);
+    let kinds: [Kind; 9] = [
+        ("EHLO", |line| line.starts_with("EHLO")),
+        ("STARTTLS", |line| line.starts_with("STARTTLS")),
+        ("AUTH", |line| line.starts_with("AUTH")),
+        ("MAIL", |line| line.starts_with("MAIL") && line.ends_with(">\r\n")),
+        ("MAIL with parameters", |line| line.starts_with("MAIL") && !line.ends_with(">\r\n")),
+        ("RCPT", |line| line.starts_with("RCPT") && line.ends_with(">\r\n")),
+        ("RCPT with parameters", |line| line.starts_with("RCPT") && !line.ends_with(">\r\n")),
+        ("DATA", |line| line.starts_with("DATA")),
+        ("QUIT", |line| line.starts_with("QUIT")),
+    ];
+    for (name, is_one) in kinds {
+        let some: Vec<&str> = lines.iter().map(String::as_str).filter(|line| is_one(line)).take(73).collect();
+        let wire = some.concat().into_bytes();
+        let outcome = race(
+            effort,
+            vec![contestant("posthaste", || ours(&wire)), contestant("smtp-proto", || peer(&wire))],
+        );
+        outcome.print(name, some.len(), wire.len());
+    }
 }
 
 fn ours(wire: &[u8]) {

@@ -9,20 +9,6 @@ use crate::cursor::Cursor;
 const LABEL_MAX: usize = 63;
 const DOMAIN_MAX: usize = 255;
 
-/// `<local@domain>` of a dot-string and a domain name, which nearly all paths are. `None` and nothing taken for
-/// every other one, right or wrong.
-#[inline(always)]
-pub(crate) fn plain_path<'a>(i: &mut Cursor<'a>) -> Option<(&'a str, &'a str)> {
-    let mut ahead = i.clone();
-    if !ahead.eat(b'<') {
-        return None;
-    }
-    let local = dot_string(&mut ahead).filter(|_| ahead.eat(b'@'))?;
-    let domain = domain_name(&mut ahead).filter(|_| ahead.eat(b'>'))?;
-    *i = ahead;
-    Some((local, domain))
-}
-
 pub(crate) fn reverse_path<'a>(i: &mut Cursor<'a>) -> Result<ReversePath<'a>, Syntax> {
     if i.eat_word("<>") { Ok(ReversePath::Null) } else { path(i).map(ReversePath::Mailbox) }
 }

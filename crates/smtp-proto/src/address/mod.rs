@@ -10,7 +10,7 @@ use crate::cursor::Cursor;
 
 mod grammar;
 
-pub(crate) use grammar::{forward_path, plain_path, reverse_path};
+pub(crate) use grammar::{forward_path, reverse_path};
 
 /// Text that is no mailbox or path; nothing was built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -160,7 +160,7 @@ impl<'a> Mailbox<'a> {
         }
     }
 
-    /// Of a dot-string and a domain name, as [`plain_path`] found them.
+    /// Of a dot-string and a domain name, both ASCII and known to fit.
     #[inline(always)]
     pub(crate) fn plain(local: &'a str, domain: &'a str) -> Self {
         let domain = Domain::Name(DomainName(Cow::Borrowed(domain)));

@@ -87,6 +87,12 @@ impl<'a> OriginalRecipient<'a> {
         Self(Text::trusted(format!("{address_type};{address}").into()))
     }
 
+    /// `type;address` is known to fit.
+    #[inline(always)]
+    pub(crate) fn trusted(text: &'a str) -> Self {
+        Self(Text::trusted(text.into()))
+    }
+
     /// `rfc822` as a rule; `utf-8` for what RFC 6533 §3 encodes.
     pub fn address_type(&self) -> &str {
         self.0.as_str().split_once(';').map_or("", |(address_type, _)| address_type)

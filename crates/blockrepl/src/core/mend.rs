@@ -1,0 +1,367 @@
+//! Which copy of a granule is right, block by block, and the healing of the others.
+//!
+//! The leader judges. It holds back writes into the granule, reads its own copy and fetches those of the
+//! synced peers at the same point of the stream. Where all copies agree, no checksum overrules them. Where
+//! they differ, a checksum tells which one is what was written; where none does, the leader's copy wins,
+//! and the report says so.
+
+use super::sums::{BLOCKS, VOID, sums_of};
+use super::*;
+use crate::bitmap::GRANULE;
+use crate::meta::{BLOCK, block_sum};
+
+/// Granules being judged at once; a peer that names more is healed from the leader's copy as it is.
+const MENDS_MAX: usize = 64;
+
+#[derive(Debug)]
+pub(super) struct Mend {
+    id: u64,
+    step: Step,
+    /// What the checksums here said when the copies were asked for.
+    sums: Vec<u32>,
+    local: Option<Result<Bytes, Arc<str>>>,
+    peers: BTreeMap<LinkId, Option<PeerCopy>>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// Waits for the checksums.
+    Asked,
+    /// Waits for the copies.
+    Reading,
+    /// Writes the healed granule, once its extent is hot.
+    Healing(Bytes),
+    /// Reads again what was written.
+    Checking {
+        left: usize,
+    },
+    Done,
+}
+
+#[derive(Debug)]
+struct PeerCopy {
+    good: u16,
+    void: u16,
+    data: Bytes,
+}
+
+/// What a checksum says of one block of one copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Good,
+    Void,
+    Bad,
+}
+
+/// The verdict on one block.
+#[derive(Debug, Default)]
+struct Verdict {
+    /// The content that is right, if it is not the leader's.
+    right: Option<Bytes>,
+    /// The leader's checksum is to be taken from its copy.
+    rebuild: bool,
+    ours: Option<Wrong>,
+    peers: Vec<(LinkId, Wrong)>,
+}
+
+impl Replica {
+    pub(super) fn synced_links(&self) -> Vec<LinkId> {
+        let synced = |l: &Link| matches!(&l.side, Side::Target(t) if t.state == TargetState::Synced);
+        self.links.iter().filter(|(_, l)| synced(l)).map(|(id, _)| *id).collect()
+    }
+
+    /// Has a granule judged. Returns whether it will be.
+    pub(super) fn mend(&mut self, granule: u32) -> bool {
+        if self.leading().is_none() || self.mends.len() >= MENDS_MAX && !self.mends.contains_key(&granule) {
+            return false;
+        }
+        self.next_mend += 1;
+        let id = self.next_mend;
+        self.mends.entry(granule).or_insert(Mend {
+            id,
+            step: Step::Asked,
+            sums: Vec::new(),
+            local: None,
+            peers: BTreeMap::new(),
+            findings: Vec::new(),
+        });
+        true
+    }
+
+    pub(super) fn pump_mends(&mut self) -> bool {
+        let granules: Vec<u32> = self.mends.keys().copied().collect();
+        for granule in granules {
+            self.ask_copies(granule);
+            self.judge(granule);
+            self.heal_here(granule);
+        }
+        let done = |m: &Mend| m.step == Step::Done;
+        let over: Vec<u32> = self.mends.iter().filter(|(_, m)| done(m)).map(|(g, _)| *g).collect();
+        over.iter().for_each(|granule| self.end_mend(*granule));
+        !over.is_empty()
+    }
+
+    fn ask_copies(&mut self, granule: u32) {
+        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        if self.mends.get(&granule).is_none_or(|m| m.step != Step::Asked) {
+            return;
+        }
+        let (offset, len) = (u64::from(granule) * GRANULE, self.layout.granule_len(granule));
+        if !self.sums_ready(offset, len) {
+            return;
+        }
+        let (sums, links) = (self.sums(offset, len), self.synced_links());
+        let Some(mend) = self.mends.get_mut(&granule) else { return };
+        (mend.step, mend.sums) = (Step::Reading, sums);
+        mend.peers = links.iter().map(|l| (*l, None)).collect();
+        let id = mend.id;
+        self.disk(OpKind::MendRead(granule), DiskOp::Read { offset, len: len as u32 });
+        for link in links {
+            self.send(link, Message::Fetch { epoch, id, granule });
+        }
+    }
+
+    pub(super) fn mend_read(&mut self, granule: u32, result: Result<Bytes, Arc<str>>) {
+        if let Some(mend) = self.mends.get_mut(&granule) {
+            mend.local = Some(result);
+        }
+    }
+
+    pub(super) fn fetched(&mut self, link: LinkId, id: u64, copy: (u16, u16, Bytes)) {
+        let Some((granule, mend)) = self.mends.iter_mut().find(|(_, m)| m.id == id) else { return };
+        let len = self.layout.granule_len(*granule);
+        let (good, void, data) = copy;
+        if !data.is_empty() && data.len() as u64 != len || good & void != 0 {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        if let Some(answer) = mend.peers.get_mut(&link) {
+            *answer = Some(PeerCopy { good, void, data });
+        }
+    }
+
+    pub(super) fn mend_lost(&mut self, link: LinkId) {
+        self.mends.values_mut().filter(|m| m.step == Step::Reading).for_each(|m| {
+            m.peers.remove(&link);
+        });
+    }
+
+    fn judge(&mut self, granule: u32) {
+        let Some(mend) = self.mends.get_mut(&granule) else { return };
+        if mend.step != Step::Reading || mend.local.is_none() || mend.peers.values().any(Option::is_none) {
+            return;
+        }
+        let Some(mend) = self.mends.remove(&granule) else { return };
+        let (healed, mend, rebuild) = self.verdicts(granule, mend);
+        self.mends.insert(granule, mend);
+        for (block, sum) in rebuild {
+            self.put_sum(block, sum);
+        }
+        if let Some(mend) = self.mends.get_mut(&granule) {
+            mend.step = healed.map_or(Step::Done, Step::Healing);
+        }
+    }
+
+    /// The granule as it should be here, if it is not; and the checksums to be taken anew.
+    fn verdicts(&self, granule: u32, mut mend: Mend) -> (Option<Bytes>, Mend, Vec<(u64, u32)>) {
+        let (start, len) = (u64::from(granule) * GRANULE, self.layout.granule_len(granule));
+        let local = mend.local.take().and_then(Result::ok);
+        let mut whole = local.as_ref().map_or_else(|| vec![0; len as usize], |data| data.to_vec());
+        let (mut changed, mut rebuild) = (false, Vec::new());
+        for block in 0..(len / BLOCK) as usize {
+            let verdict = verdict(block, local.as_ref(), mend.sums[block], &mend.peers);
+            let at = block * BLOCK as usize;
+            if let Some(right) = &verdict.right {
+                whole[at..at + BLOCK as usize].copy_from_slice(right);
+                changed = true;
+            }
+            if verdict.rebuild {
+                let sum = block_sum(&whole[at..at + BLOCK as usize]);
+                rebuild.push((start / BLOCK + block as u64, sum));
+            }
+            let me = verdict.ours.map(|wrong| (self.me().node, wrong, verdict.right.is_some()));
+            let peers = verdict.peers.iter().filter_map(|(link, wrong)| {
+                let heals = *wrong != Wrong::Both;
+                self.links.get(link).map(|l| (l.hello.node, *wrong, heals))
+            });
+            for (node, wrong, healed) in me.into_iter().chain(peers) {
+                note(
+                    &mut mend.findings,
+                    Finding { node, offset: start + at as u64, len: BLOCK, wrong, healed },
+                );
+            }
+        }
+        (changed.then(|| whole.into()), mend, rebuild)
+    }
+
+    fn heal_here(&mut self, granule: u32) {
+        let Some(Step::Healing(data)) = self.mends.get(&granule).map(|m| &m.step) else { return };
+        let data = data.clone();
+        let (offset, len) = (u64::from(granule) * GRANULE, data.len());
+        if !self.is_hot(offset, len) {
+            return self.warm_extents(super::persist::extents(offset, len).collect());
+        }
+        let me = self.me().node;
+        let Some(mend) = self.mends.get_mut(&granule) else { return };
+        let here: Vec<Finding> = mend.findings.iter().filter(|f| f.node == me && f.healed).copied().collect();
+        mend.step = Step::Checking { left: here.len() };
+        for run in here {
+            let at = (run.offset - offset) as usize;
+            let data = data.slice(at..at + run.len as usize);
+            self.write(OpKind::MendWrite, run.offset, data.clone());
+            let what = DiskOp::Read { offset: run.offset, len: run.len as u32 };
+            self.disk(OpKind::MendCheck { granule, data }, what);
+        }
+        self.local.wanted = self.order;
+    }
+
+    /// What was rewritten is read again: a disk that does not take it has failed (R11).
+    pub(super) fn mend_checked(&mut self, granule: u32, expected: &Bytes, result: Result<Bytes, Arc<str>>) {
+        match result {
+            Ok(data) if data == *expected => {}
+            Ok(_) => return self.disk_failed("a block that was rewritten reads otherwise".into()),
+            Err(reason) => return self.disk_failed(reason),
+        }
+        let Some(mend) = self.mends.get_mut(&granule) else { return };
+        if let Step::Checking { left } = &mut mend.step {
+            *left -= 1;
+            if *left == 0 {
+                mend.step = Step::Done;
+            }
+        }
+    }
+
+    fn end_mend(&mut self, granule: u32) {
+        let Some(mend) = self.mends.remove(&granule) else { return };
+        for finding in &mend.findings {
+            self.count(finding);
+            self.event(Event::Damaged(*finding));
+            let slot = self.slots.iter().position(|s| s.head.node == finding.node);
+            if let Some(slot) = slot.filter(|_| finding.healed) {
+                self.mark(slot, granule);
+            }
+        }
+        self.verify_mended(granule, &mend.findings);
+        self.scrub_mended(granule, &mend.findings);
+        self.reads_mended(granule);
+    }
+
+    /// The follower's half: the copy as it is at this point of the stream.
+    pub(super) fn remote_fetch(&mut self, link: LinkId, id: u64, granule: u32) {
+        if granule >= self.layout.granules() {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        self.enqueue(Queued::Fetch { link, id, granule });
+    }
+
+    pub(super) fn fetch(&mut self, link: LinkId, id: u64, granule: u32) {
+        let (offset, len) = (u64::from(granule) * GRANULE, self.layout.granule_len(granule));
+        let sums = self.sums(offset, len);
+        self.disk(OpKind::FetchRead { link, id, sums }, DiskOp::Read { offset, len: len as u32 });
+    }
+
+    pub(super) fn fetch_answer(&mut self, link: LinkId, id: u64, sums: &[u32], data: Bytes) {
+        if !self.links.contains_key(&link) {
+            return;
+        }
+        let (mut good, mut void) = (0u16, 0u16);
+        let computed = sums_of(&data);
+        for (bit, sum) in sums.iter().enumerate().take(BLOCKS) {
+            void |= u16::from(*sum == VOID) << bit;
+            good |= u16::from(*sum != VOID && computed.get(bit) == Some(sum)) << bit;
+        }
+        self.send(link, Message::Fetched { id, good, void, data });
+    }
+
+    /// A follower's word that its copy is damaged.
+    pub(super) fn rotten_there(&mut self, link: LinkId, granule: u32) {
+        let device = match self.links.get(&link) {
+            Some(Link { side: Side::Target(t), hello, .. }) if t.state == TargetState::Synced => hello.device,
+            _ => return,
+        };
+        if granule >= self.layout.granules() {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        let judged = self.mend(granule);
+        if let Some(slot) = self.slot_of(device).filter(|_| !judged) {
+            self.mark(slot, granule);
+        }
+    }
+}
+
+/// Adds a finding, joined to the one before it if that goes on.
+fn note(findings: &mut Vec<Finding>, new: Finding) {
+    let goes_on = |f: &&mut Finding| {
+        f.offset + f.len == new.offset && (f.node, f.wrong, f.healed) == (new.node, new.wrong, new.healed)
+    };
+    match findings.iter_mut().find(goes_on) {
+        Some(f) => f.len += new.len,
+        None => findings.push(new),
+    }
+}
+
+fn verdict(
+    block: usize,
+    local: Option<&Bytes>,
+    sum: u32,
+    peers: &BTreeMap<LinkId, Option<PeerCopy>>,
+) -> Verdict {
+    let span = block * BLOCK as usize..(block + 1) * BLOCK as usize;
+    let ours = local.map(|data| data.slice(span.clone()));
+    let state = match &ours {
+        None => State::Bad,
+        Some(_) if sum == VOID => State::Void,
+        Some(data) if block_sum(data) == sum => State::Good,
+        Some(_) => State::Bad,
+    };
+    let theirs: Vec<(LinkId, Option<Bytes>, State)> = peers
+        .iter()
+        .filter_map(|(l, p)| p.as_ref().map(|p| (*l, p)))
+        .map(|(l, p)| p.block(l, block, &span))
+        .collect();
+    let differing = |right: &Option<Bytes>| -> Vec<(LinkId, State)> {
+        theirs.iter().filter(|(_, data, _)| data != right).map(|(l, _, state)| (*l, *state)).collect()
+    };
+    if ours.is_some() && !theirs.is_empty() && differing(&ours).is_empty() {
+        return Verdict { rebuild: state != State::Good, ..Verdict::default() };
+    }
+    let blame = |right: &Option<Bytes>, good: bool| {
+        let wrong =
+            |s: State| if good && s != State::Good || s == State::Bad { Wrong::Copy } else { Wrong::Unknown };
+        differing(right).into_iter().map(|(l, s)| (l, wrong(s))).collect()
+    };
+    if state == State::Good {
+        return Verdict { peers: blame(&ours, true), ..Verdict::default() };
+    }
+    let by_our_sum =
+        theirs.iter().find(|(_, d, _)| sum != VOID && d.as_ref().is_some_and(|d| block_sum(d) == sum));
+    let by_their_sum = theirs.iter().find(|(_, _, s)| *s == State::Good);
+    let only_readable = theirs.iter().find(|(_, d, s)| ours.is_none() && d.is_some() && *s == State::Void);
+    if let Some((_, right, _)) = by_our_sum.or(by_their_sum).or(only_readable) {
+        let peers = blame(right, true);
+        return Verdict { right: right.clone(), ours: Some(Wrong::Copy), peers, ..Verdict::default() };
+    }
+    if state == State::Void {
+        return Verdict { peers: blame(&ours, false), ..Verdict::default() };
+    }
+    let peers = theirs.iter().map(|(l, _, _)| (*l, Wrong::Both)).collect();
+    Verdict { ours: Some(Wrong::Both), peers, ..Verdict::default() }
+}
+
+impl PeerCopy {
+    fn block(
+        &self,
+        link: LinkId,
+        block: usize,
+        span: &std::ops::Range<usize>,
+    ) -> (LinkId, Option<Bytes>, State) {
+        let data = (self.data.len() >= span.end).then(|| self.data.slice(span.clone()));
+        let state = match () {
+            () if data.is_none() => State::Bad,
+            () if self.good >> block & 1 == 1 => State::Good,
+            () if self.void >> block & 1 == 1 => State::Void,
+            () => State::Bad,
+        };
+        (link, data, state)
+    }
+}

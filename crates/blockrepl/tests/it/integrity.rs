@@ -1,0 +1,204 @@
+//! Checksums: which copy is wrong, and its healing. Flipped bits, lost and misdirected writes, bad sectors.
+
+use posthaste_blockrepl::core::{Denied, Event, Finding, Reply, ScrubReport, VerifyReport, Wrong};
+use posthaste_blockrepl::{GRANULE, NodeId};
+
+use crate::harness::*;
+
+const BLOCK: usize = 4096;
+/// A block in the third granule.
+const AT: u64 = 2 * GRANULE + 4096;
+
+/// Two copies of a megabyte, all of it in whole blocks.
+fn written(seed: u64) -> Net {
+    let mut net = Net::pair(seed);
+    let data: Vec<u8> = (0..1 << 20).map(|i| (i / 4096 * 7 + i) as u8 | 1).collect();
+    net.put(0, 0, &data);
+    net.flush(0);
+    net.idle();
+    net
+}
+
+fn flip(net: &mut Net, n: usize, at: u64) {
+    net.nodes[n].data.live[at as usize + 17] ^= 4;
+}
+
+fn verify(net: &mut Net) -> VerifyReport {
+    let request = net.verify(0);
+    net.settle();
+    match &net.answers[&request] {
+        Ok(Reply::Verified(report)) => report.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn scrub(net: &mut Net, n: usize) -> ScrubReport {
+    let request = net.scrub(n);
+    net.settle();
+    match &net.answers[&request] {
+        Ok(Reply::Scrubbed(report)) => report.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn finding(node: u64, wrong: Wrong, healed: bool) -> Finding {
+    Finding { node: NodeId(node), offset: AT, len: 4096, wrong, healed }
+}
+
+fn damage_told(net: &Net, n: usize) -> Vec<Finding> {
+    let told = |e: &Event| if let Event::Damaged(f) = e { Some(*f) } else { None };
+    net.nodes[n].events.iter().filter_map(told).collect()
+}
+
+#[test]
+fn verify_names_the_copy_that_is_wrong_and_heals_it_from_the_right_one() {
+    for (seed, victim) in (0..8).map(|s| (s, s as usize % 2)) {
+        let mut net = written(seed);
+        let before = net.nodes[0].data.live.clone();
+        flip(&mut net, victim, AT);
+        let found = finding(victim as u64, Wrong::Copy, true);
+        assert_eq!(verify(&mut net).differing, [found]);
+        net.assert_identical(0, 1);
+        assert!(net.nodes[0].data.live == before, "what was written is there, not what was damaged");
+        assert_eq!(damage_told(&net, 0), [found]);
+        let counts = net.status(0).integrity;
+        let healed = if victim == 0 { (1, 0) } else { (0, 1) };
+        assert_eq!((counts.healed_here, counts.healed_there), healed);
+        assert_eq!(verify(&mut net).differing, []);
+    }
+}
+
+#[test]
+fn a_scrub_of_either_side_finds_and_heals_its_own_damage() {
+    for (seed, victim) in (0..8).map(|s| (s, s as usize % 2)) {
+        let mut net = written(seed);
+        let before = net.nodes[0].data.live.clone();
+        flip(&mut net, victim, AT);
+        let report = scrub(&mut net, victim);
+        assert_eq!(
+            (report.checked_bytes, &report.findings[..]),
+            (SIZE, &[finding(victim as u64, Wrong::Copy, true)][..])
+        );
+        assert!(net.nodes[victim].data.live == before);
+        assert_eq!(scrub(&mut net, victim).findings, []);
+        assert_eq!(scrub(&mut net, 1 - victim).findings, []);
+    }
+}
+
+#[test]
+fn where_both_copies_are_damaged_nothing_is_overwritten_and_both_are_named() {
+    let mut net = written(1);
+    flip(&mut net, 0, AT);
+    flip(&mut net, 1, AT);
+    net.nodes[1].data.live[AT as usize] ^= 1;
+    let before = [0, 1].map(|n| net.nodes[n].data.live.clone());
+    assert_eq!(verify(&mut net).differing, [finding(0, Wrong::Both, false), finding(1, Wrong::Both, false)]);
+    assert!([0, 1].map(|n| net.nodes[n].data.live.clone()) == before);
+    let read = net.read(0, AT, 100);
+    net.settle();
+    assert_eq!(net.answers[&read], Err(Denied::Corrupt { offset: AT, len: 100 }));
+    // Written anew, it is whole again.
+    net.put(0, AT, &[9; BLOCK]);
+    assert_eq!(verify(&mut net).differing, []);
+}
+
+#[test]
+fn different_blocks_of_one_granule_are_healed_in_both_directions() {
+    let mut net = written(2);
+    let before = net.nodes[0].data.live.clone();
+    flip(&mut net, 0, AT);
+    flip(&mut net, 1, AT + 8192);
+    let there = Finding { offset: AT + 8192, ..finding(1, Wrong::Copy, true) };
+    assert_eq!(verify(&mut net).differing, [finding(0, Wrong::Copy, true), there]);
+    assert!(net.nodes[0].data.live == before && net.nodes[1].data.live == before);
+}
+
+/// A write in parts of a block voids its checksum: the leader's copy is taken, and the report says why.
+#[test]
+fn where_no_checksum_decides_the_leader_wins_and_the_report_says_so() {
+    let mut net = written(3);
+    net.put(0, AT + 100, b"part of a block");
+    let before = net.nodes[0].data.live.clone();
+    flip(&mut net, 1, AT);
+    assert_eq!(verify(&mut net).differing, [finding(1, Wrong::Unknown, true)]);
+    assert!(net.nodes[1].data.live == before);
+    // What all agree on is known from now on.
+    verify(&mut net);
+    assert_eq!(scrub(&mut net, 0).unknown_bytes, 0);
+    assert_eq!(scrub(&mut net, 1).unknown_bytes, 0);
+    flip(&mut net, 0, AT);
+    assert_eq!(verify(&mut net).differing, [finding(0, Wrong::Copy, true)]);
+    assert!(net.nodes[0].data.live == before);
+}
+
+#[test]
+fn a_lost_write_and_a_misdirected_one_are_found_by_scrub() {
+    for victim in 0..2 {
+        let mut net = written(4);
+        verify(&mut net);
+        let old = net.nodes[victim].data.live[AT as usize..][..BLOCK].to_vec();
+        net.put(0, AT, &[77; BLOCK]);
+        net.idle();
+        let right = net.nodes[1 - victim].data.live.clone();
+        // The disk kept the old block, and put the new one elsewhere.
+        net.nodes[victim].data.live[AT as usize..][..BLOCK].copy_from_slice(&old);
+        let elsewhere = 5 * (1 << 20);
+        net.nodes[victim].data.live[elsewhere..][..BLOCK].fill(77);
+        let found: Vec<u64> = scrub(&mut net, victim).findings.iter().map(|f| f.offset).collect();
+        assert_eq!(found, [AT, elsewhere as u64]);
+        assert!(net.nodes[victim].data.live == right);
+    }
+}
+
+#[test]
+fn a_read_is_served_from_the_peer_and_heals_what_is_damaged_here() {
+    for unreadable in [false, true] {
+        let mut net = written(5);
+        let before = net.nodes[0].data.live.clone();
+        match unreadable {
+            true => net.nodes[0].unreadable.push(AT + 5),
+            false => flip(&mut net, 0, AT),
+        }
+        let read = net.read(0, AT - 10, 5000);
+        net.settle();
+        let expected = before[AT as usize - 10..][..5000].to_vec();
+        assert_eq!(net.answers[&read], Ok(Reply::Read(expected.into())));
+        assert!(net.nodes[0].data.live == before && net.nodes[0].unreadable.is_empty());
+        assert_eq!(net.status(0).failed, None);
+    }
+}
+
+#[test]
+fn a_bad_sector_is_healed_by_rewriting_wherever_it_is_found() {
+    for victim in 0..2 {
+        for by_verify in [false, true] {
+            let mut net = written(6);
+            let before = net.nodes[0].data.live.clone();
+            net.nodes[victim].unreadable.push(AT + 5);
+            match by_verify {
+                true => drop(verify(&mut net)),
+                false => drop(scrub(&mut net, victim)),
+            }
+            assert!(net.nodes[victim].unreadable.is_empty(), "it was rewritten");
+            net.assert_identical(0, 1);
+            assert!(net.nodes[0].data.live == before);
+            assert!(net.status(0).failed.is_none() && net.status(1).failed.is_none());
+        }
+    }
+}
+
+#[test]
+fn without_a_peer_damage_is_told_and_left_alone() {
+    let mut net = written(7);
+    net.cut(0, 1);
+    net.set_grant(0, grant(1, 0, &[0], 2)).unwrap();
+    net.settle();
+    flip(&mut net, 0, AT);
+    assert_eq!(scrub(&mut net, 0).findings, [finding(0, Wrong::Both, false)]);
+    let read = net.read(0, AT, 1);
+    let fine = net.read(0, 0, 1);
+    net.settle();
+    assert_eq!(net.answers[&read], Err(Denied::Corrupt { offset: AT, len: 1 }));
+    assert!(matches!(net.answers[&fine], Ok(Reply::Read(_))));
+    assert_eq!(net.status(0).integrity.lost, 2);
+}
