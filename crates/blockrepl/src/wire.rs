@@ -70,6 +70,9 @@ pub enum Refusal {
     CannotGrow,
     /// The frame does not belong here.
     Protocol,
+    /// The data here, which the leader's does not descend from, could not be kept as a snapshot; it was not
+    /// overwritten.
+    CannotKeep,
     /// This replica is closing down, or a newer link replaces this one.
     Closing,
     /// The leader's grant does not name the addressee's node as a writer. The link stays up.
@@ -96,6 +99,7 @@ impl fmt::Display for Refusal {
             Refusal::Removed => f.write_str("removed from the in-sync set; connect anew to be resynced"),
             Refusal::UndoFull => f.write_str("the undo area is full and the policy is to hold"),
             Refusal::CannotGrow => f.write_str("there is no room for the larger device"),
+            Refusal::CannotKeep => f.write_str("the data that would be lost could not be kept as a snapshot"),
             Refusal::Protocol => f.write_str("a frame that does not belong here"),
             Refusal::Closing => f.write_str("closing, or replaced by a newer link"),
             Refusal::NotWriter { epoch } => write!(f, "the grant of epoch {epoch} names no such writer"),
@@ -673,6 +677,7 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::Closing => (11, 0),
         Refusal::NotWriter { epoch } => (32, *epoch),
         Refusal::Resigned { current } => (33, *current),
+        Refusal::CannotKeep => (48, 0),
         Refusal::CannotGrow => (64, 0),
     }
 }
@@ -694,6 +699,7 @@ fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
         11 => Refusal::Closing,
         32 => Refusal::NotWriter { epoch: value },
         33 => Refusal::Resigned { current: value },
+        48 => Refusal::CannotKeep,
         64 => Refusal::CannotGrow,
         _ => return Err(Short),
     })

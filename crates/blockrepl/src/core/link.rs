@@ -46,7 +46,15 @@ impl Replica {
         self.known = self.known.max(hello.epoch);
         self.links.insert(
             link,
-            Link { hello, side: Side::Idle, begin: None, parked: None, fenced_told: 0, leads: None },
+            Link {
+                hello,
+                side: Side::Idle,
+                begin: None,
+                lineage: None,
+                parked: None,
+                fenced_told: 0,
+                leads: None,
+            },
         );
         if self.failed.is_some() {
             self.fence_session(self.known);
@@ -117,7 +125,12 @@ impl Replica {
             // It was sent before our hello, or by one that does not know yet.
             _ if self.failed.is_some() => self.refuse(link, Refusal::DiskFailed),
             Message::Hello(_) => self.refuse(link, Refusal::Protocol),
-            Message::Begin { epoch, seq, .. } => self.begin(link, epoch, seq),
+            Message::Begin { epoch, seq, lineage } => {
+                if let Some(l) = self.links.get_mut(&link) {
+                    l.lineage = Some(lineage);
+                }
+                self.begin(link, epoch, seq)
+            }
             Message::BeginAck { .. } => self.begin_ack(link, message),
             Message::Writer(message) => self.writer_message(link, message),
             Message::FlushAck { id, bytes } => self.flush_acked(link, id, bytes),

@@ -106,7 +106,7 @@ impl Session {
     }
 
     /// The next operations to send, as far as the window reaches.
-    fn to_send(&mut self, window: u64, reads: bool) -> Vec<M> {
+    fn sendable(&mut self, window: u64, reads: bool) -> Vec<M> {
         let (mut bytes, mut asks) = self.outstanding();
         let (epoch, seen) = (self.epoch, self.visible);
         let mut messages = Vec::new();
@@ -149,6 +149,7 @@ impl Replica {
             Vec::new(),
             Undo::default(),
             sums::Sums::default(),
+            Vec::new(),
         );
         replica.failed = Some("this node has no disk".into());
         Ok(replica)
@@ -379,7 +380,7 @@ impl Replica {
         let Some(s) = &mut self.session else { return };
         let (reads, window) = (s.from.is_none(), self.config.peer_window_bytes);
         if let Some(link) = s.joined_link() {
-            for message in s.to_send(window, reads) {
+            for message in s.sendable(window, reads) {
                 self.send(link, Message::Writer(message));
             }
         }

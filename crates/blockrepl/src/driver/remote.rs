@@ -15,6 +15,7 @@ use crate::device::{BlockDevice, DeviceError};
 use crate::disk::MemDisk;
 use crate::ids::Identity;
 use crate::meta::OpenError;
+use crate::snapshot::NoSnapshots;
 
 /// Limits of time are looked at this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -25,7 +26,7 @@ impl Volume {
     pub fn diskless(identity: &Identity, size: u64, config: Config) -> Result<Volume, OpenError> {
         let core = Replica::diskless(config.clone(), identity, size)?;
         let none = || Arc::new(MemDisk::new(0));
-        Self::start(Shared::new(core, none(), none(), &config))
+        Self::start(Shared::new(core, (none(), none()), Arc::new(NoSnapshots), &config))
     }
 
     /// Becomes a second writer: a handle on the device that another node leads in `epoch`, whose grant must

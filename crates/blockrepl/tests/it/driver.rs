@@ -21,7 +21,7 @@ pub fn paths(dir: &Path, n: usize) -> Paths {
     Paths { data: dir.join(format!("{n}.data")), meta: dir.join(format!("{n}.meta")) }
 }
 
-fn volatile() -> Options {
+pub fn volatile() -> Options {
     Options { volatile: true, ..Options::default() }
 }
 

@@ -4,6 +4,7 @@
 
 mod chaos;
 mod control;
+mod disks;
 mod driver;
 mod format;
 mod harness;
@@ -14,6 +15,7 @@ mod protocols;
 mod replication;
 mod resize;
 mod resync;
+mod splitbrain;
 mod wire;
 mod writers;
 mod writers_chaos;

@@ -11,7 +11,7 @@ use posthaste_blockrepl::{
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
-use crate::driver::{connect, content, create, flush, open, paths, until, write};
+use crate::driver::{connect, content, create, flush, open, paths, until, volatile, write};
 use crate::harness::{SIZE, grant, identity};
 
 async fn read(device: &Arc<dyn BlockDevice>, offset: u64, len: usize) -> Result<Vec<u8>, DeviceError> {
@@ -110,8 +110,8 @@ async fn by_policy_a_remote_write_fails_while_the_leader_is_away() {
     let dir = TempDir::new().unwrap();
     let config = Config { leader_wait: Some(Duration::from_millis(200)), ..Config::default() };
     let a = create(&dir, 0);
-    let b = Volume::create(&paths(dir.path(), 1), &identity(1), SIZE, Options { config, volatile: true })
-        .unwrap();
+    let b =
+        Volume::create(&paths(dir.path(), 1), &identity(1), SIZE, Options { config, ..volatile() }).unwrap();
     assert_eq!(b.join(1).await.err(), Some(Denied::NoLeader { epoch: 1 }));
     let _near = lead(&a, 1, 0, &[0], &[1]).await;
     let (link, _) = connect(&a, &b).await;
