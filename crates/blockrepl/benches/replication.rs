@@ -487,7 +487,7 @@ fn fio(uri: &str, flags: &[&str]) -> f64 {
     let mut command = Command::new("fio");
     command.args(["--name=job", "--ioengine=nbd", "--size=128M", "--output-format=json"]);
     let text = run_tool(command.arg(format!("--uri={uri}")).args(flags));
-    let writes = text.split("\"write\"").nth(1).expect("fio tells of its writes");
+    let writes = text.split("\"write\" : {").nth(1).expect("fio tells of its writes");
     let iops = writes.split("\"iops\" :").nth(1).and_then(|rest| rest.split(',').next());
     iops.and_then(|number| number.trim().parse().ok()).expect("their rate")
 }
