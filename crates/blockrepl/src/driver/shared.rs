@@ -17,10 +17,13 @@ use super::pool::Pool;
 use super::reads::Reads;
 use crate::config::Config;
 use crate::core::sums_of;
-use crate::core::{Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId};
+use crate::core::{
+    Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId, SnapshotOp,
+};
 use crate::device::DeviceError;
 use crate::disk::Disk;
 use crate::meta::{BLOCK, DATA_HEADER_LEN};
+use crate::snapshot::SnapshotStore;
 use crate::wire::{Message, Refusal};
 
 /// Events kept for a slow reader before it is told that it missed some.
@@ -106,6 +109,7 @@ pub(super) struct Shared {
     pub(super) events: broadcast::Sender<Event>,
     pub(super) data: Arc<dyn Disk>,
     meta: Arc<dyn Disk>,
+    pub(super) snapshots: Arc<dyn SnapshotStore>,
     reads: Reads,
     pub(super) counters: Counters,
     data_written: AtomicU64,
@@ -122,7 +126,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(core: Replica, data: Arc<dyn Disk>, meta: Arc<dyn Disk>, config: &Config) -> Self {
+    pub(super) fn new(
+        core: Replica,
+        (data, meta): (Arc<dyn Disk>, Arc<dyn Disk>),
+        snapshots: Arc<dyn SnapshotStore>,
+        config: &Config,
+    ) -> Self {
         let size = AtomicU64::new(core.size());
         let state = State {
             core,
@@ -138,6 +147,7 @@ impl Shared {
             events: broadcast::channel(EVENTS_MAX).0,
             data,
             meta,
+            snapshots,
             reads: Reads::default(),
             counters: Counters::default(),
             data_written: AtomicU64::new(0),
@@ -347,6 +357,7 @@ impl Shared {
             DiskOp::Read { offset, len } => return read(&*self.data, DATA_HEADER_LEN + offset, len),
             DiskOp::Grow { from, to } => self.data.grow(DATA_HEADER_LEN + from, DATA_HEADER_LEN + to)?,
             DiskOp::MetaGrow { from, to } => self.meta.grow(from, to)?,
+            DiskOp::Snapshot(op) => return self.snapshot(op),
             DiskOp::Flush => self.data.flush()?,
             DiskOp::MetaWrite { offset, data } => {
                 self.meta.write_at(offset, &data)?;
@@ -354,6 +365,21 @@ impl Shared {
             }
             DiskOp::MetaRead { offset, len } => return read(&*self.meta, offset, len),
             DiskOp::MetaFlush => self.meta.flush()?,
+        }
+        Ok(Bytes::new())
+    }
+
+    fn snapshot(&self, op: SnapshotOp) -> std::io::Result<Bytes> {
+        let store = &self.snapshots;
+        match op {
+            // Any bytes say that the image has all of the device's.
+            SnapshotOp::Create { id, size } if store.create(id, size)? => {
+                return Ok(Bytes::from_static(b"all"));
+            }
+            SnapshotOp::Create { .. } => {}
+            SnapshotOp::Write { id, offset, data } => store.write(id, offset, &data)?,
+            SnapshotOp::Flush { id } => store.flush(id)?,
+            SnapshotOp::Remove { id } => store.remove(id)?,
         }
         Ok(Bytes::new())
     }

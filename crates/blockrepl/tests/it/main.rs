@@ -15,4 +15,5 @@ mod protocols;
 mod replication;
 mod resize;
 mod resync;
+mod splitbrain;
 mod wire;
