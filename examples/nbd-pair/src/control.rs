@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Resume,
     Protocol(Protocol),
     Scrub,
+    Snapshots,
+    DropSnapshots,
 }
 
 impl Command {
@@ -51,6 +53,8 @@ impl Command {
             Command::Resume => words("resume", &[]),
             Command::Protocol(protocol) => format!("protocol {protocol:?}"),
             Command::Scrub => words("scrub", &[]),
+            Command::Snapshots => words("snapshots", &[]),
+            Command::DropSnapshots => words("drop-snapshots", &[]),
         }
     }
 
@@ -80,6 +84,8 @@ impl Command {
                 _ => return None,
             }),
             "scrub" => Command::Scrub,
+            "snapshots" => Command::Snapshots,
+            "drop-snapshots" => Command::DropSnapshots,
             _ => return None,
         };
         // A flag that is not known here must not be passed over: it may have been a condition.
