@@ -1,5 +1,6 @@
 //! Dates as IMAP writes them.
 
+use crate::Quirks;
 use crate::lex::{Ctx, In, Res, byte, expected, peek, sp};
 use crate::own::into_owned;
 use crate::write::Writer;
@@ -182,7 +183,7 @@ fn date_text(i: In<'_>) -> Res<'_, Date> {
 
 fn month_year(i: In<'_>, day: u8) -> Res<'_, Date> {
     let (i, ()) = byte(i, b'-', "a date")?;
-    let month = i.get(..3).and_then(|m| MONTHS.iter().position(|k| m.eq_ignore_ascii_case(&k[..])));
+    let month = i.first_chunk().and_then(month);
     let Some(month) = month else { return expected(i, "a month") };
     let (rest, ()) = byte(&i[3..], b'-', "a date")?;
     let (rest, year) = digits(rest, 4)?;
@@ -190,6 +191,13 @@ fn month_year(i: In<'_>, day: u8) -> Res<'_, Date> {
         Some(date) => Ok((rest, date)),
         None => expected(i, "a day that exists"),
     }
+}
+
+/// A month by its name, 0 for January.
+#[inline]
+fn month(name: &[u8; 3]) -> Option<usize> {
+    let name = name.map(|b| b | 0x20);
+    MONTHS.iter().position(|month| month.map(|b| b | 0x20) == name)
 }
 
 fn digits(i: In<'_>, n: usize) -> Res<'_, u16> {
@@ -205,7 +213,7 @@ fn digits(i: In<'_>, n: usize) -> Res<'_, u16> {
 pub(crate) fn date_time(i: In<'_>, ctx: Ctx) -> Res<'_, DateTime> {
     let (i, ()) = byte(i, b'"', "a quoted date and time")?;
     let padded = i.strip_prefix(b" ");
-    if padded.is_none() && !ctx.one_digit_day() && !i.get(1).is_some_and(u8::is_ascii_digit) {
+    if padded.is_none() && !ctx.allows(Quirks::ONE_DIGIT_DAY) && !i.get(1).is_some_and(u8::is_ascii_digit) {
         return expected(i, "a day of two places");
     }
     let (i, date) = date_text(padded.unwrap_or(i))?;

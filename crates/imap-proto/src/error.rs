@@ -33,7 +33,7 @@ pub enum ParseErrorKind {
     #[error("NUL is not allowed")]
     Nul,
     /// An octet above 127 where only ASCII may stand: neither IMAP4rev2 nor UTF8=ACCEPT is in force
-    /// ([`Quirks::raw_8bit`](crate::Quirks::raw_8bit)).
+    /// ([`Quirks::RAW_8BIT`](crate::Quirks::RAW_8BIT)).
     #[error("octets above 127 are not allowed here")]
     EightBit,
     /// Nested deeper than [`ParseLimits::depth_max`](crate::ParseLimits::depth_max).

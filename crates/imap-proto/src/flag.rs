@@ -1,8 +1,10 @@
 //! Flags and keywords (RFC 3501 section 2.3.2).
 
 use crate::Atom;
-use crate::chars::{self, ASTRING, ATOM};
-use crate::lex::{Ctx, In, Res, ascii, expected, peek, run};
+use crate::Quirks;
+use crate::chars::{ASTRING, ATOM};
+use crate::keyword::{keys, keyword};
+use crate::lex::{Ctx, In, Res, ascii, map, peek, run};
 use crate::list::{Element, list};
 use crate::own::into_owned;
 use crate::write::Writer;
@@ -83,6 +85,15 @@ impl<'w> Element<'w> for Flag<'w> {
         flag(i, ctx)
     }
 
+    #[inline]
+    fn check(i: In<'w>, ctx: Ctx) -> Res<'w, ()> {
+        let name = i.strip_prefix(b"\\").unwrap_or(i);
+        match name.strip_prefix(b"*") {
+            Some(rest) if name.len() < i.len() => Ok((rest, ())),
+            _ => map(run(name, class(ctx), "a flag"), drop),
+        }
+    }
+
     fn write(&self, w: &mut Writer<'_>) {
         self.encode(w.out);
     }
@@ -98,8 +109,13 @@ pub(crate) fn write_flags(w: &mut Writer<'_>, flags: &[Flag<'_>]) {
 }
 
 #[inline]
+fn class(ctx: Ctx) -> u8 {
+    if ctx.allows(Quirks::LOOSE_KEYWORDS) { ASTRING } else { ATOM }
+}
+
+#[inline]
 pub(crate) fn flag(i: In<'_>, ctx: Ctx) -> Res<'_, Flag<'_>> {
-    let class = if ctx.loose_keywords() { ASTRING } else { ATOM };
+    let class = class(ctx);
     if peek(i) != Some(b'\\') {
         let (i, keyword) = run(i, class, "a flag")?;
         return Ok((i, Flag::Keyword(Atom::checked(ascii(keyword)))));
@@ -108,23 +124,17 @@ pub(crate) fn flag(i: In<'_>, ctx: Ctx) -> Res<'_, Flag<'_>> {
     if let Some(rest) = name.strip_prefix(b"*") {
         return Ok((rest, Flag::NewKeywords));
     }
-    let n = chars::span(name, class);
-    if n == 0 {
-        return expected(name, "a flag's name");
-    }
-    Ok((&name[n..], system_flag(&name[..n])))
+    let (rest, (name, key)) = keyword(name, class, "a flag's name")?;
+    let flag = match key {
+        SEEN => Flag::Seen,
+        DRAFT => Flag::Draft,
+        RECENT => Flag::Recent,
+        FLAGGED => Flag::Flagged,
+        DELETED => Flag::Deleted,
+        ANSWERED => Flag::Answered,
+        _ => Flag::Extension(Atom::checked(ascii(name))),
+    };
+    Ok((rest, flag))
 }
 
-#[inline]
-fn system_flag(name: &[u8]) -> Flag<'_> {
-    let (known, flag): (&[u8], _) = match (name.len(), name[0] | 0x20) {
-        (4, b's') => (b"Seen", Flag::Seen),
-        (5, b'd') => (b"Draft", Flag::Draft),
-        (6, b'r') => (b"Recent", Flag::Recent),
-        (7, b'f') => (b"Flagged", Flag::Flagged),
-        (7, b'd') => (b"Deleted", Flag::Deleted),
-        (8, b'a') => (b"Answered", Flag::Answered),
-        _ => return Flag::Extension(Atom::checked(ascii(name))),
-    };
-    if name.eq_ignore_ascii_case(known) { flag } else { Flag::Extension(Atom::checked(ascii(name))) }
-}
+keys!(SEEN, DRAFT, RECENT, FLAGGED, DELETED, ANSWERED);

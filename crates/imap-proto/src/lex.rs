@@ -64,47 +64,16 @@ pub struct Ctx {
     items_max: u32,
     depth: u16,
     depth_max: u16,
-    switches: u16,
+    switches: u32,
 }
 
-macro_rules! switches {
-    ($($bit:literal $quirk:ident),* $(,)?) => {
-        const fn bits(quirks: &Quirks) -> u16 {
-            0 $(| (quirks.$quirk as u16) << $bit)*
-        }
-
-        impl Ctx {
-            $(#[inline]
-            pub(crate) fn $quirk(self) -> bool {
-                self.switches & 1 << $bit != 0
-            })*
-        }
-    };
-}
-
-switches!(
-    0 trailing_space,
-    1 spaces_between_addresses,
-    2 empty_address_list,
-    3 nil_encoding,
-    4 nil_param_value,
-    5 nil_media,
-    6 missing_text,
-    7 empty_continue,
-    8 raw_8bit,
-    9 unescaped_quotes,
-    10 negative_numbers,
-    11 quota_spaces,
-    12 one_digit_day,
-    13 loose_keywords,
-);
-
-const CHECKED_BIT: u16 = 1 << 15;
+/// Set beside the quirks.
+const CHECKED_BIT: u32 = 1 << 31;
 
 impl Ctx {
     /// For text that was parsed before.
     pub(crate) const CHECKED: Ctx = Ctx {
-        switches: bits(&Quirks::ALL) | CHECKED_BIT,
+        switches: Quirks::ALL.bits() | CHECKED_BIT,
         depth: 0,
         depth_max: u16::MAX,
         items_max: u32::MAX,
@@ -112,11 +81,17 @@ impl Ctx {
 
     pub(crate) fn new(limits: &ParseLimits) -> Self {
         Self {
-            switches: bits(&limits.quirks),
+            switches: limits.quirks.bits(),
             depth: 0,
             depth_max: u16::try_from(limits.depth_max).unwrap_or(u16::MAX),
             items_max: u32::try_from(limits.items_max).unwrap_or(u32::MAX),
         }
+    }
+
+    /// Whether `quirk` parses.
+    #[inline]
+    pub(crate) fn allows(self, quirk: Quirks) -> bool {
+        self.switches & quirk.bits() != 0
     }
 
     /// The text was parsed before: lists within it need not be checked again.
@@ -188,16 +163,22 @@ pub(crate) fn peek(i: In<'_>) -> Option<u8> {
 }
 
 /// Strips `word`, in any case, if it stands here.
-#[inline]
-pub(crate) fn strip_word<'a>(i: In<'a>, word: &[u8]) -> Option<In<'a>> {
-    let head = i.get(..word.len())?;
-    head.eq_ignore_ascii_case(word).then(|| &i[word.len()..])
+#[inline(always)]
+pub(crate) fn strip_word<'a, const N: usize>(i: In<'a>, word: &[u8; N]) -> Option<In<'a>> {
+    let (head, rest) = i.split_first_chunk::<N>()?;
+    let mut others = 0;
+    // As the word is a constant, this is one comparison of a number or two.
+    for (a, b) in head.iter().zip(word) {
+        others |= (a ^ b) & if b.is_ascii_alphabetic() { !0x20 } else { !0 };
+    }
+    (others == 0).then_some(rest)
 }
 
-pub(crate) fn word<'a>(i: In<'a>, word: &'static str) -> Res<'a, ()> {
-    match strip_word(i, word.as_bytes()) {
+#[inline(always)]
+pub(crate) fn word<'a, const N: usize>(i: In<'a>, word: &'static [u8; N]) -> Res<'a, ()> {
+    match strip_word(i, word) {
         Some(rest) => Ok((rest, ())),
-        None => expected(i, word),
+        None => expected(i, ascii(word)),
     }
 }
 
@@ -267,7 +248,7 @@ pub(crate) fn nz_number(i: In<'_>) -> Res<'_, NonZeroU32> {
 /// A size. A negative one is 0 by quirk.
 pub(crate) fn size(i: In<'_>, ctx: Ctx) -> Res<'_, u64> {
     match i.strip_prefix(b"-") {
-        Some(rest) if ctx.negative_numbers() => map(number64(rest), |_| 0),
+        Some(rest) if ctx.allows(Quirks::NEGATIVE_NUMBERS) => map(number64(rest), |_| 0),
         _ => number64(i),
     }
 }
@@ -316,7 +297,7 @@ pub(crate) fn nil(i: In<'_>) -> Option<In<'_>> {
 /// What may stand in a quoted string.
 #[inline]
 fn quoted_class(ctx: Ctx) -> u8 {
-    if ctx.raw_8bit() { QUOTED | HIGH } else { QUOTED }
+    if ctx.allows(Quirks::RAW_8BIT) { QUOTED | HIGH } else { QUOTED }
 }
 
 #[inline]
@@ -334,7 +315,8 @@ pub(crate) fn quoted(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
 /// Whether a quote before `rest` closes its string.
 #[inline]
 fn closes(rest: In<'_>, ctx: Ctx) -> bool {
-    !ctx.unescaped_quotes() || matches!(peek(rest), None | Some(b' ' | b')' | b'(' | b']' | b'>'))
+    !ctx.allows(Quirks::UNESCAPED_QUOTES)
+        || matches!(peek(rest), None | Some(b' ' | b')' | b'(' | b']' | b'>'))
 }
 
 #[cold]
@@ -453,7 +435,7 @@ pub(crate) fn paren_list<'a, T>(
         }
     }
     let (mut i, items) = spaced(i, ctx, &mut item)?;
-    if ctx.trailing_space() {
+    if ctx.allows(Quirks::TRAILING_SPACE) {
         i = i.strip_prefix(b" ").unwrap_or(i);
     }
     map(byte(i, b')', ") or a space"), |()| items)
@@ -468,7 +450,7 @@ pub(crate) fn spaced<'a, T>(
     let (mut i, first) = item(i)?;
     let mut items = vec![first];
     while let Some(rest) = i.strip_prefix(b" ") {
-        if ctx.trailing_space() && matches!(peek(rest), None | Some(b')')) {
+        if ctx.allows(Quirks::TRAILING_SPACE) && matches!(peek(rest), None | Some(b')')) {
             break;
         }
         ctx.room(i, items.len())?;
@@ -488,7 +470,7 @@ pub(crate) fn trailing<'a, T>(
     let mut list = Vec::new();
     while let Some(rest) = i.strip_prefix(b" ") {
         i = rest;
-        if ctx.trailing_space() && peek(rest).is_none_or(|b| b == b' ') {
+        if ctx.allows(Quirks::TRAILING_SPACE) && peek(rest).is_none_or(|b| b == b' ') {
             continue;
         }
         ctx.room(i, list.len())?;
@@ -530,37 +512,6 @@ pub(crate) fn opaque(i: In<'_>, ctx: Ctx) -> Res<'_, In<'_>> {
     }
 }
 
-/// A keyword of at most 16 octets, packed into a number for one `match`; longer ones are all ones. Bit 5 of each octet is set, so
-/// that case does not count. It makes no other character of an atom one that a keyword of letters, digits, `-` and `.` has.
-pub(crate) type Key = u128;
-
-pub(crate) const fn key(word: &[u8]) -> Key {
-    if word.len() > 16 {
-        return Key::MAX;
-    }
-    let mut key = 0;
-    let mut n = 0;
-    while n < word.len() {
-        key = key << 8 | (word[n] | 0x20) as Key;
-        n += 1;
-    }
-    key
-}
-
-/// At least one octet of `class`, which must be ASCII, and its key.
-#[inline]
-pub(crate) fn keyword<'a>(i: In<'a>, class: u8, what: &'static str) -> Res<'a, (In<'a>, Key)> {
-    let n = chars::span(i, class);
-    let (word, rest) = i.split_at(n);
-    let packed = match i.first_chunk::<16>() {
-        _ if n == 0 => return expected(i, what),
-        _ if n > 16 => Key::MAX,
-        Some(chunk) => (Key::from_be_bytes(*chunk) | Key::from_be_bytes([0x20; 16])) >> (128 - 8 * n),
-        None => key(word),
-    };
-    Ok((rest, (word, packed)))
-}
-
 /// Eight digits at once: the number that `chunk` starts with, and of how many digits.
 #[inline]
 pub(crate) fn digits8(chunk: [u8; 8]) -> (u32, usize) {
@@ -578,17 +529,6 @@ pub(crate) fn digits8(chunk: [u8; 8]) -> (u32, usize) {
     let v = v.wrapping_mul(10_000).wrapping_add(v >> 32) as u32;
     (v, n)
 }
-
-/// `keys!(SELECT, RFC822_SIZE = "RFC822.SIZE")`: the keys of words, as constants to match.
-macro_rules! keys {
-    ($($name:ident $(= $text:literal)?),* $(,)?) => {
-        $(const $name: $crate::lex::Key = keys!(@ $name $($text)?);)*
-    };
-    (@ $name:ident $text:literal) => { $crate::lex::key($text.as_bytes()) };
-    (@ $name:ident) => { $crate::lex::key(stringify!($name).as_bytes()) };
-}
-
-pub(crate) use keys;
 
 /// An enumeration of words, parsed and written: `words!(/// docs; pub enum X { A = "A" } "a thing")`.
 macro_rules! words {
@@ -635,19 +575,6 @@ pub(crate) use words;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn keywords_have_the_same_key_in_any_case_and_place() {
-        for word in ["a", "FETCH", "body.peek", "X-zZ@[`{|}~_0123", "BODYSTRUCTURE"] {
-            let word = word.as_bytes();
-            let n = chars::span(word, ATOM);
-            for text in [word.to_vec(), [&word[..n], b" and more than sixteen octets"].concat()] {
-                let (_, (found, packed)) = keyword(&text, ATOM, "").unwrap();
-                assert_eq!((found, packed), (&word[..n], key(&word[..n])));
-            }
-        }
-        assert_eq!(keyword(b"NOTIFICATIONOVERFLOW", ATOM, "").unwrap().1.1, Key::MAX);
-    }
 
     #[test]
     fn eight_digits_at_once_are_the_same_number() {

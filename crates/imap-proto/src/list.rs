@@ -3,7 +3,8 @@
 
 use std::marker::PhantomData;
 
-use crate::lex::{Ctx, In, Res, byte, expected, parens_len, peek};
+use crate::Quirks;
+use crate::lex::{Ctx, In, Res, byte, expected, map, parens_len, peek};
 use crate::write::Writer;
 
 /// What a list can hold.
@@ -12,6 +13,11 @@ pub trait Element<'w>: Sized {
     const SPACED: bool = true;
     /// Parses one.
     fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self>;
+    /// Takes what [`parse`](Self::parse) takes, and makes no value of it.
+    #[inline]
+    fn check(i: In<'w>, ctx: Ctx) -> Res<'w, ()> {
+        map(Self::parse(i, ctx), drop)
+    }
     /// Writes one.
     fn write(&self, w: &mut Writer<'_>);
 }
@@ -38,7 +44,9 @@ impl<'w, T: Element<'w>> Iterator for ListIter<'w, T> {
             return None;
         }
         // The text was checked when the list was made.
-        let (rest, item) = T::parse(self.rest, Ctx::CHECKED).ok()?;
+        let parsed = T::parse(self.rest, Ctx::CHECKED);
+        debug_assert!(parsed.is_ok(), "checked, but no element: {}", self.rest.escape_ascii());
+        let (rest, item) = parsed.ok()?;
         self.rest = rest;
         while let Some(rest) = self.rest.strip_prefix(b" ") {
             self.rest = rest;
@@ -54,18 +62,20 @@ pub(crate) fn bare<'w, T: Element<'w>>(start: In<'w>, ctx: Ctx) -> Res<'w, In<'w
     let mut items = 0;
     loop {
         ctx.room(i, items)?;
-        let (rest, _) = T::parse(i, ctx)?;
+        let (rest, ()) = T::check(i, ctx)?;
         items += 1;
         i = rest;
         match peek(rest) {
             Some(b' ') if T::SPACED => {
                 i = &rest[1..];
-                if ctx.trailing_space() && matches!(peek(i), None | Some(b')' | b' ')) {
+                if ctx.allows(Quirks::TRAILING_SPACE) && matches!(peek(i), None | Some(b')' | b' ')) {
                     i = rest;
                     break;
                 }
             }
-            Some(b' ') if ctx.spaces_between_addresses() && rest.get(1) == Some(&b'(') => i = &rest[1..],
+            Some(b' ') if ctx.allows(Quirks::SPACES_BETWEEN_ADDRESSES) && rest.get(1) == Some(&b'(') => {
+                i = &rest[1..]
+            }
             Some(b'(') if !T::SPACED => {}
             _ => break,
         }
@@ -85,7 +95,7 @@ pub(crate) fn paren<'w, T: Element<'w>>(i: In<'w>, ctx: Ctx, min: usize) -> Res<
         return Ok((&i[1..], &i[..0]));
     }
     let (mut i, text) = bare::<T>(i, ctx)?;
-    if ctx.trailing_space() {
+    if ctx.allows(Quirks::TRAILING_SPACE) {
         while let Some(rest) = i.strip_prefix(b" ") {
             i = rest;
         }

@@ -202,7 +202,7 @@ impl<'de> serde::Deserialize<'de> for SequenceSet {
 }
 
 /// `sequence-set` or `$`.
-#[inline]
+#[inline(always)]
 pub(crate) fn saved_or_set(i: In<'_>, ctx: Ctx) -> Res<'_, SequenceSet> {
     match i.strip_prefix(b"$") {
         Some(rest) => Ok((rest, SequenceSet::SAVED)),
@@ -210,7 +210,7 @@ pub(crate) fn saved_or_set(i: In<'_>, ctx: Ctx) -> Res<'_, SequenceSet> {
     }
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn sequence_set(i: In<'_>, ctx: Ctx) -> Res<'_, SequenceSet> {
     let (mut i, first) = seq_range(i)?;
     let mut ranges = Few::new();
@@ -224,7 +224,29 @@ pub(crate) fn sequence_set(i: In<'_>, ctx: Ctx) -> Res<'_, SequenceSet> {
     Ok((i, SequenceSet { ranges }))
 }
 
+/// Takes what [`saved_or_set`] takes.
 #[inline]
+pub(crate) fn check_saved_or_set(i: In<'_>, ctx: Ctx) -> Res<'_, ()> {
+    match i.strip_prefix(b"$") {
+        Some(rest) => Ok((rest, ())),
+        None => check_set(i, ctx),
+    }
+}
+
+/// Takes what [`sequence_set`] takes.
+#[inline]
+pub(crate) fn check_set(i: In<'_>, ctx: Ctx) -> Res<'_, ()> {
+    let (mut i, _) = seq_range(i)?;
+    let mut ranges = 1;
+    while peek(i) == Some(b',') {
+        ctx.room(i, ranges)?;
+        i = seq_range(&i[1..])?.0;
+        ranges += 1;
+    }
+    Ok((i, ()))
+}
+
+#[inline(always)]
 pub(crate) fn seq_range(i: In<'_>) -> Res<'_, SeqRange> {
     let (i, start) = seq_num(i)?;
     if peek(i) != Some(b':') {
@@ -234,22 +256,28 @@ pub(crate) fn seq_range(i: In<'_>) -> Res<'_, SeqRange> {
     Ok((i, SeqRange { start, end }))
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn seq_num(i: In<'_>) -> Res<'_, SeqNum> {
     if let Some(rest) = i.strip_prefix(b"*") {
         return Ok((rest, SeqNum::Last));
     }
-    let mut value: u64 = 0;
-    let mut n = 0;
-    while let Some(digit) = i.get(n).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10) {
-        value = value * 10 + u64::from(digit);
-        n += 1;
-        if value > u64::from(u32::MAX) {
-            return fail(i, ParseErrorKind::NumberTooLarge);
-        }
+    let (n, value) = digits(i);
+    if value > u64::from(u32::MAX) {
+        return fail(i, ParseErrorKind::NumberTooLarge);
     }
     match NonZeroU32::new(value as u32) {
         Some(number) => Ok((&i[n..], SeqNum::Number(number))),
         None => expected(i, "a sequence number"),
     }
+}
+
+/// How many digits stand here, at most eleven, and their number.
+#[inline]
+fn digits(i: In<'_>) -> (usize, u64) {
+    let (mut n, mut value) = (0, 0);
+    while let Some(digit) = i.get(n).map(|b| b.wrapping_sub(b'0')).filter(|d| *d < 10 && n < 11) {
+        value = value * 10 + u64::from(digit);
+        n += 1;
+    }
+    (n, value)
 }

@@ -1,14 +1,13 @@
 //! STATUS: what is asked for, and what is told (RFC 3501 sections 6.3.10 and 7.2.4, RFCs 7162, 7889, 8438, 8474, 9051, 9208).
 
 use crate::chars;
-use crate::lex::{
-    Ctx, In, Res, after_sp, ascii, atom_str, in_parens, keys, keyword, map, nil, number64, peek,
-};
+use crate::keyword::{keys, keyword};
+use crate::lex::{Ctx, In, Res, after_sp, ascii, atom_str, in_parens, map, nil, number64, peek, run};
 use crate::list::{Element, list};
 use crate::own::into_owned;
 use crate::text::mailbox;
 use crate::write::Writer;
-use crate::{Atom, Mailbox, Opaque};
+use crate::{Atom, Mailbox, Opaque, Quirks};
 
 /// A thing that STATUS tells.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -98,6 +97,7 @@ impl StatusItem<'_> {
 }
 
 impl<'w> Element<'w> for StatusItem<'w> {
+    #[inline]
     fn parse(i: In<'w>, _: Ctx) -> Res<'w, Self> {
         let (rest, (name, key)) = keyword(i, chars::ATOM, "a STATUS item")?;
         let item = match key {
@@ -115,6 +115,12 @@ impl<'w> Element<'w> for StatusItem<'w> {
             _ => StatusItem::Other(Atom::checked(ascii(name))),
         };
         Ok((rest, item))
+    }
+
+    #[inline]
+    fn check(i: In<'w>, _: Ctx) -> Res<'w, ()> {
+        // Any atom may be an extension's item.
+        map(run(i, chars::ATOM, "a STATUS item"), drop)
     }
 
     fn write(&self, w: &mut Writer<'_>) {
@@ -207,6 +213,9 @@ impl<'w> Element<'w> for StatusData<'w> {
 pub(crate) fn status_data(i: In<'_>, ctx: Ctx) -> Res<'_, (Mailbox<'_>, StatusDataList<'_>)> {
     let (i, name) = mailbox(i, ctx)?;
     let (i, items) = after_sp(i, |i| StatusDataList::parse_paren(i, ctx, 0))?;
-    let i = i.strip_prefix(b" ").filter(|rest| ctx.trailing_space() && rest.is_empty()).unwrap_or(i);
+    let i = i
+        .strip_prefix(b" ")
+        .filter(|rest| ctx.allows(Quirks::TRAILING_SPACE) && rest.is_empty())
+        .unwrap_or(i);
     Ok((i, (name, items)))
 }

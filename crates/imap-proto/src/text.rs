@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::chars::{self, ATOM, TAG};
-use crate::lex::{Ctx, In, Res, astring, atom_str, map, opaque};
+use crate::lex::{Ctx, In, Res, astring, atom, atom_str, map, opaque};
 use crate::list::{Element, list};
 use crate::own::into_owned;
 use crate::utf7;
@@ -262,6 +262,11 @@ impl<'w> Element<'w> for Atom<'w> {
     #[inline]
     fn parse(i: In<'w>, _: Ctx) -> Res<'w, Self> {
         map(atom_str(i), Atom::checked)
+    }
+
+    #[inline]
+    fn check(i: In<'w>, _: Ctx) -> Res<'w, ()> {
+        map(atom(i), drop)
     }
 
     fn write(&self, w: &mut Writer<'_>) {

@@ -28,15 +28,7 @@ fn again(text: &str, error: SyntaxError) -> Result<Command<'_>, SyntaxError> {
     if text.is_ascii() {
         return Err(error);
     }
-    let command = parse(text, true)?;
-    match &command {
-        Command::Mail { from: ReversePath::Mailbox(from), params }
-            if !from.is_ascii() && !params.smtputf8 =>
-        {
-            Err(SyntaxError::NeedsSmtpUtf8)
-        }
-        _ => Ok(command),
-    }
+    parse(text, true)
 }
 
 fn parse(line: &str, wide: bool) -> Result<Command<'_>, SyntaxError> {
@@ -104,8 +96,17 @@ fn mail(mut i: Cursor<'_>) -> Result<Command<'_>, SyntaxError> {
     }
     let from = reverse_path(&mut i).map_err(|_| SyntaxError::BadSender)?;
     match i.peek() {
-        None | Some(b' ') => Ok(Command::Mail { from, params: MailParams::parse(i)? }),
+        None | Some(b' ') => announced(from, MailParams::parse(i)?),
         _ => Err(SyntaxError::BadSender),
+    }
+}
+
+/// A sender beyond ASCII, quoted or not, needs SMTPUTF8 on its command (RFC 6531 §3.4).
+#[inline(always)]
+fn announced<'a>(from: ReversePath<'a>, params: MailParams<'a>) -> Result<Command<'a>, SyntaxError> {
+    match &from {
+        ReversePath::Mailbox(from) if !params.smtputf8 && !from.is_ascii() => Err(SyntaxError::NeedsSmtpUtf8),
+        _ => Ok(Command::Mail { from, params }),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use posthaste_blockrepl as repl;
 use posthaste_blockrepl::{ClusterId, DeviceId, Identity, Member, NodeId, Options, Paths, Volume, VolumeId};
 use serde::Deserialize;
 
@@ -22,7 +24,14 @@ struct File {
     write_through: bool,
     #[serde(default)]
     on_peer_loss: OnPeerLoss,
+    #[serde(default)]
+    protocol: Protocol,
+    #[serde(default)]
+    congestion: Congestion,
+    #[serde(default)]
+    resync: Resync,
     tls: Option<tls::Files>,
+    link_tls: Option<tls::LinkFiles>,
     node: Vec<NodeEntry>,
 }
 
@@ -34,6 +43,46 @@ struct NodeEntry {
     dir: PathBuf,
     replication: SocketAddr,
     nbd: Vec<String>,
+}
+
+/// What a flush waits for at the other machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+pub(crate) enum Protocol {
+    A,
+    B,
+    #[default]
+    C,
+}
+
+impl From<Protocol> for repl::Protocol {
+    fn from(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::A => repl::Protocol::A,
+            Protocol::B => repl::Protocol::B,
+            Protocol::C => repl::Protocol::C,
+        }
+    }
+}
+
+/// Under A and B: what happens when the other machine does not keep up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Congestion {
+    #[default]
+    Wait,
+    Behind,
+}
+
+/// How the other machine is brought in step.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resync {
+    min_kib: Option<u64>,
+    max_kib: Option<u64>,
+    #[serde(default)]
+    by_digest: bool,
+    /// The resync after a crash may take this long.
+    after_crash_seconds: Option<u64>,
 }
 
 /// What a leader does when the other machine is lost.
@@ -84,6 +133,10 @@ pub(crate) struct Pair {
     pub(crate) export: String,
     pub(crate) write_through: bool,
     pub(crate) on_peer_loss: OnPeerLoss,
+    pub(crate) protocol: Protocol,
+    config: repl::Config,
+    /// With it, both machines must show certificates.
+    pub(crate) link_tls: Option<tls::LinkFiles>,
     /// With it, TCP clients must begin TLS.
     pub(crate) tls: Option<tls::Files>,
     pub(crate) me: Node,
@@ -129,6 +182,9 @@ impl Pair {
             export: file.export,
             write_through: file.write_through,
             on_peer_loss: file.on_peer_loss,
+            protocol: file.protocol,
+            config: replica_config(file.protocol, file.congestion, &file.resync)?,
+            link_tls: file.link_tls,
             tls: file.tls,
             me,
             peer,
@@ -148,16 +204,20 @@ impl Pair {
         Paths { data: self.me.dir.join("data"), meta: self.me.dir.join("meta") }
     }
 
+    fn options(&self) -> Options {
+        Options { config: self.config.clone(), ..Options::default() }
+    }
+
     pub(crate) fn create(&self) -> Result<(), String> {
         let dir = &self.me.dir;
         std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-        Volume::create(&self.paths(), &self.identity(), self.size, Options::default())
+        Volume::create(&self.paths(), &self.identity(), self.size, self.options())
             .map(drop)
             .map_err(|e| e.to_string())
     }
 
     pub(crate) fn open(&self) -> Result<Volume, String> {
-        Volume::open(&self.paths(), &self.identity(), Options::default()).map_err(|e| e.to_string())
+        Volume::open(&self.paths(), &self.identity(), self.options()).map_err(|e| e.to_string())
     }
 
     /// The epoch of the next leadership here. Epochs are `4 * term + kind`; the kind is 1 or 2 for a leadership of the
@@ -171,6 +231,31 @@ impl Pair {
     pub(crate) fn last_epoch(epoch: u64) -> u64 {
         epoch | 3
     }
+}
+
+fn replica_config(
+    protocol: Protocol,
+    congestion: Congestion,
+    resync: &Resync,
+) -> Result<repl::Config, String> {
+    let usual = repl::Config::default();
+    let bytes = |kib: Option<u64>, usual: u64| match kib {
+        Some(0) => Err("a resync rate of 0".to_owned()),
+        Some(kib) => kib.checked_mul(1024).ok_or_else(|| "a resync rate is too large".to_owned()),
+        None => Ok(usual),
+    };
+    Ok(repl::Config {
+        protocol: protocol.into(),
+        congestion: match congestion {
+            Congestion::Wait => repl::Congestion::Wait,
+            Congestion::Behind => repl::Congestion::Behind,
+        },
+        resync_rate_min: bytes(resync.min_kib, usual.resync_rate_min)?,
+        resync_rate_max: bytes(resync.max_kib, usual.resync_rate_max)?,
+        resync_by_digest: resync.by_digest,
+        resync_after_crash: resync.after_crash_seconds.map(Duration::from_secs),
+        ..usual
+    })
 }
 
 fn parse_node(entry: &NodeEntry) -> Result<Node, String> {
@@ -240,6 +325,22 @@ mod tests {
         assert!(Pair::parse(&text, 3).is_err());
         assert!(fresh(0, ["192.0.2.1", "192.0.2.2"]).is_err());
         assert!(fresh(8, ["192.0.2.1", "192.0.2.1"]).is_err());
+    }
+
+    #[test]
+    fn protocol_and_resync_are_read_and_unknown_keys_are_refused() {
+        let fresh = fresh(8, ["192.0.2.1", "192.0.2.2"]).unwrap();
+        let with =
+            |text: &str| Pair::parse(&fresh.replacen("\n[[node]]", &format!("\n{text}\n[[node]]"), 1), 1);
+        let pair = with("protocol = \"A\"\ncongestion = \"behind\"\n[resync]\nmin_kib = 500\nmax_kib = 9000")
+            .unwrap();
+        assert_eq!((pair.protocol, pair.config.protocol), (Protocol::A, repl::Protocol::A));
+        assert_eq!(pair.config.congestion, repl::Congestion::Behind);
+        assert_eq!((pair.config.resync_rate_min, pair.config.resync_rate_max), (512_000, 9_216_000));
+        assert!(with("protocol = \"D\"").is_err());
+        assert!(with("[resync]\nmax_kib = 0").is_err());
+        assert!(with("[resync]\nfastest = 1").is_err());
+        assert!(with("[link_tls]\ncert = \"a\"").is_err());
     }
 
     #[test]

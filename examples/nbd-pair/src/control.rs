@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::config::Pair;
+use crate::config::{Pair, Protocol};
 use crate::daemon::Daemon;
 
 /// The longest command.
@@ -23,6 +23,10 @@ pub(crate) enum Command {
     Alone,
     DiscardPeer,
     Verify,
+    Resize { mib: u64 },
+    Pause,
+    Resume,
+    Protocol(Protocol),
     Scrub,
 }
 
@@ -42,6 +46,10 @@ impl Command {
             Command::Alone => words("alone", &[]),
             Command::DiscardPeer => words("discard-peer", &[]),
             Command::Verify => words("verify", &[]),
+            Command::Resize { mib } => format!("resize {mib}"),
+            Command::Pause => words("pause", &[]),
+            Command::Resume => words("resume", &[]),
+            Command::Protocol(protocol) => format!("protocol {protocol:?}"),
             Command::Scrub => words("scrub", &[]),
         }
     }
@@ -62,6 +70,15 @@ impl Command {
             "alone" => Command::Alone,
             "discard-peer" => Command::DiscardPeer,
             "verify" => Command::Verify,
+            "resize" => Command::Resize { mib: flags.first()?.parse().ok()? },
+            "pause" => Command::Pause,
+            "resume" => Command::Resume,
+            "protocol" => Command::Protocol(match *flags.first()? {
+                "A" => Protocol::A,
+                "B" => Protocol::B,
+                "C" => Protocol::C,
+                _ => return None,
+            }),
             "scrub" => Command::Scrub,
             _ => return None,
         };
@@ -125,11 +142,18 @@ mod tests {
             Command::Promote { peer_is_down: true, accept_loss: false, new: true },
             Command::Demote { not_in_sync: true },
             Command::Verify,
+            Command::Resize { mib: 4096 },
+            Command::Pause,
+            Command::Resume,
+            Command::Protocol(Protocol::B),
         ] {
             assert_eq!(Command::parse(&command.encode()), Some(command));
         }
         assert_eq!(Command::parse("promote peer-is-down only-if-idle"), None);
         assert_eq!(Command::parse("reboot"), None);
+        assert_eq!(Command::parse("resize"), None);
+        assert_eq!(Command::parse("resize 4096 now"), None);
+        assert_eq!(Command::parse("protocol D"), None);
         assert_eq!(Command::parse(""), None);
     }
 }

@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 use posthaste_blockrepl::core::{Event, Finding, LinkStatus, PeerStatus, RoleStatus, Status, Wrong};
 use posthaste_blockrepl::nbd::{Export, Limits, Server};
 use posthaste_blockrepl::wire::Refusal;
-use posthaste_blockrepl::{BlockDevice, Grant, Hello, Link, Member, Volume};
+use posthaste_blockrepl::{BlockDevice, Grant, Hello, Link, Member, NodeId, Volume};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Notify};
 use tokio::time::{sleep, timeout};
 
-use crate::config::{OnPeerLoss, Pair};
+use crate::config::{OnPeerLoss, Pair, Protocol};
 use crate::control::{self, Command};
 use crate::export::Serving;
-use crate::tls;
+use crate::tls::{self, LinkTls};
 
 /// How often the picture is looked at, besides at each event.
 const TICK: Duration = Duration::from_millis(200);
@@ -32,6 +33,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(crate) struct Daemon {
     pair: Pair,
     volume: Volume,
+    link_tls: Option<LinkTls>,
     leading: Mutex<Option<Leading>>,
     /// The link that the other machine dialled.
     accepted: Arc<StdMutex<Option<Link>>>,
@@ -58,6 +60,8 @@ pub(crate) fn run(pair: Pair) -> Result<(), String> {
 }
 
 async fn serve(pair: Pair) -> Result<(), String> {
+    let peer = pair.peer.replication.ip();
+    let link_tls = pair.link_tls.as_ref().map(|files| LinkTls::load(files, peer)).transpose()?;
     let volume = pair.open()?;
     let control = pair.me.control();
     // Opening the volume locked it: whoever listened here before has gone.
@@ -66,6 +70,7 @@ async fn serve(pair: Pair) -> Result<(), String> {
     let daemon = Arc::new(Daemon {
         pair,
         volume,
+        link_tls,
         leading: Mutex::new(None),
         accepted: Arc::default(),
         relink: Notify::new(),
@@ -93,17 +98,21 @@ impl Daemon {
 
     async fn accept_links(&self, listener: TcpListener) {
         loop {
-            let Ok((mut io, from)) = listener.accept().await else {
+            let Ok((io, from)) = listener.accept().await else {
                 sleep(DIAL_EVERY).await;
                 continue;
             };
             let (volume, peer, place) = (self.volume.clone(), self.pair.peer.id, self.accepted.clone());
+            let tls = self.link_tls.clone();
             tokio::spawn(async move {
                 drop(io.set_nodelay(true));
-                let link = match Hello::read(&mut io).await {
-                    Ok(hello) if hello.node == peer => volume.accept(hello, io).await,
-                    Ok(_) => return drop(Hello::refuse(&mut io, Refusal::UnknownVolume).await),
-                    Err(why) => Err(why),
+                let link = match tls {
+                    None => introduced(&volume, peer, io).await,
+                    Some(tls) => match timeout(DIAL_WAIT, tls.accept(io)).await {
+                        Ok(Ok(io)) => introduced(&volume, peer, io).await,
+                        Ok(Err(why)) => Err(format!("TLS: {why}")),
+                        Err(_) => Err("TLS: it does not go on".into()),
+                    },
                 };
                 match link {
                     Ok(link) => drop(place.lock().unwrap_or_else(PoisonError::into_inner).insert(link)),
@@ -137,7 +146,15 @@ impl Daemon {
     async fn connect(&self) -> Result<Link, String> {
         let io = TcpStream::connect(self.pair.peer.replication).await.map_err(|e| e.to_string())?;
         drop(io.set_nodelay(true));
-        self.volume.attach(self.pair.peer.id, io).await.map_err(|e| e.to_string())
+        let (peer, tls) = (self.pair.peer.id, self.link_tls.as_ref());
+        let link = match tls {
+            None => self.volume.attach(peer, io).await,
+            Some(tls) => {
+                let io = tls.connect(io).await.map_err(|why| format!("TLS: {why}"))?;
+                self.volume.attach(peer, io).await
+            }
+        };
+        link.map_err(|e| e.to_string())
     }
 
     // ---- what goes by itself ----
@@ -215,6 +232,16 @@ impl Daemon {
                 Ok("when it connects, its copy is overwritten\n".into())
             }
             Command::Verify => self.verify().await,
+            Command::Resize { mib } => self.resize(mib).await,
+            Command::Pause => {
+                self.volume.pause_resync(self.pair.peer.id);
+                Ok("a resync from here is held, now and later, until resume\n".into())
+            }
+            Command::Resume => {
+                self.volume.resume_resync(self.pair.peer.id);
+                Ok("a resync from here goes on\n".into())
+            }
+            Command::Protocol(protocol) => self.change_protocol(protocol).await,
             Command::Scrub => self.scrub().await,
         }
     }
@@ -229,6 +256,7 @@ impl Daemon {
         if !status.consistent {
             self.volume.rollback().await.map_err(|e| e.to_string())?;
         }
+        self.volume.set_protocol(self.pair.peer.id, self.pair.protocol.into());
         let epoch = self.pair.next_epoch(status.epoch);
         let raised = self.volume.raise_epoch(epoch).await.map_err(|e| e.to_string())?;
         // R1: a takeover begins alone; the other machine is taken in as soon as it is in step.
@@ -293,9 +321,48 @@ impl Daemon {
         Serving::start(&server, &self.pair.me.nbd, tls).await
     }
 
+    async fn resize(&self, mib: u64) -> Result<String, String> {
+        let size = mib.checked_mul(1 << 20).ok_or("the size is too large")?;
+        let size = self.volume.resize(size).await.map_err(|e| e.to_string())?;
+        Ok(format!("{size} bytes; clients see them when they connect anew\n"))
+    }
+
+    /// From C, the other machine first leaves the set; to C, it enters it as soon as it is in step.
+    async fn change_protocol(&self, protocol: Protocol) -> Result<String, String> {
+        let mut place = self.leading.lock().await;
+        let Some(leading) = place.as_mut() else { return Err("it does not lead".into()) };
+        self.volume.set_protocol(self.pair.peer.id, protocol.into());
+        if protocol != Protocol::C && leading.grant.in_sync.contains(&self.pair.peer.member()) {
+            self.regrant(leading, [self.pair.me.member()].into())?;
+        }
+        Ok(format!("protocol {protocol:?}, until this daemon ends\n"))
+    }
+
+    /// A machine under A or B lacks at most what is under way: it is brought in step before it takes over.
+    async fn bring_in_step(&self, leading: &mut Leading) -> Result<(), String> {
+        let peer = self.pair.peer.id;
+        let link = || self.peer(&self.volume.status()).map(|p| p.link);
+        if link() != Some(LinkStatus::Following) {
+            return Ok(());
+        }
+        self.volume.set_protocol(peer, Protocol::C.into());
+        let synced = async {
+            while link() != Some(LinkStatus::Synced) {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(FLUSH_WAIT, synced).await.map_err(|_| format!("node {peer} is not in step after 30 s"))?;
+        self.regrant(leading, self.pair.both())
+    }
+
     async fn demote(&self, not_in_sync: bool) -> Result<String, String> {
         let mut place = self.leading.lock().await;
-        let Some(leading) = place.as_ref() else { return Ok("it does not lead\n".into()) };
+        let Some(leading) = place.as_mut() else { return Ok("it does not lead\n".into()) };
+        if let Err(why) = self.bring_in_step(leading).await
+            && !not_in_sync
+        {
+            return Err(why);
+        }
         let status = self.volume.status();
         let link = self.peer(&status).map(|p| p.link);
         let in_step = link == Some(LinkStatus::Synced) && leading.grant.in_sync == self.pair.both();
@@ -362,9 +429,10 @@ impl Daemon {
         let status = self.volume.status();
         let set: Vec<String> = status.in_sync.iter().map(|m| m.node.to_string()).collect();
         let mut text = format!(
-            "node        {}\nrole        {:?}\nepoch       {}\ngeneration  {}\nconsistent  {}\nin_sync     {}\n",
+            "node        {}\nrole        {:?}\nsize        {}\nepoch       {}\ngeneration  {}\nconsistent  {}\nin_sync     {}\n",
             status.identity.node,
             status.role,
+            status.size,
             status.epoch,
             status.generation.generation,
             status.consistent,
@@ -372,6 +440,13 @@ impl Daemon {
         );
         if let Some(peer) = self.peer(&status) {
             text += &format!("peer        {:?}, {} bytes to resync\n", peer.link, peer.dirty_bytes);
+            text += &format!("protocol    {:?}\n", peer.protocol);
+            if let Some(resync) = peer.resync {
+                let rate = resync
+                    .rate
+                    .map_or("as fast as it goes".into(), |r| format!("at most {r} bytes a second"));
+                text += &format!("resync      {}\n", if resync.paused { "paused" } else { &rate });
+            }
         }
         status.waiting.iter().for_each(|why| text += &format!("flush       {why}\n"));
         if let Some(why) = &status.failed {
@@ -389,6 +464,21 @@ impl Daemon {
         if timeout(FLUSH_WAIT, self.volume.close()).await.is_err() {
             eprintln!("nbd-pair: the disk does not answer");
         }
+    }
+}
+
+/// Whoever dialled must be the other machine.
+async fn introduced<IO>(volume: &Volume, peer: NodeId, mut io: IO) -> Result<Link, String>
+where
+    IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    match Hello::read(&mut io).await {
+        Ok(hello) if hello.node == peer => volume.accept(hello, io).await.map_err(|e| e.to_string()),
+        Ok(hello) => {
+            drop(Hello::refuse(&mut io, Refusal::UnknownVolume).await);
+            Err(format!("node {} is not the other machine", hello.node))
+        }
+        Err(why) => Err(why.to_string()),
     }
 }
 

@@ -85,6 +85,26 @@ enum Cmd {
     DiscardPeer(#[command(flatten)] Here),
     /// Leader: compare both copies; what differs is overwritten on the other machine.
     Verify(#[command(flatten)] Here),
+    /// Leader: grow the device, on both machines. Clients see it when they connect anew.
+    Resize {
+        #[command(flatten)]
+        here: Here,
+        /// The new size in MiB.
+        #[arg(long)]
+        size_mib: u64,
+    },
+    /// Leader: hold the resync of the other machine.
+    Pause(#[command(flatten)] Here),
+    /// Leader: let it go on.
+    Resume(#[command(flatten)] Here),
+    /// Leader: change what a flush waits for at the other machine, until the daemon ends.
+    Protocol {
+        #[command(flatten)]
+        here: Here,
+        /// A, B or C.
+        #[arg(value_enum, ignore_case = true)]
+        protocol: config::Protocol,
+    },
     /// Reads this machine's copy against its checksums, and heals it.
     Scrub(#[command(flatten)] Here),
 }
@@ -115,6 +135,10 @@ fn act(command: Cmd) -> Result<String, String> {
         Cmd::Alone(here) => (here, Command::Alone),
         Cmd::DiscardPeer(here) => (here, Command::DiscardPeer),
         Cmd::Verify(here) => (here, Command::Verify),
+        Cmd::Resize { here, size_mib } => (here, Command::Resize { mib: size_mib }),
+        Cmd::Pause(here) => (here, Command::Pause),
+        Cmd::Resume(here) => (here, Command::Resume),
+        Cmd::Protocol { here, protocol } => (here, Command::Protocol(protocol)),
         Cmd::Scrub(here) => (here, Command::Scrub),
     };
     control::ask(&Pair::load(&here.config, here.node)?, command)

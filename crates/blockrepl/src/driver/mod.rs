@@ -18,11 +18,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
 use crate::config::{Config, Protocol};
-use crate::core::{Denied, Event, Input, Replica, Reply, ScrubReport, Status, VerifyReport};
+use crate::core::{Denied, Event, Input, Replica, Reply, ScrubReport, Snapshot, Status, VerifyReport};
 use crate::device::BlockDevice;
-use crate::disk::{Disk, FileDisk, VolatileDisk};
+use crate::disk::{DirectDisk, Disk, FileDisk, VolatileDisk};
 use crate::ids::{DeviceId, Grant, Identity, MemberSet, NodeId, Raised};
 use crate::meta::{DATA_HEADER_LEN, OpenError, check_data_header, encode_data_header};
+use crate::snapshot::{FileSnapshots, Image, NoSnapshots, SnapshotStore};
 use crate::wire::Hello;
 use handle::Handle;
 use shared::{Shared, Worker};
@@ -43,6 +44,8 @@ pub struct Paths {
 pub struct Options {
     /// Limits and tunables.
     pub config: Config,
+    /// Read and write past the page cache ([`DirectDisk`]). Default false.
+    pub direct: bool,
     /// For tests: keep unflushed writes in process memory, so that SIGKILL acts as a power cut.
     pub volatile: bool,
 }
@@ -106,11 +109,13 @@ impl Volume {
     /// Opens a replica. Blocks the thread. Files of another cluster, volume, node, device or of a
     /// newer format, and truncated ones, are refused and left as they are.
     pub fn open(paths: &Paths, identity: &Identity, options: Options) -> Result<Volume, OpenError> {
-        let (data, meta) = (open_file(&paths.data)?, open_file(&paths.meta)?);
+        let open = |path| open_file(path, options.direct);
+        let (data, meta) = (open(&paths.data)?, open(&paths.meta)?);
         let cached = |disk: Arc<dyn Disk>| -> Arc<dyn Disk> {
             if options.volatile { Arc::new(VolatileDisk::new(disk)) } else { disk }
         };
-        Self::with_disks(cached(data), cached(meta), identity, options.config.clone())
+        let snapshots = Arc::new(FileSnapshots::new(&paths.data));
+        Self::with_snapshots(cached(data), cached(meta), snapshots, identity, options.config.clone())
     }
 
     /// Writes the structures of a blank replica to two disks full of zeros.
@@ -130,17 +135,29 @@ impl Volume {
         write_all().and_then(|()| meta.flush()).map_err(OpenError::io("formatting the metadata file"))
     }
 
-    /// Opens a replica on any two disks.
+    /// Opens a replica on any two disks, without a place for snapshots of lost generations: none are kept.
     pub fn with_disks(
         data: Arc<dyn Disk>,
         meta: Arc<dyn Disk>,
         identity: &Identity,
         config: Config,
     ) -> Result<Volume, OpenError> {
+        let config = Config { snapshots_max: 0, ..config };
+        Self::with_snapshots(data, meta, Arc::new(NoSnapshots), identity, config)
+    }
+
+    /// Opens a replica on any two disks and a place for snapshots of lost generations.
+    pub fn with_snapshots(
+        data: Arc<dyn Disk>,
+        meta: Arc<dyn Disk>,
+        snapshots: Arc<dyn SnapshotStore>,
+        identity: &Identity,
+        config: Config,
+    ) -> Result<Volume, OpenError> {
         let core = Replica::open(config.clone(), identity, |offset, buf| meta.read_at(offset, buf))?;
         check_len("metadata", &*meta, core.meta_len())?;
         check_head(&*data, identity, core.size())?;
-        let shared = Arc::new(Shared::new(core, data, meta, &config));
+        let shared = Arc::new(Shared::new(core, (data, meta), snapshots, &config));
         let threads = spawn_threads(&shared).map_err(OpenError::io("starting the disk threads"))?;
         Ok(Volume { owner: Arc::new(Owner { shared, threads }) })
     }
@@ -272,6 +289,26 @@ impl Volume {
         }
     }
 
+    /// The generations that lost a split brain and were kept here, oldest first.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        self.shared().state().core.snapshots()
+    }
+
+    /// Opens a snapshot as a read-only device: [`Export::read_only`](crate::nbd::Export) serves it by NBD.
+    /// Blocks the thread.
+    pub fn open_snapshot(&self, id: u64) -> Result<Arc<dyn BlockDevice>, Denied> {
+        let found = self.snapshots().into_iter().find(|s| s.id == id).ok_or(Denied::NoSnapshot(id))?;
+        let store = self.shared().snapshots.clone();
+        let failed = |e: std::io::Error| Denied::Snapshot(e.to_string().into());
+        store.read(id, 0, &mut [0; 1]).map_err(failed)?;
+        Ok(Arc::new(Image { store, id, size: found.size, epoch: found.generation.epoch }))
+    }
+
+    /// Deletes a snapshot: its record first, then its image, then the last trace of it.
+    pub async fn delete_snapshot(&self, id: u64) -> Result<(), Denied> {
+        self.shared().ask(|request| Input::DeleteSnapshot { request, id }).await.map(drop)
+    }
+
     /// R9: gives up an unfinished resync into this replica and returns to the state before it.
     /// Only for `promote --accept-loss`, or for a device the quorum still counts as in sync.
     pub async fn rollback(&self) -> Result<(), Denied> {
@@ -301,9 +338,13 @@ fn create_file(path: &std::path::Path, len: u64) -> Result<Arc<dyn Disk>, OpenEr
     }
 }
 
-fn open_file(path: &std::path::Path) -> Result<Arc<dyn Disk>, OpenError> {
-    let disk = FileDisk::open(path).map_err(OpenError::io(format!("opening {}", path.display())))?;
-    Ok(Arc::new(disk))
+fn open_file(path: &std::path::Path, direct: bool) -> Result<Arc<dyn Disk>, OpenError> {
+    let disk: std::io::Result<Arc<dyn Disk>> = if direct {
+        DirectDisk::open(path).map(|disk| Arc::new(disk) as Arc<dyn Disk>)
+    } else {
+        FileDisk::open(path).map(|disk| Arc::new(disk) as Arc<dyn Disk>)
+    };
+    disk.map_err(OpenError::io(format!("opening {}", path.display())))
 }
 
 fn check_len(file: &'static str, disk: &dyn Disk, expected: u64) -> Result<(), OpenError> {

@@ -10,22 +10,25 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::Written;
 use super::inbox::Inbox;
-use super::lane::{Job, Lane};
+use super::lane::{Batch, Job, Lane};
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::reads::Reads;
 use crate::config::Config;
 use crate::core::sums_of;
-use crate::core::{Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId};
+use crate::core::{
+    Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId, SnapshotOp,
+};
 use crate::device::DeviceError;
 use crate::disk::Disk;
 use crate::meta::{BLOCK, DATA_HEADER_LEN};
+use crate::snapshot::SnapshotStore;
 use crate::wire::{Message, Refusal};
 
 /// Events kept for a slow reader before it is told that it missed some.
 const EVENTS_MAX: usize = 1024;
 /// Data of this length or more lies in buffers that are used again.
-const LONG: usize = 64 << 10;
+pub(super) const LONG: usize = 64 << 10;
 
 pub(super) type Answer = Result<Reply, Denied>;
 
@@ -105,6 +108,7 @@ pub(super) struct Shared {
     pub(super) events: broadcast::Sender<Event>,
     pub(super) data: Arc<dyn Disk>,
     meta: Arc<dyn Disk>,
+    pub(super) snapshots: Arc<dyn SnapshotStore>,
     reads: Reads,
     data_written: AtomicU64,
     meta_written: AtomicU64,
@@ -120,7 +124,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(core: Replica, data: Arc<dyn Disk>, meta: Arc<dyn Disk>, config: &Config) -> Self {
+    pub(super) fn new(
+        core: Replica,
+        (data, meta): (Arc<dyn Disk>, Arc<dyn Disk>),
+        snapshots: Arc<dyn SnapshotStore>,
+        config: &Config,
+    ) -> Self {
         let size = AtomicU64::new(core.size());
         let state = State {
             core,
@@ -136,6 +145,7 @@ impl Shared {
             events: broadcast::channel(EVENTS_MAX).0,
             data,
             meta,
+            snapshots,
             reads: Reads::default(),
             data_written: AtomicU64::new(0),
             meta_written: AtomicU64::new(0),
@@ -272,9 +282,9 @@ impl Shared {
         });
         started?;
         // A flush is done by who asks for it; a writer leaves other people's flushes alone.
-        self.data_lane.drain(|job| self.data_job(job, !flush));
+        self.data_lane.drain(|batch| self.data_jobs(batch, !flush));
         if flush {
-            self.flush_lane.drain(|job| self.disk_job(job));
+            self.flush_lane.drain(|batch| self.disk_jobs(batch));
         }
         slot.wait()
     }
@@ -289,16 +299,43 @@ impl Shared {
     }
 
     /// Data operations in order; a flush goes to its own lane, so that writes may overtake it.
-    fn data_job(&self, job: Job, wake: bool) {
-        match job.1 {
-            DiskOp::Flush => self.flush_lane.push(job, wake),
-            _ => self.disk_job(job),
+    fn data_jobs(&self, batch: Batch, wake: bool) {
+        match batch {
+            Batch::One(job @ (_, DiskOp::Flush)) => self.flush_lane.push(job, wake),
+            Batch::One(job) => self.disk_job(job),
+            Batch::Writes(jobs) => self.write_jobs(jobs),
+        }
+    }
+
+    fn disk_jobs(&self, batch: Batch) {
+        match batch {
+            Batch::One(job) => self.disk_job(job),
+            Batch::Writes(jobs) => self.write_jobs(jobs),
         }
     }
 
     fn disk_job(&self, (op, what): Job) {
         let result = self.perform(what).map_err(|e| Arc::from(e.to_string()));
         self.complete(op, result);
+    }
+
+    fn write_jobs(&self, jobs: Vec<Job>) {
+        let writes: Vec<(u64, &[u8])> = jobs
+            .iter()
+            .filter_map(|(_, what)| match what {
+                DiskOp::Write { offset, data } => Some((DATA_HEADER_LEN + offset, &data[..])),
+                _ => None,
+            })
+            .collect();
+        let result = self.data.write_many(&writes).map_err(|e| Arc::<str>::from(e.to_string()));
+        let bytes = writes.iter().map(|(offset, data)| page_bytes(*offset, data.len())).sum();
+        self.data_written.fetch_add(bytes, Ordering::Relaxed);
+        self.with(Worker::Threads, |state, now| {
+            for (op, _) in &jobs {
+                let result = result.clone().map(|()| Bytes::new());
+                state.core.handle(now, Input::DiskDone { op: *op, result });
+            }
+        });
     }
 
     fn complete(&self, op: OpId, result: Result<Bytes, Arc<str>>) {
@@ -315,6 +352,7 @@ impl Shared {
             DiskOp::Read { offset, len } => return read(&*self.data, DATA_HEADER_LEN + offset, len),
             DiskOp::Grow { from, to } => self.data.grow(DATA_HEADER_LEN + from, DATA_HEADER_LEN + to)?,
             DiskOp::MetaGrow { from, to } => self.meta.grow(from, to)?,
+            DiskOp::Snapshot(op) => return self.snapshot(op),
             DiskOp::Flush => self.data.flush()?,
             DiskOp::MetaWrite { offset, data } => {
                 self.meta.write_at(offset, &data)?;
@@ -322,6 +360,21 @@ impl Shared {
             }
             DiskOp::MetaRead { offset, len } => return read(&*self.meta, offset, len),
             DiskOp::MetaFlush => self.meta.flush()?,
+        }
+        Ok(Bytes::new())
+    }
+
+    fn snapshot(&self, op: SnapshotOp) -> std::io::Result<Bytes> {
+        let store = &self.snapshots;
+        match op {
+            // Any bytes say that the image has all of the device's.
+            SnapshotOp::Create { id, size } if store.create(id, size)? => {
+                return Ok(Bytes::from_static(b"all"));
+            }
+            SnapshotOp::Create { .. } => {}
+            SnapshotOp::Write { id, offset, data } => store.write(id, offset, &data)?,
+            SnapshotOp::Flush { id } => store.flush(id)?,
+            SnapshotOp::Remove { id } => store.remove(id)?,
         }
         Ok(Bytes::new())
     }
@@ -345,15 +398,15 @@ impl Shared {
 
     /// The three disk threads: data in order, data flushes, metadata in order.
     pub(super) fn serve_data(&self) {
-        self.data_lane.serve(|job| self.data_job(job, true));
+        self.data_lane.serve(|batch| self.data_jobs(batch, true));
     }
 
     pub(super) fn serve_flush(&self) {
-        self.flush_lane.serve(|job| self.disk_job(job));
+        self.flush_lane.serve(|batch| self.disk_jobs(batch));
     }
 
     pub(super) fn serve_meta(&self) {
-        self.meta_lane.serve(|job| self.disk_job(job));
+        self.meta_lane.serve(|batch| self.disk_jobs(batch));
     }
 
     /// As if the power failed: nothing more is written, every waiter and link ends.

@@ -4,6 +4,7 @@
 
 mod chaos;
 mod control;
+mod disks;
 mod driver;
 mod format;
 mod harness;
@@ -14,4 +15,5 @@ mod protocols;
 mod replication;
 mod resize;
 mod resync;
+mod splitbrain;
 mod wire;

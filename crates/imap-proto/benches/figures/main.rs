@@ -4,6 +4,7 @@
 //! [`CommandDecoder::decode`] and [`RawCommand::parse`]; every field is read. Of the peers it is their fastest documented call, and
 //! nothing is read. `main` first checks that all of them take all of the corpus.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use imap_codec::decode::Decoder as _;
@@ -29,8 +30,9 @@ static COUNTING: counting::Counting = counting::Counting;
 fn main() {
     let effort = Effort::from_args();
     println!("corpus of seed {SEED}");
-    let parts: [(&str, Measure); 7] = [
+    let parts: [(&str, Measure); 8] = [
         ("commands", commands),
+        ("kinds", kinds),
         ("flags", flags),
         ("structures", structures),
         ("search", search),
@@ -81,6 +83,31 @@ fn commands(effort: Effort) {
     outcome.print("commands", lines.len(), wire.len());
     at_least("commands", outcome.ratio("posthaste", "imap-codec"), 4.0);
     at_most("commands-allocations", allocations as f64 / lines.len() as f64, "each", 0.0);
+}
+
+/// Each kind of command alone: where the mix's time goes.
+fn kinds(effort: Effort) {
+    let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in corpus::commands(SEED, 60) {
+        let words = line.split_whitespace().skip(1).map(str::to_owned);
+        let kind: Vec<String> = words.take_while(|w| w.bytes().all(|b| b.is_ascii_uppercase())).collect();
+        let kind = match &kind[..] {
+            [uid, verb, ..] if uid == "UID" => format!("UID {verb}"),
+            [verb, ..] => verb.clone(),
+            [] => line.clone(),
+        };
+        kinds.entry(kind).or_default().push(line);
+    }
+    for (kind, lines) in kinds {
+        let wire = lines.concat().into_bytes();
+        let all = vec![
+            contestant("posthaste", || keep(our_commands(&wire))),
+            contestant("imap-codec", || keep(codec_commands(&wire))),
+        ];
+        let outcome = race(effort, all);
+        outcome.print(&kind, lines.len(), wire.len());
+        println!("  {:.2} x", outcome.ratio("posthaste", "imap-codec"));
+    }
 }
 
 fn our_commands(wire: &[u8]) -> usize {

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use crate::datetime::date_time;
-use crate::lex::{
-    Ctx, In, Res, after_sp, astring, expected, in_parens, keys, keyword, map, peek, sp, strip_word, word,
-};
+use crate::keyword::{keys, keyword};
+use crate::lex::{Ctx, In, Res, after_sp, astring, expected, in_parens, map, peek, sp, strip_word, word};
 use crate::own::into_owned;
 use crate::sequence::seq_num;
 use crate::text::mailbox;
@@ -222,7 +221,7 @@ pub(crate) fn append_head(i: In<'_>, ctx: Ctx) -> Res<'_, AppendHead<'_>> {
             let (i, n) = seq_num(i)?;
             after_sp(i, |i| Ok((i, Some((uid, n)))))?
         }
-        None => map(word(i, "APPEND "), |()| None)?,
+        None => map(word(i, b"APPEND "), |()| None)?,
     };
     let (mut i, mailbox) = mailbox(i, ctx)?;
     let mut before = 0;

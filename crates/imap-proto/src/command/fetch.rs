@@ -5,9 +5,10 @@ use std::num::NonZeroU32;
 
 use crate::chars;
 use crate::few::Few;
+use crate::keyword::{keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, ascii, byte, expected, fail, in_parens, keys, keyword, map, number, nz_number,
-    peek, strip_word, word,
+    Ctx, In, Res, after_sp, ascii, byte, expected, fail, in_parens, map, number, nz_number, peek, run,
+    strip_word, word,
 };
 use crate::list::{Element, list};
 use crate::own::into_owned;
@@ -114,6 +115,8 @@ pub enum FetchItem<'a> {
         /// LAZY: only if the server has it at hand.
         lazy: bool,
     },
+    /// ANNOTATION (RFC 5257): `(entries attributes)`.
+    Annotation(Opaque<'a>),
     /// An item of another extension, such as X-GM-LABELS.
     Other(Atom<'a>),
 }
@@ -205,7 +208,7 @@ into_owned!(
 into_owned!(enum FetchItem {
     Body, BodyStructure, Envelope, Flags, InternalDate, Rfc822, Rfc822Header, Rfc822Size, Rfc822Text, Uid,
     Section { peek, section, partial }, Binary { peek, part, partial }, BinarySize(part), ModSeq, EmailId, ThreadId,
-    SaveDate, Preview { lazy }, Other(name),
+    SaveDate, Preview { lazy }, Annotation(what), Other(name),
 });
 into_owned!(copy Partial, PartialRange);
 into_owned!(struct Section { part, text });
@@ -224,6 +227,11 @@ impl<'w> Element<'w> for FetchItem<'w> {
     #[inline]
     fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self> {
         fetch_item(i, ctx)
+    }
+
+    #[inline]
+    fn check(i: In<'w>, ctx: Ctx) -> Res<'w, ()> {
+        check_item(i, ctx)
     }
 
     fn write(&self, w: &mut Writer<'_>) {
@@ -249,6 +257,7 @@ impl<'w> Element<'w> for FetchItem<'w> {
             FetchItem::Binary { peek: true, .. } => "BINARY.PEEK",
             FetchItem::Binary { .. } => "BINARY",
             FetchItem::BinarySize(_) => "BINARY.SIZE",
+            FetchItem::Annotation(_) => "ANNOTATION ",
             FetchItem::Other(name) => name.as_str(),
         };
         w.raw(name);
@@ -262,6 +271,7 @@ impl<'w> Element<'w> for FetchItem<'w> {
                 write_partial(w, *partial);
             }
             FetchItem::BinarySize(part) => write_part(w, part),
+            FetchItem::Annotation(what) => what.write(w),
             _ => {}
         }
     }
@@ -331,6 +341,7 @@ keys!(
     THREADID,
     SAVEDATE,
     PREVIEW,
+    ANNOTATION,
     BINARY,
     ALL,
     FAST,
@@ -377,6 +388,9 @@ fn fetch_item(i: In<'_>, ctx: Ctx) -> Res<'_, FetchItem<'_>> {
         BINARY | BINARY_PEEK if bracket => return binary(rest, ctx, key == BINARY_PEEK),
         BINARY_SIZE if bracket => return map(part_path(rest, ctx), FetchItem::BinarySize),
         PREVIEW => return preview(rest),
+        ANNOTATION if rest.starts_with(b" (") => {
+            return map(Opaque::parse(&rest[1..], ctx), FetchItem::Annotation);
+        }
         BODY => FetchItem::Body,
         BODYSTRUCTURE => FetchItem::BodyStructure,
         ENVELOPE => FetchItem::Envelope,
@@ -395,6 +409,17 @@ fn fetch_item(i: In<'_>, ctx: Ctx) -> Res<'_, FetchItem<'_>> {
         _ => FetchItem::Other(Atom::checked(ascii(name))),
     };
     Ok((rest, item))
+}
+
+/// Takes what [`fetch_item`] takes. A name is one by itself, but for the few that want something behind it.
+#[inline]
+fn check_item(i: In<'_>, ctx: Ctx) -> Res<'_, ()> {
+    let n = chars::span(i, chars::NAME);
+    match (&i[n..], n) {
+        ([b')', ..] | [b' ', b'A'..=b'Z' | b'a'..=b'z', ..], 1..=5 | 7 | 8 | 10 | 12..) => Ok((&i[n..], ())),
+        // Among them BINARY, BODY.PEEK, BINARY.PEEK and BINARY.SIZE.
+        _ => map(fetch_item(i, ctx), drop),
+    }
 }
 
 fn preview(i: In<'_>) -> Res<'_, FetchItem<'_>> {
@@ -518,7 +543,7 @@ pub(crate) fn named_opaque<'a>(
     ctx: Ctx,
     what: &'static str,
 ) -> Res<'a, (Atom<'a>, Option<Opaque<'a>>)> {
-    let (rest, (name, _)) = keyword(i, chars::ATOM, what)?;
+    let (rest, name) = run(i, chars::ATOM, what)?;
     let name = Atom::checked(ascii(name));
     // A value is a number, a set, or in parentheses; an atom behind a space is the next name.
     match rest {
@@ -569,7 +594,7 @@ pub(super) fn unchanged_since(i: In<'_>) -> Res<'_, Option<u64>> {
     }
     map(
         in_parens(&i[1..], |i| {
-            let (i, ()) = word(i, "UNCHANGEDSINCE ")?;
+            let (i, ()) = word(i, b"UNCHANGEDSINCE ")?;
             mod_seq(i)
         }),
         Some,

@@ -5,9 +5,8 @@ use std::num::NonZeroU32;
 
 use super::fetch::{named_opaque, write_named};
 use super::metadata::MetadataDepth;
-use crate::lex::{
-    Ctx, In, Res, after_sp, expected, in_parens, keys, keyword, map, nz_number, peek, run, string,
-};
+use crate::keyword::{keys, keyword};
+use crate::lex::{Ctx, In, Res, after_sp, expected, in_parens, map, nz_number, peek, run, string};
 use crate::list::{Element, list};
 use crate::own::into_owned;
 use crate::sequence::sequence_set;

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
+use crate::keyword::{keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, atom_str, expected, in_parens, keys, keyword, map, number, number64,
-    paren_list, peek, sp, string, words,
+    Ctx, In, Res, after_sp, astring, atom_str, expected, in_parens, map, number, number64, paren_list, peek,
+    sp, string, words,
 };
 use crate::list::{Element, list};
 use crate::own::into_owned;

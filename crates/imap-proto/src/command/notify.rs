@@ -1,7 +1,7 @@
 //! NOTIFY (RFC 5465), and the mailboxes that it and ESEARCH (RFC 7377) speak of.
 
 use super::fetch::FetchItemList;
-use crate::lex::{Ctx, In, Res, after_sp, ascii, byte, in_parens, keyword, map, peek, run, strip_word};
+use crate::lex::{Ctx, In, Res, after_sp, ascii, byte, in_parens, map, peek, run, strip_word};
 use crate::list::{Element, list};
 use crate::own::into_owned;
 use crate::text::Mailboxes;
@@ -179,7 +179,7 @@ fn one_mailbox<'a>(i: In<'a>, ctx: Ctx) -> Res<'a, Mailboxes<'a>> {
 
 impl<'w> Element<'w> for NotifyEvent<'w> {
     fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self> {
-        let (rest, (name, _)) = keyword(i, chars::ATOM, "an event")?;
+        let (rest, name) = run(i, chars::ATOM, "an event")?;
         let lower = name.to_ascii_lowercase();
         let plain = match &lower[..] {
             b"messagenew" => {
@@ -224,7 +224,7 @@ impl<'a> Notify<'a> {
         if let Some(rest) = strip_word(i, b"NONE") {
             return Ok((rest, Notify::None));
         }
-        let (i, ()) = crate::lex::word(i, "SET")?;
+        let (i, ()) = crate::lex::word(i, b"SET")?;
         let (i, status) = match strip_word(i, b" STATUS") {
             Some(rest) => (rest, true),
             None => (i, false),

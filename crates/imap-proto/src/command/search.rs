@@ -3,14 +3,16 @@
 use std::borrow::Cow;
 
 use super::fetch::{mod_seq, named_opaque, write_named};
+use super::mailboxes::Pattern;
 use crate::datetime::date;
+use crate::keyword::{keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, atom_str, expected, keys, keyword, map, number64, nz_number, peek, run,
+    Ctx, In, Res, after_sp, astring, atom, atom_str, expected, map, nstring, number64, nz_number, peek, run,
     sp, string, strip_word, words,
 };
-use crate::list::{Element, list};
+use crate::list::{self, Element, list};
 use crate::own::into_owned;
-use crate::sequence::sequence_set;
+use crate::sequence::{check_saved_or_set, check_set, saved_or_set, sequence_set};
 use crate::write::Writer;
 use crate::{Atom, Date, Opaque, PartialRange, SequenceSet, chars};
 
@@ -76,6 +78,10 @@ pub enum SearchKey<'a> {
     EmailId(Atom<'a>),
     /// RFC 8474.
     ThreadId(Atom<'a>),
+    /// RFC 5466: the search that the user saved under this name.
+    Filter(Atom<'a>),
+    /// RFC 5257: entries, an attribute, and what its value holds.
+    Annotation(Box<AnnotationKey<'a>>),
     /// RFC 6203: what is like the key.
     Fuzzy(Subkey<'a>),
     Not(Subkey<'a>),
@@ -135,6 +141,18 @@ impl<'de> serde::Deserialize<'de> for Subkey<'_> {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         SearchKey::deserialize(from).map(Subkey::from)
     }
+}
+
+/// What an ANNOTATION key wants (RFC 5257 section 4.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct AnnotationKey<'a> {
+    /// Entries, by a pattern as LIST has it.
+    pub entries: Pattern<'a>,
+    /// The attribute.
+    pub attribute: Cow<'a, [u8]>,
+    /// What its value is to hold; `None` is NIL: no value.
+    pub value: Option<Cow<'a, [u8]>>,
 }
 
 /// Which metadata entry a MODSEQ key means (RFC 7162 section 3.1.5).
@@ -235,6 +253,7 @@ list! {
 
 into_owned!(copy SortCriterion);
 into_owned!(tuple Subkey);
+into_owned!(struct AnnotationKey { entries, attribute, value });
 into_owned!(struct ModSeqEntry { name, kind });
 into_owned!(enum SearchReturn {
     Min, Max, All, Count, Save, Update, Context, Partial(range), Other { name, value },
@@ -244,12 +263,17 @@ into_owned!(enum SearchKey {
     Bcc(s), Body(s), Cc(s), From(s), Subject(s), Text(s), To(s), Header(n, s), Keyword(a), Unkeyword(a), Before(d),
     On(d), Since(d), SentBefore(d), SentOn(d), SentSince(d), Larger(n), Smaller(n), Set(s), Uid(s), Older(n),
     Younger(n), ModSeq { entry, n }, SavedBefore(d), SavedOn(d), SavedSince(d), SaveDateSupported, EmailId(a),
-    ThreadId(a), Fuzzy(k), Not(k), Or(a, b), And(k),
+    ThreadId(a), Filter(a), Annotation(k), Fuzzy(k), Not(k), Or(a, b), And(k),
 });
 
 impl<'w> Element<'w> for SearchKey<'w> {
+    #[inline]
     fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self> {
         search_key(i, ctx)
+    }
+
+    fn check(i: In<'w>, ctx: Ctx) -> Res<'w, ()> {
+        check_key(i, ctx)
     }
 
     fn write(&self, w: &mut Writer<'_>) {
@@ -270,6 +294,14 @@ impl<'w> Element<'w> for SearchKey<'w> {
             K::Unkeyword(a) => w.word("UNKEYWORD ", a.as_str()),
             K::EmailId(a) => w.word("EMAILID ", a.as_str()),
             K::ThreadId(a) => w.word("THREADID ", a.as_str()),
+            K::Filter(a) => w.word("FILTER ", a.as_str()),
+            K::Annotation(key) => {
+                w.raw("ANNOTATION ");
+                key.entries.write(w);
+                text(w, " ", &key.attribute);
+                w.raw(" ");
+                w.nstring(key.value.as_deref());
+            }
             K::Before(d) => day(w, "BEFORE ", *d),
             K::On(d) => day(w, "ON ", *d),
             K::Since(d) => day(w, "SINCE ", *d),
@@ -356,32 +388,35 @@ fn search_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
         }
         Some(b'0'..=b'9' | b'*') => map(sequence_set(i, ctx), SearchKey::Set),
         Some(b'$') => Ok((&i[1..], SearchKey::Set(SequenceSet::SAVED))),
-        _ => operator(i, ctx),
+        _ => named_key(i, ctx),
     }
 }
 
-/// NOT, OR and FUZZY. The recursion passes through here and not through `named_key`, which needs more of the stack.
-fn operator(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
-    if let Some(rest) = strip_word(i, b"NOT ") {
-        return map(operand(rest, ctx), SearchKey::Not);
+/// Takes what [`search_key`] takes. The recursion passes through here only.
+fn check_key(i: In<'_>, ctx: Ctx) -> Res<'_, ()> {
+    match peek(i) {
+        Some(b'(') => {
+            let (_, inner) = ctx.deeper(i)?;
+            map(list::paren::<SearchKey<'_>>(i, inner, 1), drop)
+        }
+        Some(b'0'..=b'9' | b'*') => check_set(i, ctx),
+        Some(b'$') => Ok((&i[1..], ())),
+        _ => check_named(i, ctx),
     }
-    if let Some(rest) = strip_word(i, b"OR ") {
-        let (rest, a) = operand(rest, ctx)?;
-        return map(after_sp(rest, |i| operand(i, ctx)), |b| SearchKey::Or(a, b));
-    }
-    if let Some(rest) = strip_word(i, b"FUZZY ") {
-        return map(operand(rest, ctx), SearchKey::Fuzzy);
-    }
-    named_key(i, ctx)
 }
 
+/// A key within a key, behind a space.
 fn operand(i: In<'_>, ctx: Ctx) -> Res<'_, Subkey<'_>> {
+    let (i, ()) = sp(i)?;
     let (_, inner) = ctx.deeper(i)?;
-    let (rest, _) = search_key(i, inner)?;
+    let (rest, ()) = check_key(i, inner)?;
     Ok((rest, Subkey(Cow::Borrowed(&i[..i.len() - rest.len()]))))
 }
 
 keys!(
+    NOT,
+    OR,
+    FUZZY,
     ALL,
     ANSWERED,
     DELETED,
@@ -422,6 +457,8 @@ keys!(
     SAVEDON,
     SAVEDSINCE,
     EMAILID,
+    FILTER,
+    ANNOTATION,
     THREADID,
     MIN,
     MAX,
@@ -432,71 +469,132 @@ keys!(
     PARTIAL,
 );
 
-#[inline(never)]
-fn named_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
-    use SearchKey as K;
-    let (rest, (name, key)) = keyword(i, chars::ATOM, "a search key")?;
-    let plain = match key {
-        ALL => K::All,
-        ANSWERED => K::Answered,
-        DELETED => K::Deleted,
-        DRAFT => K::Draft,
-        FLAGGED => K::Flagged,
-        NEW => K::New,
-        OLD => K::Old,
-        RECENT => K::Recent,
-        SEEN => K::Seen,
-        UNANSWERED => K::Unanswered,
-        UNDELETED => K::Undeleted,
-        UNDRAFT => K::Undraft,
-        UNFLAGGED => K::Unflagged,
-        UNSEEN => K::Unseen,
-        BCC => return string_key(rest, ctx, K::Bcc),
-        BODY => return string_key(rest, ctx, K::Body),
-        CC => return string_key(rest, ctx, K::Cc),
-        FROM => return string_key(rest, ctx, K::From),
-        SUBJECT => return string_key(rest, ctx, K::Subject),
-        TEXT => return string_key(rest, ctx, K::Text),
-        TO => return string_key(rest, ctx, K::To),
-        HEADER => {
-            let (rest, name) = after_sp(rest, |i| astring(i, ctx))?;
-            return string_key(rest, ctx, |s| K::Header(name, s));
-        }
-        KEYWORD => return atom_key(rest, K::Keyword),
-        UNKEYWORD => return atom_key(rest, K::Unkeyword),
-        BEFORE => return date_key(rest, K::Before),
-        ON => return date_key(rest, K::On),
-        SINCE => return date_key(rest, K::Since),
-        SENTBEFORE => return date_key(rest, K::SentBefore),
-        SENTON => return date_key(rest, K::SentOn),
-        SENTSINCE => return date_key(rest, K::SentSince),
-        LARGER => return map(after_sp(rest, number64), K::Larger),
-        SMALLER => return map(after_sp(rest, number64), K::Smaller),
-        UID => return map(after_sp(rest, |i| crate::sequence::saved_or_set(i, ctx)), K::Uid),
-        _ => return extension_key(i, rest, (name, key), ctx),
-    };
-    Ok((rest, plain))
+/// What follows a key's word, and what makes the key of it.
+enum Kind<'a> {
+    Plain(fn() -> SearchKey<'a>),
+    Text(fn(Cow<'a, [u8]>) -> SearchKey<'a>),
+    Header,
+    Atom(fn(Atom<'a>) -> SearchKey<'a>),
+    Day(fn(Date) -> SearchKey<'a>),
+    Size(fn(u64) -> SearchKey<'a>),
+    Seconds(fn(u32) -> SearchKey<'a>),
+    Uid,
+    ModSeq,
+    Annotation,
+    Within(fn(Subkey<'a>) -> SearchKey<'a>),
+    Or,
 }
 
-fn extension_key<'a>(
-    start: In<'a>,
-    rest: In<'a>,
-    (name, key): (In<'a>, u128),
-    ctx: Ctx,
-) -> Res<'a, SearchKey<'a>> {
+/// A key's word, and what follows it.
+#[inline(always)]
+fn kind(i: In<'_>) -> Res<'_, Kind<'_>> {
+    use Kind::{Annotation, Atom, Day, Header, ModSeq, Or, Plain, Seconds, Size, Text, Uid, Within};
     use SearchKey as K;
-    match key {
-        OLDER => map(after_sp(rest, nz_number), |n| K::Older(n.get())),
-        YOUNGER => map(after_sp(rest, nz_number), |n| K::Younger(n.get())),
-        MODSEQ => after_sp(rest, |i| mod_seq_key(i, ctx)),
-        SAVEDBEFORE => date_key(rest, K::SavedBefore),
-        SAVEDON => date_key(rest, K::SavedOn),
-        SAVEDSINCE => date_key(rest, K::SavedSince),
-        EMAILID => atom_key(rest, K::EmailId),
-        THREADID => atom_key(rest, K::ThreadId),
-        _ if name.eq_ignore_ascii_case(b"SAVEDATESUPPORTED") => Ok((rest, K::SaveDateSupported)),
-        _ => expected(start, "a search key"),
+    let (rest, (name, key)) = keyword(i, chars::ATOM, "a search key")?;
+    let kind = match key {
+        ALL => Plain(|| K::All),
+        ANSWERED => Plain(|| K::Answered),
+        DELETED => Plain(|| K::Deleted),
+        DRAFT => Plain(|| K::Draft),
+        FLAGGED => Plain(|| K::Flagged),
+        NEW => Plain(|| K::New),
+        OLD => Plain(|| K::Old),
+        RECENT => Plain(|| K::Recent),
+        SEEN => Plain(|| K::Seen),
+        UNANSWERED => Plain(|| K::Unanswered),
+        UNDELETED => Plain(|| K::Undeleted),
+        UNDRAFT => Plain(|| K::Undraft),
+        UNFLAGGED => Plain(|| K::Unflagged),
+        UNSEEN => Plain(|| K::Unseen),
+        NOT => Within(K::Not),
+        OR => Or,
+        FUZZY => Within(K::Fuzzy),
+        BCC => Text(K::Bcc),
+        BODY => Text(K::Body),
+        CC => Text(K::Cc),
+        FROM => Text(K::From),
+        SUBJECT => Text(K::Subject),
+        TEXT => Text(K::Text),
+        TO => Text(K::To),
+        HEADER => Header,
+        KEYWORD => Atom(K::Keyword),
+        UNKEYWORD => Atom(K::Unkeyword),
+        BEFORE => Day(K::Before),
+        ON => Day(K::On),
+        SINCE => Day(K::Since),
+        SENTBEFORE => Day(K::SentBefore),
+        SENTON => Day(K::SentOn),
+        SENTSINCE => Day(K::SentSince),
+        SAVEDBEFORE => Day(K::SavedBefore),
+        SAVEDON => Day(K::SavedOn),
+        SAVEDSINCE => Day(K::SavedSince),
+        LARGER => Size(K::Larger),
+        SMALLER => Size(K::Smaller),
+        UID => Uid,
+        OLDER => Seconds(K::Older),
+        YOUNGER => Seconds(K::Younger),
+        MODSEQ => ModSeq,
+        EMAILID => Atom(K::EmailId),
+        THREADID => Atom(K::ThreadId),
+        FILTER => Atom(K::Filter),
+        ANNOTATION => Annotation,
+        _ if name.eq_ignore_ascii_case(b"SAVEDATESUPPORTED") => Plain(|| K::SaveDateSupported),
+        _ => return expected(i, "a search key"),
+    };
+    Ok((rest, kind))
+}
+
+fn named_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
+    let (i, kind) = kind(i)?;
+    match kind {
+        Kind::Plain(key) => Ok((i, key())),
+        Kind::Text(key) => map(after_sp(i, |i| astring(i, ctx)), key),
+        Kind::Header => {
+            let (i, name) = after_sp(i, |i| astring(i, ctx))?;
+            map(after_sp(i, |i| astring(i, ctx)), |text| SearchKey::Header(name, text))
+        }
+        Kind::Atom(key) => map(after_sp(i, atom_str), |a| key(Atom::checked(a))),
+        Kind::Day(key) => map(after_sp(i, date), key),
+        Kind::Size(key) => map(after_sp(i, number64), key),
+        Kind::Seconds(key) => map(after_sp(i, nz_number), |n| key(n.get())),
+        Kind::Uid => map(after_sp(i, |i| saved_or_set(i, ctx)), SearchKey::Uid),
+        Kind::ModSeq => after_sp(i, |i| mod_seq_key(i, ctx)),
+        Kind::Annotation => after_sp(i, |i| annotation_key(i, ctx)),
+        Kind::Within(key) => map(operand(i, ctx), key),
+        Kind::Or => {
+            let (i, a) = operand(i, ctx)?;
+            map(operand(i, ctx), |b| SearchKey::Or(a, b))
+        }
     }
+}
+
+fn check_named(i: In<'_>, ctx: Ctx) -> Res<'_, ()> {
+    let (i, kind) = kind(i)?;
+    match kind {
+        Kind::Plain(_) => Ok((i, ())),
+        Kind::Text(_) => map(after_sp(i, |i| astring(i, ctx)), drop),
+        Kind::Header => {
+            let (i, _) = after_sp(i, |i| astring(i, ctx))?;
+            map(after_sp(i, |i| astring(i, ctx)), drop)
+        }
+        Kind::Atom(_) => map(after_sp(i, atom), drop),
+        Kind::Day(_) => map(after_sp(i, date), drop),
+        Kind::Size(_) => map(after_sp(i, number64), drop),
+        Kind::Seconds(_) => map(after_sp(i, nz_number), drop),
+        Kind::Uid => after_sp(i, |i| check_saved_or_set(i, ctx)),
+        Kind::ModSeq => map(after_sp(i, |i| mod_seq_key(i, ctx)), drop),
+        Kind::Annotation => map(after_sp(i, |i| annotation_key(i, ctx)), drop),
+        Kind::Within(_) => map(operand(i, ctx), drop),
+        Kind::Or => map(operand(operand(i, ctx)?.0, ctx), drop),
+    }
+}
+
+fn annotation_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
+    let (i, entries) = Pattern::parse(i, ctx)?;
+    let (i, attribute) = after_sp(i, |i| astring(i, ctx))?;
+    map(after_sp(i, |i| nstring(i, ctx)), |value| {
+        SearchKey::Annotation(Box::new(AnnotationKey { entries, attribute, value }))
+    })
 }
 
 fn mod_seq_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
@@ -507,26 +605,6 @@ fn mod_seq_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
     let (i, kind) = after_sp(i, EntryKind::parse)?;
     let entry = Some(ModSeqEntry { name, kind });
     map(after_sp(i, mod_seq), |n| SearchKey::ModSeq { entry, n })
-}
-
-#[inline]
-fn string_key<'a>(
-    i: In<'a>,
-    ctx: Ctx,
-    key: impl FnOnce(Cow<'a, [u8]>) -> SearchKey<'a>,
-) -> Res<'a, SearchKey<'a>> {
-    let (i, ()) = sp(i)?;
-    map(astring(i, ctx), key)
-}
-
-fn atom_key<'a>(i: In<'a>, key: impl FnOnce(Atom<'a>) -> SearchKey<'a>) -> Res<'a, SearchKey<'a>> {
-    let (i, ()) = sp(i)?;
-    map(atom_str(i), |a| key(Atom::checked(a)))
-}
-
-fn date_key<'a>(i: In<'a>, key: impl FnOnce(Date) -> SearchKey<'a>) -> Res<'a, SearchKey<'a>> {
-    let (i, ()) = sp(i)?;
-    map(date(i), key)
 }
 
 impl<'w> Element<'w> for SearchReturn<'w> {

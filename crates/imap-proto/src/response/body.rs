@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::envelope::RawEnvelope;
 use super::extension::RawExtension;
+use crate::Quirks;
 use crate::lex::{Ctx, In, Res, byte, map, nil, nstring, peek, size, sp, string};
 use crate::list::{Element, list};
 use crate::own::into_owned;
@@ -304,7 +305,7 @@ impl<'w> Element<'w> for (Cow<'w, [u8]>, Cow<'w, [u8]>) {
     fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self> {
         let (i, name) = string(i, ctx)?;
         let (i, ()) = sp(i)?;
-        if peek(i) == Some(b'"') || !ctx.nil_param_value() {
+        if peek(i) == Some(b'"') || !ctx.allows(Quirks::NIL_PARAM_VALUE) {
             return map(string(i, ctx), |value| (name, value));
         }
         map(nstring(i, ctx), |value| (name, value.unwrap_or_default()))
@@ -436,14 +437,14 @@ fn fields<'a>(i: In<'a>, ctx: Ctx, nodes: &mut Vec<Node<'a>>) -> Res<'a, ()> {
 
 fn media(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
     match nil(i) {
-        Some(rest) if ctx.nil_media() => Ok((rest, Cow::Borrowed(&[]))),
+        Some(rest) if ctx.allows(Quirks::NIL_MEDIA) => Ok((rest, Cow::Borrowed(&[]))),
         _ => string(i, ctx),
     }
 }
 
 fn encoding(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
     match nil(i) {
-        Some(rest) if ctx.nil_encoding() => Ok((rest, Cow::Borrowed(b"7BIT"))),
+        Some(rest) if ctx.allows(Quirks::NIL_ENCODING) => Ok((rest, Cow::Borrowed(b"7BIT"))),
         _ => string(i, ctx),
     }
 }

@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use crate::command::mod_seq;
+use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, atom, atom_str, byte, expected, in_parens, keys, keyword, map, nil,
-    number, nz_number, paren_list, peek, quoted, string,
+    Ctx, In, Res, after_sp, astring, atom, atom_str, byte, expected, in_parens, map, nil, number, nz_number,
+    paren_list, peek, quoted, string, trailing,
 };
 use crate::own::into_owned;
 use crate::sequence::sequence_set;
 use crate::write::Writer;
-use crate::{Atom, Capabilities, Flags, SequenceSet, chars};
+use crate::{Atom, Capabilities, Flags, Quirks, SequenceSet, chars};
 
 /// What stands in the brackets of a status response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +113,12 @@ pub enum Code<'a> {
     SaveLimit(u32),
     /// RFC 2221: where to go.
     Referral(Cow<'a, [u8]>),
+    /// RFC 5466: no such filter.
+    UndefinedFilter(Atom<'a>),
+    /// RFC 4467: mechanisms of GENURLAUTH.
+    UrlMech(Vec<Atom<'a>>),
+    /// RFC 5255: no such collation.
+    BadComparator,
     /// Any other, with what follows its name up to the bracket.
     Other {
         name: Atom<'a>,
@@ -140,10 +147,10 @@ into_owned!(enum Code {
     HighestModSeq(n), NoModSeq, Modified(set), UnknownCte, NotSaved, HasChildren, UseAttr, CompressionActive,
     MailboxId(id), BadEvent(events), NotificationOverflow, NoUpdate(tag), MetadataLongEntries(n), MetadataMaxSize(n),
     MetadataTooMany, MetadataNoPrivate, InProgress(progress), UidRequired, MessageLimit { limit, uid }, SaveLimit(n),
-    Referral(url), Other { name, value },
+    Referral(url), UndefinedFilter(name), UrlMech(names), BadComparator, Other { name, value },
 });
 
-const PLAIN: [(&str, Code<'static>); 34] = [
+const PLAIN: [(&str, Code<'static>); 35] = [
     ("ALERT", Code::Alert),
     ("PARSE", Code::Parse),
     ("READ-ONLY", Code::ReadOnly),
@@ -177,6 +184,7 @@ const PLAIN: [(&str, Code<'static>); 34] = [
     ("COMPRESSIONACTIVE", Code::CompressionActive),
     ("NOTIFICATIONOVERFLOW", Code::NotificationOverflow),
     ("UIDREQUIRED", Code::UidRequired),
+    ("BADCOMPARATOR", Code::BadComparator),
     ("INPROGRESS", Code::InProgress(None)),
 ];
 
@@ -204,6 +212,8 @@ keys!(
     MESSAGELIMIT,
     SAVELIMIT,
     REFERRAL,
+    URLMECH,
+    UNDEFINED_FILTER = "UNDEFINED-FILTER",
     LONGENTRIES,
     MAXSIZE,
     TOOMANY,
@@ -244,7 +254,7 @@ fn known(i: In<'_>, ctx: Ctx) -> Res<'_, Code<'_>> {
     }
 }
 
-fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: u128, ctx: Ctx) -> Res<'a, Code<'a>> {
+fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: Key, ctx: Ctx) -> Res<'a, Code<'a>> {
     match key {
         BADURL => after_sp(rest, |i| map(astring(i, ctx), Code::BadUrl)),
         MAILBOXID => after_sp(rest, |i| map(in_parens(i, atom_str), |id| Code::MailboxId(Atom::checked(id)))),
@@ -258,6 +268,10 @@ fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: u128, ctx: Ctx) -> Res<'a,
         }
         MESSAGELIMIT => after_sp(rest, message_limit),
         SAVELIMIT => after_sp(rest, |i| map(number(i), Code::SaveLimit)),
+        UNDEFINED_FILTER => {
+            after_sp(rest, |i| map(atom_str(i), |name| Code::UndefinedFilter(Atom::checked(name))))
+        }
+        URLMECH => map(trailing(rest, ctx, |i| map(atom_str(i), Atom::checked)), Code::UrlMech),
         REFERRAL => after_sp(rest, |i| {
             let n = i.iter().position(|b| *b == b']').unwrap_or(i.len());
             Ok((&i[n..], Code::Referral(Cow::Borrowed(&i[..n]))))
@@ -268,7 +282,7 @@ fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: u128, ctx: Ctx) -> Res<'a,
 
 /// Leading spaces, by quirk.
 fn trim(i: In<'_>, ctx: Ctx) -> In<'_> {
-    if ctx.trailing_space() { i.trim_ascii_start() } else { i }
+    if ctx.allows(Quirks::TRAILING_SPACE) { i.trim_ascii_start() } else { i }
 }
 
 fn close_spaces<'a>((i, code): (In<'a>, Code<'a>)) -> (In<'a>, Code<'a>) {
@@ -436,6 +450,11 @@ impl Code<'_> {
                 }
             }
             Code::SaveLimit(n) => w.numbered("SAVELIMIT ", *n),
+            Code::UndefinedFilter(name) => w.word("UNDEFINED-FILTER ", name.as_str()),
+            Code::UrlMech(names) => {
+                w.raw("URLMECH");
+                names.iter().for_each(|name| w.word(" ", name.as_str()));
+            }
             Code::Referral(url) => {
                 w.raw("REFERRAL ");
                 w.out.extend(url.iter().filter(|b| !matches!(b, 0..=b' ' | b']' | 0x7f..)));

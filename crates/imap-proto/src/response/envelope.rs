@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::Quirks;
 use crate::lex::{Ctx, In, Res, byte, expected, map, nil, nstring, peek, sp};
 use crate::list::{Element, list};
 use crate::own::into_owned;
@@ -213,7 +214,7 @@ fn then_sp<'a, T>(parsed: Res<'a, T>) -> Res<'a, T> {
 /// NIL or addresses, nothing between them. By quirk `()`, and a space between them.
 fn addresses(i: In<'_>, ctx: Ctx) -> Res<'_, Addresses<'_>> {
     if peek(i) == Some(b'(') {
-        return Addresses::parse_paren(i, ctx, usize::from(!ctx.empty_address_list()));
+        return Addresses::parse_paren(i, ctx, usize::from(!ctx.allows(Quirks::EMPTY_ADDRESS_LIST)));
     }
     match nil(i) {
         Some(rest) => Ok((rest, Addresses::default())),

@@ -8,12 +8,13 @@ use super::envelope::{RawEnvelope, Shown};
 use crate::chars::{self, ASTRING};
 use crate::command::{mod_seq, part_path, section};
 use crate::datetime::date_time;
+use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, ascii, atom_str, byte, expected, in_parens, keys, keyword, map, nil, nstring, number,
-    nz_number, peek, size, sp,
+    Ctx, In, Res, ascii, atom_str, byte, expected, in_parens, map, nil, nstring, number, nz_number, peek,
+    size, sp,
 };
 use crate::own::into_owned;
-use crate::{Atom, DateTime, Flags, Opaque, PartPath, Payload, Section};
+use crate::{Atom, DateTime, Flags, Opaque, PartPath, Payload, Quirks, Section};
 
 /// One data item of a FETCH response.
 #[derive(Clone, PartialEq, Eq)]
@@ -155,7 +156,7 @@ pub(super) fn fetch_items(i: In<'_>, ctx: Ctx) -> Res<'_, Vec<FetchData<'_>>> {
         i = rest;
         match i {
             [b')', rest @ ..] => return Ok((rest, items)),
-            [b' ', b')', rest @ ..] if ctx.trailing_space() => return Ok((rest, items)),
+            [b' ', b')', rest @ ..] if ctx.allows(Quirks::TRAILING_SPACE) => return Ok((rest, items)),
             [b' ', rest @ ..] => i = rest,
             _ => return expected(i, ") or a space"),
         }
@@ -183,7 +184,7 @@ fn fetch_data(i: In<'_>, ctx: Ctx) -> Res<'_, FetchData<'_>> {
     }
 }
 
-fn rarer<'a>(start: In<'a>, value: In<'a>, key: u128, ctx: Ctx) -> Res<'a, FetchData<'a>> {
+fn rarer<'a>(start: In<'a>, value: In<'a>, key: Key, ctx: Ctx) -> Res<'a, FetchData<'a>> {
     use FetchData as F;
     match key {
         RFC822 => map(payload(value, ctx), F::Rfc822),
@@ -197,7 +198,7 @@ fn rarer<'a>(start: In<'a>, value: In<'a>, key: u128, ctx: Ctx) -> Res<'a, Fetch
     }
 }
 
-fn bracketed<'a>(start: In<'a>, i: In<'a>, key: u128, ctx: Ctx) -> Res<'a, FetchData<'a>> {
+fn bracketed<'a>(start: In<'a>, i: In<'a>, key: Key, ctx: Ctx) -> Res<'a, FetchData<'a>> {
     match key {
         BODY => {
             let (i, section) = section(i, ctx)?;

@@ -10,7 +10,7 @@ use crate::list::Element;
 use crate::own::into_owned;
 use crate::text::{Strings, mailbox};
 use crate::write::Writer;
-use crate::{Atom, Flags, Mailbox, Opaque};
+use crate::{Atom, Flags, Mailbox, Opaque, Quirks};
 
 /// One line of LIST or LSUB.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl<'a> ListEntry<'a> {
         let (i, delimiter) = after_sp(i, |i| delimiter(i, ctx))?;
         let (i, mailbox) = after_sp(i, |i| mailbox(i, ctx))?;
         let (i, extended) = match i.strip_prefix(b" ") {
-            Some(rest) if ctx.trailing_space() && rest.is_empty() => (rest, Vec::new()),
+            Some(rest) if ctx.allows(Quirks::TRAILING_SPACE) && rest.is_empty() => (rest, Vec::new()),
             Some(rest) => paren_list(rest, ctx, 0, |i| ListExtended::parse(i, ctx))?,
             None => (i, Vec::new()),
         };
@@ -215,7 +215,7 @@ pub(super) fn quota(i: In<'_>, ctx: Ctx) -> Res<'_, (Cow<'_, [u8]>, Vec<QuotaRes
     let (i, root) = astring(i, ctx)?;
     let resource = |i| {
         let mut i: In<'_> = i;
-        while ctx.quota_spaces() && peek(i) == Some(b' ') {
+        while ctx.allows(Quirks::QUOTA_SPACES) && peek(i) == Some(b' ') {
             i = &i[1..];
         }
         let (i, name) = atom_str(i)?;

@@ -5,17 +5,18 @@ use super::code::code;
 use super::fetch::fetch_items;
 use super::mailbox::{ListEntry, mailbox_and_strings, namespaces, quota};
 use super::search::{esearch, ids, threads, uid_batches};
-use super::{Data, Response, Status, StatusKind};
+use super::{Data, Response, Status, StatusKind, UrlData};
 use crate::chars::{self, TAG};
 use crate::command::{MetadataEntries, id_fields};
+use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, expected, finish, keys, keyword, map, nz_number, peek, sp, strip_word,
-    trailing,
+    Ctx, In, Res, after_sp, astring, expected, finish, map, nstring, nz_number, paren_list, peek, sp,
+    strip_word, trailing,
 };
 use crate::sequence::sequence_set;
 use crate::status::status_data;
 use crate::text::{Capabilities, mailbox};
-use crate::{Flags, ParseError, ParseErrorKind, ParseLimits, Tag};
+use crate::{Flags, ParseError, ParseErrorKind, ParseLimits, Quirks, Tag};
 
 impl<'a> Response<'a> {
     /// Parses one response as [`ResponseDecoder`](crate::ResponseDecoder) delivers it: whole, without its final CRLF.
@@ -35,7 +36,7 @@ impl<'a> Response<'a> {
 fn continuation<'a>(message: In<'a>, text: In<'a>, ctx: Ctx) -> Result<Response<'a>, ParseError> {
     match text {
         [b' ', text @ ..] => Ok(Response::Continue(String::from_utf8_lossy(text))),
-        text if ctx.empty_continue() => Ok(Response::Continue(String::from_utf8_lossy(text))),
+        text if ctx.allows(Quirks::EMPTY_CONTINUE) => Ok(Response::Continue(String::from_utf8_lossy(text))),
         text => finish(message, None, expected(text, "a space")),
     }
 }
@@ -53,7 +54,7 @@ fn tagged(message: &[u8], ctx: Ctx) -> Result<Response<'_>, ParseError> {
 keys!(
     OK, NO, BAD, BYE, PREAUTH, CAPABILITY, ENABLED, SEARCH, SORT, THREAD, ESEARCH, FLAGS, LIST, LSUB, XLIST,
     STATUS, NAMESPACE, ID, QUOTA, QUOTAROOT, ACL, LISTRIGHTS, MYRIGHTS, METADATA, VANISHED, UIDBATCHES,
-    EXISTS, RECENT, EXPUNGE, FETCH, UIDFETCH,
+    GENURLAUTH, URLFETCH, LANGUAGE, COMPARATOR, EXISTS, RECENT, EXPUNGE, FETCH, UIDFETCH,
 );
 
 #[inline]
@@ -88,13 +89,13 @@ fn untagged(i: In<'_>, ctx: Ctx) -> Res<'_, Response<'_>> {
 /// Drops spaces at the end, by quirk.
 fn without_spaces<'a, T>(parsed: Res<'a, T>, ctx: Ctx) -> Res<'a, T> {
     let (i, value) = parsed?;
-    let spaces = ctx.trailing_space() && i.iter().all(|b| *b == b' ');
+    let spaces = ctx.allows(Quirks::TRAILING_SPACE) && i.iter().all(|b| *b == b' ');
     Ok((if spaces { &i[i.len()..] } else { i }, value))
 }
 
 fn capabilities(i: In<'_>, ctx: Ctx) -> Res<'_, Capabilities<'_>> {
     let Some(mut rest) = i.strip_prefix(b" ") else { return Ok((i, Capabilities::default())) };
-    while ctx.trailing_space() && peek(rest) == Some(b' ') {
+    while ctx.allows(Quirks::TRAILING_SPACE) && peek(rest) == Some(b' ') {
         rest = &rest[1..];
     }
     if rest.is_empty() { Ok((rest, Capabilities::default())) } else { Capabilities::parse_bare(rest, ctx) }
@@ -109,7 +110,7 @@ fn vanished(i: In<'_>, ctx: Ctx) -> Res<'_, Data<'_>> {
     map(after_sp(i, |i| sequence_set(i, ctx)), |uids| Data::Vanished { earlier, uids })
 }
 
-fn administration<'a>(start: In<'a>, rest: In<'a>, key: u128, ctx: Ctx) -> Res<'a, Data<'a>> {
+fn administration<'a>(start: In<'a>, rest: In<'a>, key: Key, ctx: Ctx) -> Res<'a, Data<'a>> {
     match key {
         QUOTA => after_sp(rest, |i| map(quota(i, ctx), |(root, resources)| Data::Quota { root, resources })),
         QUOTAROOT => after_sp(rest, |i| {
@@ -125,8 +126,26 @@ fn administration<'a>(start: In<'a>, rest: In<'a>, key: u128, ctx: Ctx) -> Res<'
         UIDBATCHES => {
             after_sp(rest, |i| map(uid_batches(i, ctx), |(tag, batches)| Data::UidBatches { tag, batches }))
         }
+        GENURLAUTH => map(trailing(rest, ctx, |i| astring(i, ctx)), Data::GenUrlAuth),
+        URLFETCH => map(trailing(rest, ctx, |i| url_data(i, ctx)), Data::UrlFetch),
+        LANGUAGE => after_sp(rest, |i| map(paren_list(i, ctx, 1, |i| astring(i, ctx)), Data::Language)),
+        COMPARATOR => after_sp(rest, |i| comparator(i, ctx)),
         _ => Ok((&start[start.len()..], Data::Other(Cow::Borrowed(start)))),
     }
+}
+
+fn url_data(i: In<'_>, ctx: Ctx) -> Res<'_, UrlData<'_>> {
+    let (i, url) = astring(i, ctx)?;
+    map(after_sp(i, |i| nstring(i, ctx)), |data| (url, data))
+}
+
+fn comparator(i: In<'_>, ctx: Ctx) -> Res<'_, Data<'_>> {
+    let (i, active) = astring(i, ctx)?;
+    let (i, others) = match i.strip_prefix(b" ") {
+        Some(i) if peek(i) == Some(b'(') => paren_list(i, ctx, 1, |i| astring(i, ctx))?,
+        _ => (i, Vec::new()),
+    };
+    Ok((i, Data::Comparator { active, others }))
 }
 
 fn acl(i: In<'_>, ctx: Ctx) -> Res<'_, Data<'_>> {
@@ -197,7 +216,7 @@ fn status(i: In<'_>, ctx: Ctx) -> Res<'_, Status<'_>> {
         PREAUTH => StatusKind::PreAuth,
         _ => return expected(i, "OK, NO or BAD"),
     };
-    let Some(text) = rest.strip_prefix(b" ").or(ctx.missing_text().then_some(rest)) else {
+    let Some(text) = rest.strip_prefix(b" ").or(ctx.allows(Quirks::MISSING_TEXT).then_some(rest)) else {
         return expected(rest, "a space");
     };
     // A code that cannot be understood becomes text: the status itself must not be lost.
@@ -208,7 +227,7 @@ fn status(i: In<'_>, ctx: Ctx) -> Res<'_, Status<'_>> {
         },
         _ => (text, None),
     };
-    if text.is_empty() && !ctx.missing_text() {
+    if text.is_empty() && !ctx.allows(Quirks::MISSING_TEXT) {
         return expected(text, "text");
     }
     Ok((&text[text.len()..], Status { kind, code, text: String::from_utf8_lossy(text) }))

@@ -4,15 +4,16 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 
 use crate::command::mod_seq;
+use crate::keyword::{keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, ascii, byte, digits8, expected, in_parens, keys, keyword, map, nil, number,
-    nz_number, peek, sp, string, strip_word,
+    Ctx, In, Res, after_sp, ascii, byte, digits8, expected, in_parens, map, nil, number, nz_number, peek, sp,
+    string, strip_word,
 };
 use crate::own::into_owned;
 use crate::sequence::sequence_set;
 use crate::text::mailbox;
 use crate::write::Writer;
-use crate::{Atom, Mailbox, Opaque, PartialRange, SequenceSet, chars};
+use crate::{Atom, Mailbox, Opaque, PartialRange, Quirks, SequenceSet, chars};
 
 /// An ESEARCH response.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -105,7 +106,8 @@ pub(super) fn ids(mut i: In<'_>, ctx: Ctx) -> Res<'_, (Vec<u32>, Option<u64>)> {
         }
         None => (i, None),
     };
-    let i = if ctx.trailing_space() && i.iter().all(|b| *b == b' ') { &i[i.len()..] } else { i };
+    let i =
+        if ctx.allows(Quirks::TRAILING_SPACE) && i.iter().all(|b| *b == b' ') { &i[i.len()..] } else { i };
     Ok((i, (ids, mod_seq)))
 }
 
@@ -186,7 +188,7 @@ pub(super) fn esearch(mut i: In<'_>, ctx: Ctx) -> Res<'_, Esearch<'_>> {
         i = rest;
     }
     while let Some(rest) = i.strip_prefix(b" ") {
-        if ctx.trailing_space() && rest.is_empty() {
+        if ctx.allows(Quirks::TRAILING_SPACE) && rest.is_empty() {
             return Ok((rest, found));
         }
         ctx.room(i, found.results.len())?;
@@ -318,7 +320,7 @@ type Batches<'a> = (Cow<'a, [u8]>, Vec<(u32, u32)>);
 /// `(TAG "x") ranges` of UIDBATCHES (RFC 10022); descending, each from its higher end.
 pub(super) fn uid_batches(i: In<'_>, ctx: Ctx) -> Res<'_, Batches<'_>> {
     let (i, tag) = in_parens(i, |i| {
-        let (i, ()) = crate::lex::word(i, "TAG ")?;
+        let (i, ()) = crate::lex::word(i, b"TAG ")?;
         string(i, ctx)
     })?;
     let Some(mut i) = i.strip_prefix(b" ") else { return Ok((i, (tag, Vec::new()))) };

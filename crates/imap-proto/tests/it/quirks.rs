@@ -20,7 +20,7 @@ const BODY: &str = "NIL NIL \"7BIT\" 1 1";
 #[test]
 fn each_quirk_parses_what_it_is_named_after_and_is_needed_for_it() {
     let none = Quirks::NONE;
-    let spaces = Quirks { trailing_space: true, ..none };
+    let spaces = Quirks::TRAILING_SPACE;
     only_with(spaces, "* SEARCH 1 2 ", "* SEARCH 1 2");
     only_with(spaces, "* CAPABILITY IMAP4rev1 ", "* CAPABILITY IMAP4rev1");
     only_with(spaces, "* STATUS x (MESSAGES 1) ", "* STATUS x (MESSAGES 1)");
@@ -30,54 +30,46 @@ fn each_quirk_parses_what_it_is_named_after_and_is_needed_for_it() {
     let address = "(NIL NIL \"a\" \"b\")";
     let envelope = |list: &str| format!("* 1 FETCH (ENVELOPE (NIL NIL {list} NIL NIL NIL NIL NIL NIL NIL))");
     only_with(
-        Quirks { spaces_between_addresses: true, ..none },
+        Quirks::SPACES_BETWEEN_ADDRESSES,
         &envelope(&format!("({address} {address})")),
         &envelope(&format!("({address}{address})")),
     );
-    only_with(Quirks { empty_address_list: true, ..none }, &envelope("()"), &envelope("NIL"));
+    only_with(Quirks::EMPTY_ADDRESS_LIST, &envelope("()"), &envelope("NIL"));
     let body = |start: &str, rest: &str| format!("* 1 FETCH (BODY ({start} {rest}))");
     let text = "\"TEXT\" \"PLAIN\"";
+    only_with(Quirks::NIL_ENCODING, &body(text, "NIL NIL NIL NIL 1 1"), &body(text, &format!("NIL {BODY}")));
     only_with(
-        Quirks { nil_encoding: true, ..none },
-        &body(text, "NIL NIL NIL NIL 1 1"),
-        &body(text, &format!("NIL {BODY}")),
-    );
-    only_with(
-        Quirks { nil_param_value: true, ..none },
+        Quirks::NIL_PARAM_VALUE,
         &body(text, &format!("(\"CHARSET\" NIL) {BODY}")),
         &body(text, &format!("(\"CHARSET\" \"\") {BODY}")),
     );
     only_with(
-        Quirks { nil_media: true, ..none },
+        Quirks::NIL_MEDIA,
         &body("NIL NIL", &format!("NIL {BODY}")),
         &body("\"\" \"\"", &format!("NIL {BODY}")),
     );
     only_with(
-        Quirks { negative_numbers: true, ..none },
+        Quirks::NEGATIVE_NUMBERS,
         &body(text, "NIL NIL NIL \"7BIT\" -1 -1"),
         &body(text, "NIL NIL NIL \"7BIT\" 0 0"),
     );
-    only_with(Quirks { missing_text: true, ..none }, "a OK", "a OK ");
-    only_with(Quirks { missing_text: true, ..none }, "* OK [UNSEEN 1]", "* OK [UNSEEN 1] ");
-    only_with(Quirks { empty_continue: true, ..none }, "+", "+ ");
-    let raw = Quirks { raw_8bit: true, ..none };
+    only_with(Quirks::MISSING_TEXT, "a OK", "a OK ");
+    only_with(Quirks::MISSING_TEXT, "* OK [UNSEEN 1]", "* OK [UNSEEN 1] ");
+    only_with(Quirks::EMPTY_CONTINUE, "+", "+ ");
+    let raw = Quirks::RAW_8BIT;
     only_with(raw, "* LIST () NIL \"\u{fc}\"", "* LIST () NIL {2}\r\n\u{fc}");
+    only_with(Quirks::UNESCAPED_QUOTES, "* LIST () NIL \"a \"b c\"d\"", "* LIST () NIL \"a \\\"b c\\\"d\"");
     only_with(
-        Quirks { unescaped_quotes: true, ..none },
-        "* LIST () NIL \"a \"b c\"d\"",
-        "* LIST () NIL \"a \\\"b c\\\"d\"",
-    );
-    only_with(
-        Quirks { quota_spaces: true, ..none },
+        Quirks::QUOTA_SPACES,
         "* QUOTA x (STORAGE 1 2  MESSAGE 3 4)",
         "* QUOTA x (STORAGE 1 2 MESSAGE 3 4)",
     );
     only_with(
-        Quirks { one_digit_day: true, ..none },
+        Quirks::ONE_DIGIT_DAY,
         "* 1 FETCH (INTERNALDATE \"7-Jul-1996 02:44:25 -0700\")",
         "* 1 FETCH (INTERNALDATE \" 7-Jul-1996 02:44:25 -0700\")",
     );
-    let loose = Quirks { loose_keywords: true, ..none };
+    let loose = Quirks::LOOSE_KEYWORDS;
     let text = b"* FLAGS ([Gmail]/x)";
     assert!(Response::parse(text, &with(none)).is_err() && Response::parse(text, &with(loose)).is_ok());
 }

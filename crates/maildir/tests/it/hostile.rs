@@ -507,6 +507,34 @@ fn couriers_unsorted_flags_and_its_uid_database_are_taken_over() {
 }
 
 #[test]
+fn couriers_keywords_are_taken_over_also_after_a_crash_half_way() {
+    let fixture = Fixture::new();
+    put(&fixture, b"cur/1700.M1.h,S=1:2,S", "x");
+    put(&fixture, b"cur/1700.M2.h,S=1:2,", "x");
+    put(&fixture, b"cur/1700.M3.h,S=1:2,F", "x");
+    put(
+        &fixture,
+        b"courierimapuiddb",
+        "1 1234567 44\n41 1700.M1.h,S=1\n42 1700.M2.h,S=1\n43 1700.M3.h,S=1\n",
+    );
+    fs::create_dir(fixture.path("courierimapkeywords")).unwrap();
+    let list = "$Forwarded\nJunk\n\n1700.M1.h,S=1:0 1\n1700.M3.h,S=1:1\n1.gone:0\n";
+    put(&fixture, b"courierimapkeywords/:list", list);
+    put(&fixture, b"courierimapkeywords/.5.1700.M2.h,S=1", "work\n");
+    // As a crash between the renames and the table leaves it.
+    fs::rename(fixture.path("cur/1700.M1.h,S=1:2,S"), fixture.path("cur/1700.M1.h,S=1:2,Sab")).unwrap();
+    let snapshot = fixture.inbox.snapshot().unwrap();
+    let found: Vec<_> = snapshot.messages.iter().map(|m| (m.uid, format!("{:?}", m.keywords))).collect();
+    let wanted = [(41, "[\"$Forwarded\", \"Junk\"]"), (42, "[\"work\"]"), (43, "[\"Junk\"]")];
+    assert_eq!(found, wanted.map(|(uid, words)| (uid, words.to_owned())));
+    let names = ["1700.M1.h,S=1:2,Sab", "1700.M2.h,S=1:2,c", "1700.M3.h,S=1:2,Fb"];
+    assert_eq!(ls(fixture.path("cur")), names);
+    // What was taken over once is ours: Courier's files say no more.
+    put(&fixture, b"courierimapkeywords/1700.M2.h,S=1", "late\n");
+    assert_eq!(fixture.mailbox("inbox").snapshot().unwrap().keywords.len(), 3);
+}
+
+#[test]
 fn a_27th_keyword_of_another_program_hides_no_message() {
     let fixture = Fixture::new();
     let table: String = (0..30).map(|n| format!("{n} word{n}\n")).collect();
@@ -515,4 +543,33 @@ fn a_27th_keyword_of_another_program_hides_no_message() {
     let message = &fixture.inbox.snapshot().unwrap().messages[0];
     let words: Vec<&str> = message.keywords.iter().map(Keyword::as_str).collect();
     assert_eq!(words, ["word0", "word1", "word25"]);
+}
+
+#[test]
+fn every_defect_has_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut dirs = vec![root.join("src"), root.join("tests/it")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => dirs.push(path),
+                false => sources.push_str(&fs::read_to_string(path).unwrap()),
+            }
+        }
+    }
+    let table = fs::read_to_string(root.join("tests/DEFECTS.md")).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 30);
+    for row in rows {
+        let proofs = row.rsplit('|').nth(1).unwrap();
+        let names: Vec<&str> = proofs.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{row}");
+        for name in names {
+            // Figures are checked where promises are.
+            let there = name.starts_with("figure:") || sources.contains(&format!("fn {name}("));
+            assert!(there, "{name}");
+        }
+    }
 }

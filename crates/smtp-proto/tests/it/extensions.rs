@@ -172,6 +172,9 @@ fn chunks_of_rfc_3030_stream_with_whatever_they_hold() {
 fn other_scripts_stand_where_rfc_6531_has_them_and_nowhere_else() {
     for (line, error) in [
         ("MAIL FROM:<grün@example.org>", SyntaxError::NeedsSmtpUtf8),
+        ("MAIL FROM:<\"grün\"@example.org>", SyntaxError::NeedsSmtpUtf8),
+        ("MAIL FROM:<\"grün\"@[tag:content]>", SyntaxError::NeedsSmtpUtf8),
+        ("MAIL FROM:<green@[tag:grün]>", SyntaxError::NeedsSmtpUtf8),
         ("EHLO grün.example", SyntaxError::BadClientName),
         ("AUTH GRÜN", SyntaxError::BadAuth),
         ("MAIL FROM:<a@b> GRÜN=1", SyntaxError::BadParameter),
