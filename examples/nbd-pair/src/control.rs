@@ -30,6 +30,7 @@ pub(crate) enum Command {
     Scrub,
     Snapshots,
     DropSnapshots,
+    Metrics,
 }
 
 impl Command {
@@ -55,6 +56,7 @@ impl Command {
             Command::Scrub => words("scrub", &[]),
             Command::Snapshots => words("snapshots", &[]),
             Command::DropSnapshots => words("drop-snapshots", &[]),
+            Command::Metrics => words("metrics", &[]),
         }
     }
 
@@ -86,6 +88,7 @@ impl Command {
             "scrub" => Command::Scrub,
             "snapshots" => Command::Snapshots,
             "drop-snapshots" => Command::DropSnapshots,
+            "metrics" => Command::Metrics,
             _ => return None,
         };
         // A flag that is not known here must not be passed over: it may have been a condition.
@@ -148,6 +151,7 @@ mod tests {
             Command::Promote { peer_is_down: true, accept_loss: false, new: true },
             Command::Demote { not_in_sync: true },
             Command::Verify,
+            Command::Metrics,
             Command::Resize { mib: 4096 },
             Command::Pause,
             Command::Resume,

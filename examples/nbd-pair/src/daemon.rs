@@ -247,6 +247,7 @@ impl Daemon {
             Command::Scrub => self.scrub().await,
             Command::DropSnapshots => self.drop_snapshots().await,
             Command::Snapshots => Ok(self.volume.snapshots().iter().map(kept).collect()),
+            Command::Metrics => Ok(self.volume.metrics().prometheus(&self.pair.export)),
         }
     }
 

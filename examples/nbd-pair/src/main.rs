@@ -111,6 +111,8 @@ enum Cmd {
     DropSnapshots(#[command(flatten)] Here),
     /// Reads this machine's copy against its checksums, and heals it.
     Scrub(#[command(flatten)] Here),
+    /// Counters of this machine's copy, as Prometheus reads them.
+    Metrics(#[command(flatten)] Here),
 }
 
 fn main() -> ExitCode {
@@ -146,6 +148,7 @@ fn act(command: Cmd) -> Result<String, String> {
         Cmd::Snapshots(here) => (here, Command::Snapshots),
         Cmd::DropSnapshots(here) => (here, Command::DropSnapshots),
         Cmd::Scrub(here) => (here, Command::Scrub),
+        Cmd::Metrics(here) => (here, Command::Metrics),
     };
     control::ask(&Pair::load(&here.config, here.node)?, command)
 }

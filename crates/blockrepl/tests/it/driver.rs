@@ -520,3 +520,25 @@ async fn the_losing_generation_is_a_read_only_device_beside_the_live_one() {
     a.delete_snapshot(1).await.unwrap();
     assert!(!file.exists() && a.snapshots().is_empty() && a.open_snapshot(1).is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_count_what_the_volume_did() {
+    let dir = TempDir::new().unwrap();
+    let (a, b, device, link) = pair(&dir).await;
+    write(&device, 4096, &[1; 8192]).await.unwrap();
+    flush(&device).await.unwrap();
+    device.read_at(0, &mut [0; 100]).unwrap();
+    let past_end = write(&device, SIZE, b"x").await;
+    assert!(matches!(past_end, Err(DeviceError::OutOfRange { .. })));
+    let (leader, follower) = (a.metrics(), b.metrics());
+    assert_eq!((leader.written.ops, leader.written.bytes), (1, 8192));
+    assert_eq!((leader.read.ops, leader.read.bytes), (1, 100));
+    assert_eq!(leader.flushes.count(), 1);
+    assert_eq!(leader.replicated, follower.received);
+    assert_eq!(follower.received.bytes, 8192);
+    assert_eq!((leader.peers_connected, leader.peers_lost), (1, 0));
+    assert!(leader.disk.data >= 8192 && leader.disk.meta > 0);
+    link.cut();
+    until("the loss", || a.metrics().peers_lost == 1).await;
+    assert!(a.metrics().prometheus("v").contains("blockrepl_peers_lost_total{volume=\"v\"} 1\n"));
+}
