@@ -4,6 +4,7 @@ mod handle;
 mod inbox;
 mod lane;
 mod link;
+mod metrics;
 mod outbox;
 mod pool;
 mod reads;
@@ -29,6 +30,7 @@ use handle::Handle;
 use shared::{Shared, Worker};
 
 pub use link::{Link, LinkError};
+pub use metrics::{Count, LATENCY_BOUNDS_US, Latency, Metrics};
 
 /// Where a replica's two files lie. They may be on different disks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -263,6 +265,11 @@ impl Volume {
     /// How much was written to the two files since the volume was opened.
     pub fn written(&self) -> Written {
         self.shared().written()
+    }
+
+    /// What the volume did since it was opened.
+    pub fn metrics(&self) -> Metrics {
+        self.shared().counters.metrics(self.written())
     }
 
     /// What happens from now on. A reader that lags by more than 1024 events is told so.

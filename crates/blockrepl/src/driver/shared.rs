@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::Written;
 use super::inbox::Inbox;
 use super::lane::{Batch, Job, Lane};
+use super::metrics::Counters;
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::reads::Reads;
@@ -110,6 +111,7 @@ pub(super) struct Shared {
     meta: Arc<dyn Disk>,
     pub(super) snapshots: Arc<dyn SnapshotStore>,
     reads: Reads,
+    pub(super) counters: Counters,
     data_written: AtomicU64,
     meta_written: AtomicU64,
     pub(super) data_lane: Lane,
@@ -147,6 +149,7 @@ impl Shared {
             meta,
             snapshots,
             reads: Reads::default(),
+            counters: Counters::default(),
             data_written: AtomicU64::new(0),
             meta_written: AtomicU64::new(0),
             data_lane: Lane::default(),
@@ -224,6 +227,7 @@ impl Shared {
                 Output::Send { link, message } => {
                     // A link that ended is reported by its own task.
                     if let Some(outbox) = state.links.get(&link) {
+                        self.counters.sent(&message);
                         outbox.push(message);
                         state.talking.push(outbox.clone());
                     }
@@ -252,6 +256,7 @@ impl Shared {
             Event::DiskFailed { reason } => state.end_lease(DeviceError::Failed(reason.clone())),
             _ => {}
         }
+        self.counters.event(&event);
         tracing::debug!(node = %state.core.identity().node, ?event, "blockrepl");
         // Nobody may be listening.
         drop(self.events.send(event));
