@@ -16,4 +16,5 @@ mod replication;
 mod resize;
 mod resync;
 mod splitbrain;
+mod sums_model;
 mod wire;
