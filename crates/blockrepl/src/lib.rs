@@ -128,11 +128,22 @@
 //! - On `PeerLost { in_sync: true }`, decide: wait, or propose its removal. On `PeerSynced`, propose
 //!   to add it. Of two nodes, let one dial, again and again.
 //!
+//! # Integrity, and split brain
+//!
+//! Each block of 4096 bytes has a checksum beside the metadata. [`Volume::verify`] compares the copies,
+//! [`Volume::scrub`] reads one against its checksums; both name the copy that is wrong and heal it from the right
+//! one, as does a read of a bad sector, or any read with [`Config::verify_reads`]. What was hot at a crash has no
+//! checksums until a verify; a block that is written in parts has none either.
+//!
+//! When both sides wrote since they parted, [`Event::SplitBrain`] describes it and [`Config::split_brain`] or an
+//! operator decides. What is given up is kept first ([`Volume::snapshots`], [`Volume::open_snapshot`]).
+//!
 //! # What it does not do yet
 //!
 //! A second writer's reads of its own copy are not checked against the block checksums, and one under
 //! protocol A or B reads at the leader. With three and more replicas, one that was away
-//! while the leadership moved is copied in full.
+//! while the leadership moved is copied in full, and so is one that lost a split brain. A read error inside a
+//! resync or of a before-image still fails the disk; a reread after healing may come from the page cache.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 

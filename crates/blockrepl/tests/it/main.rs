@@ -16,6 +16,7 @@ mod replication;
 mod resize;
 mod resync;
 mod splitbrain;
+mod sums_model;
 mod wire;
 mod writers;
 mod writers_chaos;
