@@ -18,3 +18,6 @@ mod resync;
 mod splitbrain;
 mod sums_model;
 mod wire;
+mod writers;
+mod writers_chaos;
+mod writers_driver;
