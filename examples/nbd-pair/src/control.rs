@@ -28,6 +28,9 @@ pub(crate) enum Command {
     Resume,
     Protocol(Protocol),
     Scrub,
+    Snapshots,
+    DropSnapshots,
+    Metrics,
 }
 
 impl Command {
@@ -51,6 +54,9 @@ impl Command {
             Command::Resume => words("resume", &[]),
             Command::Protocol(protocol) => format!("protocol {protocol:?}"),
             Command::Scrub => words("scrub", &[]),
+            Command::Snapshots => words("snapshots", &[]),
+            Command::DropSnapshots => words("drop-snapshots", &[]),
+            Command::Metrics => words("metrics", &[]),
         }
     }
 
@@ -80,6 +86,9 @@ impl Command {
                 _ => return None,
             }),
             "scrub" => Command::Scrub,
+            "snapshots" => Command::Snapshots,
+            "drop-snapshots" => Command::DropSnapshots,
+            "metrics" => Command::Metrics,
             _ => return None,
         };
         // A flag that is not known here must not be passed over: it may have been a condition.
@@ -142,6 +151,7 @@ mod tests {
             Command::Promote { peer_is_down: true, accept_loss: false, new: true },
             Command::Demote { not_in_sync: true },
             Command::Verify,
+            Command::Metrics,
             Command::Resize { mib: 4096 },
             Command::Pause,
             Command::Resume,

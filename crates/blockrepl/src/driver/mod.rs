@@ -4,9 +4,11 @@ mod handle;
 mod inbox;
 mod lane;
 mod link;
+mod metrics;
 mod outbox;
 mod pool;
 mod reads;
+mod remote;
 mod shared;
 
 use std::path::PathBuf;
@@ -29,6 +31,8 @@ use handle::Handle;
 use shared::{Shared, Worker};
 
 pub use link::{Link, LinkError};
+pub use metrics::{Count, LATENCY_BOUNDS_US, Latency, Metrics};
+pub use remote::RangeLease;
 
 /// Where a replica's two files lie. They may be on different disks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,7 +161,11 @@ impl Volume {
         let core = Replica::open(config.clone(), identity, |offset, buf| meta.read_at(offset, buf))?;
         check_len("metadata", &*meta, core.meta_len())?;
         check_head(&*data, identity, core.size())?;
-        let shared = Arc::new(Shared::new(core, (data, meta), snapshots, &config));
+        Self::start(Shared::new(core, (data, meta), snapshots, &config))
+    }
+
+    fn start(shared: Shared) -> Result<Volume, OpenError> {
+        let shared = Arc::new(shared);
         let threads = spawn_threads(&shared).map_err(OpenError::io("starting the disk threads"))?;
         Ok(Volume { owner: Arc::new(Owner { shared, threads }) })
     }
@@ -263,6 +271,11 @@ impl Volume {
     /// How much was written to the two files since the volume was opened.
     pub fn written(&self) -> Written {
         self.shared().written()
+    }
+
+    /// What the volume did since it was opened.
+    pub fn metrics(&self) -> Metrics {
+        self.shared().counters.metrics(self.written())
     }
 
     /// What happens from now on. A reader that lags by more than 1024 events is told so.

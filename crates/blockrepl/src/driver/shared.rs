@@ -1,7 +1,7 @@
 //! What the handles, the disk threads and the links of one volume share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::Written;
 use super::inbox::Inbox;
 use super::lane::{Batch, Job, Lane};
+use super::metrics::Counters;
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::reads::Reads;
@@ -110,6 +111,7 @@ pub(super) struct Shared {
     meta: Arc<dyn Disk>,
     pub(super) snapshots: Arc<dyn SnapshotStore>,
     reads: Reads,
+    pub(super) counters: Counters,
     data_written: AtomicU64,
     meta_written: AtomicU64,
     pub(super) data_lane: Lane,
@@ -117,6 +119,9 @@ pub(super) struct Shared {
     meta_lane: Lane,
     pool: Arc<Pool>,
     frame_limit: u32,
+    /// There are other writers: reads must pass through the core.
+    pub(super) many: AtomicBool,
+    pub(super) ticking: AtomicBool,
     pub(super) verify_reads: bool,
     /// Of the device, in bytes.
     pub(super) size: AtomicU64,
@@ -147,12 +152,15 @@ impl Shared {
             meta,
             snapshots,
             reads: Reads::default(),
+            counters: Counters::default(),
             data_written: AtomicU64::new(0),
             meta_written: AtomicU64::new(0),
             data_lane: Lane::default(),
             flush_lane: Lane::default(),
             meta_lane: Lane::default(),
             pool: Arc::default(),
+            many: AtomicBool::new(false),
+            ticking: AtomicBool::new(false),
             frame_limit: config.frame_bytes_max,
             verify_reads: config.verify_reads,
             size,
@@ -205,6 +213,8 @@ impl Shared {
     pub(super) fn with<R>(&self, worker: Worker, f: impl FnOnce(&mut State, Duration) -> R) -> R {
         let mut state = self.state();
         let result = f(&mut state, self.start.elapsed());
+        // Before another writer can hear that it is one.
+        self.many.store(state.core.is_shared(), Ordering::SeqCst);
         self.dispatch(&mut state, worker);
         let talking = std::mem::take(&mut state.talking);
         drop(state);
@@ -224,6 +234,7 @@ impl Shared {
                 Output::Send { link, message } => {
                     // A link that ended is reported by its own task.
                     if let Some(outbox) = state.links.get(&link) {
+                        self.counters.sent(&message);
                         outbox.push(message);
                         state.talking.push(outbox.clone());
                     }
@@ -252,6 +263,7 @@ impl Shared {
             Event::DiskFailed { reason } => state.end_lease(DeviceError::Failed(reason.clone())),
             _ => {}
         }
+        self.counters.event(&event);
         tracing::debug!(node = %state.core.identity().node, ?event, "blockrepl");
         // Nobody may be listening.
         drop(self.events.send(event));
@@ -407,6 +419,10 @@ impl Shared {
 
     pub(super) fn serve_meta(&self) {
         self.meta_lane.serve(|batch| self.disk_jobs(batch));
+    }
+
+    pub(super) fn stopped(&self) -> bool {
+        self.state().stopped
     }
 
     /// As if the power failed: nothing more is written, every waiter and link ends.
