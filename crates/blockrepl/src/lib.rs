@@ -58,6 +58,9 @@
 //! puts them in an order. After a break it goes on where it stopped, under the same leader; a
 //! peer that a leader left half-copied is copied in full by the next one (by digest: compared in full).
 //!
+//! A new replica joins as a blank one that connects: it is copied in full and then is a candidate. One that a grant has left out
+//! is taken out for good by [`Volume::forget`].
+//!
 //! [`Volume::resize`] grows the device in use, never shrinks it. NBD clients see the new size when they connect anew.
 //!
 //! # What the owner must do
@@ -75,8 +78,7 @@
 //!
 //! One writer at a time (no dual-primary), no block
 //! checksums: verify finds a difference and the leader's copy wins. A failed local disk ends the
-//! leadership instead of being served from the peer. With three and more replicas, one that was away
-//! while the leadership moved is copied in full.
+//! leadership instead of being served from the peer. A replica that a leader left half-copied is copied in full by the next.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 

@@ -11,6 +11,7 @@ mod flush;
 mod follow;
 mod link;
 mod mend;
+mod others;
 mod pace;
 mod persist;
 mod protocol;
