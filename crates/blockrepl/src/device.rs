@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 /// A block device as its single writer sees it. All calls block and are safe from any thread.
 ///
 /// Writes behave as on a disk with a volatile cache: a completed [`write_at`](Self::write_at) is
@@ -16,6 +18,10 @@ pub trait BlockDevice: Send + Sync + fmt::Debug + 'static {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError>;
     /// Writes `data` at `offset`. No alignment is asked for.
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError>;
+    /// As [`write_at`](Self::write_at), with bytes that can be kept until they are on all disks without a copy.
+    fn write_bytes(&self, offset: u64, data: Bytes) -> Result<(), DeviceError> {
+        self.write_at(offset, &data)
+    }
     /// Returns when all writes that completed before the call are durable on every member of
     /// the in-sync set. A failed flush is never retried (R11): the device fails from then on.
     fn flush(&self) -> Result<(), DeviceError>;
@@ -32,6 +38,9 @@ impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
     }
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError> {
         (**self).write_at(offset, data)
+    }
+    fn write_bytes(&self, offset: u64, data: Bytes) -> Result<(), DeviceError> {
+        (**self).write_bytes(offset, data)
     }
     fn flush(&self) -> Result<(), DeviceError> {
         (**self).flush()

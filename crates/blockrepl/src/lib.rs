@@ -87,7 +87,7 @@ mod codec;
 mod config;
 pub mod core;
 mod device;
-mod disk;
+pub mod disk;
 mod driver;
 mod ids;
 mod meta;
@@ -99,7 +99,7 @@ pub use bitmap::{EXTENT, GRANULE};
 pub use config::{Config, Congestion, Protocol, UndoPolicy};
 pub use core::{Denied, Event, Status};
 pub use device::{BlockDevice, DeviceError};
-pub use disk::{Disk, FileDisk, MemDisk, VolatileDisk};
+pub use disk::{DirectDisk, Disk, FileDisk, MemDisk, VolatileDisk};
 pub use driver::{Link, LinkError, Options, Paths, Volume, Written};
 pub use ids::{
     ClusterId, DeviceId, GenerationId, Grant, Identity, Lineage, Member, MemberSet, NodeId, Raised, VolumeId,

@@ -54,7 +54,7 @@
 //! | Dovecot 2.3, 2.4 | yes: lock files, `dovecot-uidlist`, `dovecot-keywords` | `maildir_very_dirty_syncs=no`, `maildir_broken_filename_sizes=no` |
 //! | Postfix, Exim, and other deliveries | yes: `new` needs no lock | none |
 //! | mutt, notmuch, mbsync | yes; they rename without the lock, see below | none |
-//! | Courier | its UIDs, subscriptions and quota are taken over | stop it first |
+//! | Courier | its UIDs, keywords, subscriptions and quota are taken over | stop it first |
 //!
 //! # Guarantees
 //!
@@ -106,6 +106,7 @@
 mod asynchronous;
 mod cache;
 pub mod conformance;
+mod courier;
 #[cfg(feature = "envelope")]
 pub mod envelope;
 mod error;

@@ -45,6 +45,17 @@ impl BaseName {
         }
     }
 
+    /// Can this be a base name?
+    pub(crate) fn is_base(bytes: &[u8]) -> bool {
+        check(bytes).is_ok() && !bytes.contains(&b':')
+    }
+
+    /// Of bytes that were checked before.
+    pub(crate) fn checked(bytes: &[u8]) -> Self {
+        debug_assert!(Self::is_base(bytes));
+        Self(bytes.into())
+    }
+
     /// The name's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -77,12 +88,17 @@ impl BaseName {
 
     /// All before the first comma: what the name's maker chose.
     pub fn stem(&self) -> &[u8] {
-        self.0.split(|b| *b == b',').next().unwrap_or(&self.0)
+        stem(&self.0)
     }
 
     fn field(&self, key: u8) -> Option<u64> {
         field(&self.0, key)
     }
+}
+
+/// All of a base name before its first comma.
+pub(crate) fn stem(base: &[u8]) -> &[u8] {
+    base.split(|b| *b == b',').next().unwrap_or(base)
 }
 
 /// A number that a base name carries (`,S=12`); digits only.
@@ -159,16 +175,25 @@ impl FileName {
 
     /// The canonical name of a message in `cur`: `base:2,` and its flags.
     pub fn new(base: &BaseName, flags: Flags) -> Self {
-        let mut raw = base.as_bytes().to_vec();
+        Self::canonical(base.as_bytes(), flags)
+    }
+
+    /// As [`FileName::new`], of a base name that was checked before.
+    pub(crate) fn canonical(base: &[u8], flags: Flags) -> Self {
+        let mut raw = Vec::with_capacity(base.len() + b":2,".len() + flags.bits().count_ones() as usize);
+        raw.extend_from_slice(base);
         raw.extend_from_slice(b":2,");
         let from = raw.len();
         raw.extend(flags.letters());
-        Self {
-            flags_from: from as u16,
-            flags_to: raw.len() as u16,
-            base_len: base.as_bytes().len() as u16,
-            raw: raw.into(),
-        }
+        let (flags_from, flags_to) = (from as u16, raw.len() as u16);
+        Self { raw: raw.into(), base_len: base.len() as u16, flags_from, flags_to }
+    }
+
+    /// The flags, if base name and flags are all that there is, as [`FileName::new`] writes it.
+    pub(crate) fn canonical_flags(&self) -> Option<Flags> {
+        let flags = self.flags();
+        let bare = self.flags_from == self.base_len + 3 && self.tail().is_empty();
+        (bare && self.flag_bytes().iter().copied().eq(flags.letters())).then_some(flags)
     }
 
     /// The whole name, as it was read.

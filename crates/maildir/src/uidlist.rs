@@ -8,19 +8,21 @@
 //! appended, or the file is replaced whole. Version 1 (Courier's) is read, never written.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, RandomState};
 
-use crate::name::BaseName;
+use hashbrown::HashTable;
+
+use crate::name::{BaseName, stem};
 
 /// One message that ever had a UID here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
     /// The UID, at least 1.
     pub uid: u32,
-    /// The message.
-    pub base: BaseName,
+    /// The message's base name.
+    pub base: &'a [u8],
     /// Record keys as read (`S12 W13 P…`), kept when the file is rewritten.
-    pub fields: Box<[u8]>,
+    pub fields: &'a [u8],
 }
 
 /// A header that cannot be read: the file is of no use. The caller must take a new UIDVALIDITY.
@@ -28,19 +30,31 @@ pub struct Record {
 #[error("dovecot-uidlist has no readable header")]
 pub struct BadHeader;
 
-/// The content of a `dovecot-uidlist`.
+/// The content of a `dovecot-uidlist`. Takes the names' bytes and about 15 more a message.
 #[derive(Debug, Clone)]
 pub struct UidList {
     validity: u32,
     next: u64,
     /// Header fields other than V and N, as read.
     header: Vec<Box<[u8]>>,
-    records: Vec<Record>,
-    uids: HashMap<BaseName, u32>,
-    /// By a hash of what stands before the first comma; a hit is compared with the record.
-    stems: HashMap<u64, u32>,
+    /// UIDs ascending.
+    places: Vec<Place>,
+    /// The base names, one behind the other.
+    names: Vec<u8>,
+    /// By UID; few files have any.
+    fields: HashMap<u32, Box<[u8]>>,
+    /// Where in `places` a message is, by a hash of what its base name has before its first comma.
+    index: HashTable<u32>,
+    hasher: RandomState,
     /// Must be replaced before it may be appended to: version 1, damage, or a torn last line.
     rewrite: bool,
+}
+
+/// A UID, and where its name ends: it begins where the one before it ends.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    uid: u32,
+    end: u32,
 }
 
 impl UidList {
@@ -50,9 +64,11 @@ impl UidList {
             validity,
             next: 1,
             header: vec![format!("G{guid:032x}").into_bytes().into()],
-            records: Vec::new(),
-            uids: HashMap::new(),
-            stems: HashMap::new(),
+            places: Vec::new(),
+            names: Vec::new(),
+            fields: HashMap::new(),
+            index: HashTable::new(),
+            hasher: RandomState::new(),
             rewrite: true,
         }
     }
@@ -62,6 +78,8 @@ impl UidList {
         let end = bytes.iter().position(|b| *b == b'\n').ok_or(BadHeader)?;
         let mut list = parse_header(&bytes[..end]).ok_or(BadHeader)?;
         let used = list.extend(&bytes[end + 1..]);
+        list.names.shrink_to_fit();
+        list.places.shrink_to_fit();
         Ok((list, end + 1 + used))
     }
 
@@ -87,21 +105,44 @@ impl UidList {
     }
 
     /// All records, UIDs ascending.
-    pub fn records(&self) -> &[Record] {
-        &self.records
+    pub fn records(&self) -> impl ExactSizeIterator<Item = Record<'_>> {
+        (0..self.places.len()).map(|at| self.at(at))
+    }
+
+    /// The record of a UID.
+    pub fn record(&self, uid: u32) -> Option<Record<'_>> {
+        self.places.binary_search_by_key(&uid, |place| place.uid).ok().map(|at| self.at(at))
     }
 
     /// The UID of a base name, present or expunged.
     pub fn uid(&self, base: &[u8]) -> Option<u32> {
-        self.uids.get(base).copied()
+        self.newest(stem(base), |record| record.base == base)
     }
 
     /// The UID of the message whose base name is `stem` before its first comma. Sizes may follow
     /// that the asker does not know.
-    pub fn uid_of_stem(&self, stem: &[u8]) -> Option<u32> {
-        let uid = *self.stems.get(&self.stem_hash(stem))?;
-        let at = self.records.binary_search_by_key(&uid, |record| record.uid).ok()?;
-        (self.records[at].base.stem() == stem).then_some(uid)
+    pub fn uid_of_stem(&self, wanted: &[u8]) -> Option<u32> {
+        self.newest(wanted, |record| stem(record.base) == wanted)
+    }
+
+    fn newest(&self, stem: &[u8], is_it: impl Fn(&Record<'_>) -> bool) -> Option<u32> {
+        let found = self.index.iter_hash(self.hasher.hash_one(stem));
+        found.map(|at| self.at(*at as usize)).filter(is_it).map(|record| record.uid).max()
+    }
+
+    fn at(&self, at: usize) -> Record<'_> {
+        let Place { uid, end } = self.places[at];
+        let from = at.checked_sub(1).map_or(0, |before| self.places[before].end);
+        let fields = match self.fields.is_empty() {
+            true => &[],
+            false => self.fields.get(&uid).map_or(&[][..], |fields| fields),
+        };
+        Record { uid, base: &self.names[from as usize..end as usize], fields }
+    }
+
+    /// About how many bytes it takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.names.capacity() + self.places.capacity() * size_of::<Place>() + self.index.allocation_size()
     }
 
     /// Gives the mailbox a GUID if it has none (version 1).
@@ -122,38 +163,43 @@ impl UidList {
     }
 
     /// Gives `base` the next UID, in memory. `None` if there is none left.
-    pub fn assign(&mut self, base: BaseName) -> Option<&Record> {
+    pub fn assign(&mut self, base: &BaseName) -> Option<Record<'_>> {
         self.assign_at_least(base, 1)
     }
 
     /// Gives `base` the next UID that is not below `least`, in memory. `None` if there is none.
-    pub fn assign_at_least(&mut self, base: BaseName, least: u32) -> Option<&Record> {
+    pub fn assign_at_least(&mut self, base: &BaseName, least: u32) -> Option<Record<'_>> {
         let uid = self.next_uid()?.max(least);
-        self.push(Record { uid, base, fields: Box::default() });
-        self.records.last()
+        let pushed = self.push(Record { uid, base: base.as_bytes(), fields: &[] });
+        pushed.then(|| self.at(self.places.len() - 1))
     }
 
     /// Takes back the newest `count` assignments, which nobody has been told.
     pub fn forget_last(&mut self, count: usize) {
-        let kept = self.records.len() - count;
-        for record in self.records.split_off(kept) {
-            self.uids.remove(&record.base);
-            self.stems.remove(&self.stem_hash(record.base.stem()));
-        }
+        let kept = self.places.len() - count;
+        self.keep(|at, _| at < kept);
         // `next` stays: a line may have reached the disk all the same. The file is replaced, so
         // that half a line cannot stand in it.
         self.rewrite = true;
     }
 
     /// Keeps the records for which `keep` is true. The file must then be replaced.
-    pub fn retain(&mut self, mut keep: impl FnMut(&Record) -> bool) {
-        self.records.retain(|record| keep(record));
-        self.uids.clear();
-        self.stems.clear();
-        for at in 0..self.records.len() {
-            self.index(self.records[at].base.clone(), self.records[at].uid);
-        }
+    pub fn retain(&mut self, mut keep: impl FnMut(&Record<'_>) -> bool) {
+        self.keep(|_, record| keep(record));
         self.rewrite = true;
+    }
+
+    fn keep(&mut self, mut keep: impl FnMut(usize, &Record<'_>) -> bool) {
+        let old = self.clone();
+        self.places.clear();
+        self.names.clear();
+        self.fields.clear();
+        self.index.clear();
+        for (at, record) in old.records().enumerate() {
+            if keep(at, &record) {
+                self.push(record);
+            }
+        }
     }
 
     /// The file's bytes.
@@ -164,20 +210,18 @@ impl UidList {
             out.extend_from_slice(field);
         }
         out.push(b'\n');
-        for record in &self.records {
+        for record in self.records() {
             record.render(&mut out);
         }
         out
     }
 
     fn read_line(&mut self, line: &[u8]) {
-        match parse_record(line) {
-            Some(record)
-                if u64::from(record.uid) >= self.floor() && !self.uids.contains_key(&record.base) =>
-            {
-                self.push(record);
-            }
-            _ => self.note_damage(line.len()),
+        let record = parse_record(line);
+        let record = record.filter(|record| u64::from(record.uid) >= self.floor());
+        let record = record.filter(|record| self.uid(record.base).is_none());
+        if !record.is_some_and(|record| self.push(record)) {
+            self.note_damage(line.len());
         }
     }
 
@@ -190,36 +234,40 @@ impl UidList {
     }
 
     fn floor(&self) -> u64 {
-        self.records.last().map_or(1, |last| u64::from(last.uid) + 1)
+        self.places.last().map_or(1, |last| u64::from(last.uid) + 1)
     }
 
-    fn push(&mut self, record: Record) {
+    /// Adds a record; false if four gigabytes of names are there already.
+    fn push(&mut self, record: Record<'_>) -> bool {
+        let Ok(end) = u32::try_from(self.names.len() + record.base.len()) else { return false };
         self.next = self.next.max(u64::from(record.uid) + 1);
-        self.index(record.base.clone(), record.uid);
-        self.records.push(record);
-    }
-
-    fn index(&mut self, base: BaseName, uid: u32) {
-        self.stems.insert(self.stem_hash(base.stem()), uid);
-        self.uids.insert(base, uid);
-    }
-
-    fn stem_hash(&self, stem: &[u8]) -> u64 {
-        self.uids.hasher().hash_one(stem)
+        self.names.extend_from_slice(record.base);
+        if !record.fields.is_empty() {
+            self.fields.insert(record.uid, record.fields.into());
+        }
+        let at = self.places.len() as u32;
+        self.places.push(Place { uid: record.uid, end });
+        let (places, names, hasher) = (&self.places, &self.names, &self.hasher);
+        let hash_of = |at: &u32| {
+            let from = at.checked_sub(1).map_or(0, |before| places[before as usize].end);
+            hasher.hash_one(stem(&names[from as usize..places[*at as usize].end as usize]))
+        };
+        self.index.insert_unique(hash_of(&at), at, hash_of);
+        true
     }
 }
 
-impl Record {
+impl Record<'_> {
     /// Appends the record's line.
     pub fn render(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.uid.to_string().as_bytes());
         out.push(b' ');
         if !self.fields.is_empty() {
-            out.extend_from_slice(&self.fields);
+            out.extend_from_slice(self.fields);
             out.push(b' ');
         }
         out.push(b':');
-        out.extend_from_slice(self.base.as_bytes());
+        out.extend_from_slice(self.base);
         out.push(b'\n');
     }
 }
@@ -249,7 +297,7 @@ fn parse_header(line: &[u8]) -> Option<UidList> {
     (list.validity != 0 && list.next != 0).then_some(list)
 }
 
-fn parse_record(line: &[u8]) -> Option<Record> {
+fn parse_record(line: &[u8]) -> Option<Record<'_>> {
     let space = line.iter().position(|b| *b == b' ')?;
     let uid = decimal(&line[..space]).filter(|uid| *uid != 0)?;
     let rest = &line[space + 1..];
@@ -263,7 +311,7 @@ fn parse_record(line: &[u8]) -> Option<Record> {
         _ => (&b""[..], rest),
     };
     let base = name.split(|b| *b == b':').next()?;
-    Some(Record { uid, base: BaseName::parse(base).ok()?, fields: fields.into() })
+    BaseName::is_base(base).then_some(Record { uid, base, fields })
 }
 
 fn decimal(digits: &[u8]) -> Option<u32> {
@@ -327,8 +375,8 @@ mod tests {
     #[test]
     fn the_last_uid_is_followed_by_none() {
         let (mut list, _) = UidList::parse(b"3 V1 N4294967295\n").unwrap();
-        assert_eq!(list.assign(BaseName::parse(b"a").unwrap()).unwrap().uid, u32::MAX);
-        assert!(list.assign(BaseName::parse(b"b").unwrap()).is_none());
+        assert_eq!(list.assign(&BaseName::parse(b"a").unwrap()).unwrap().uid, u32::MAX);
+        assert!(list.assign(&BaseName::parse(b"b").unwrap()).is_none());
         let (again, _) = UidList::parse(&list.render()).unwrap();
         assert_eq!((again.uid(b"a"), again.next_uid()), (Some(u32::MAX), None), "it can be read again");
     }
@@ -341,7 +389,7 @@ mod tests {
             let (list, used) = UidList::parse(&bytes).unwrap();
             prop_assert!(used <= bytes.len());
             let (again, _) = UidList::parse(&list.render()).unwrap();
-            prop_assert_eq!(again.records(), list.records());
+            prop_assert!(again.records().eq(list.records()));
             prop_assert_eq!(again.next_uid(), list.next_uid());
         }
 
@@ -349,7 +397,8 @@ mod tests {
         fn a_uidlist_cut_anywhere_keeps_the_whole_lines_before_the_cut(cut in 24usize..DOVECOTS.len()) {
             if let Ok((list, used)) = UidList::parse(&DOVECOTS[..cut]) {
                 let (full, _) = UidList::parse(DOVECOTS).unwrap();
-                prop_assert!(full.records().starts_with(list.records()));
+                let (all, some) = (full.records(), list.records().len());
+                prop_assert!(all.take(some).eq(list.records()));
                 prop_assert!(used <= cut);
             }
         }

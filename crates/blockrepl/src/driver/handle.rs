@@ -3,8 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+
 use super::Owner;
-use super::shared::Lease;
+use super::shared::{LONG, Lease};
 use crate::core::{Denied, Input, Reply, WRITE_MAX};
 use crate::device::{BlockDevice, DeviceError};
 use crate::meta::DATA_HEADER_LEN;
@@ -106,6 +108,20 @@ impl BlockDevice for Handle {
             let (offset, data) = (at, self.owner.shared.keep(part));
             self.call(false, |request| Input::Write { request, offset, data })?;
             at += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn write_bytes(&self, offset: u64, data: Bytes) -> Result<(), DeviceError> {
+        if data.len() < LONG {
+            // A short write must not keep the whole buffer that it came in.
+            return self.write_at(offset, &data);
+        }
+        self.check(offset, data.len())?;
+        for start in (0..data.len()).step_by(WRITE_MAX) {
+            let (offset, data) =
+                (offset + start as u64, data.slice(start..data.len().min(start + WRITE_MAX)));
+            self.call(false, |request| Input::Write { request, offset, data })?;
         }
         Ok(())
     }

@@ -8,12 +8,54 @@ use crate::core::{DiskOp, OpId};
 /// One operation with its name.
 pub(super) type Job = (OpId, DiskOp);
 
+/// Writes given at once, at most.
+const WRITES: usize = 32;
+/// Their bytes, unless it is one write.
+const BYTES: u64 = 4 << 20;
+
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
     /// Somebody works through the jobs.
     busy: bool,
     stopped: bool,
+}
+
+/// Jobs to be done at once: one, or several writes.
+pub(super) enum Batch {
+    One(Job),
+    Writes(Vec<Job>),
+}
+
+impl State {
+    fn take(&mut self) -> Option<Batch> {
+        let first = self.jobs.pop_front()?;
+        let follows = self.jobs.front().is_some_and(|next| range(next).is_some());
+        let Some(mut bytes) = range(&first).map(|r| r.end - r.start).filter(|_| follows) else {
+            return Some(Batch::One(first));
+        };
+        let mut batch = vec![first];
+        while batch.len() < WRITES
+            && let Some(next) = self.jobs.front()
+            && let Some(wanted) = range(next)
+            && bytes + (wanted.end - wanted.start) <= BYTES
+            && batch.iter().filter_map(range).all(|r| r.end <= wanted.start || wanted.end <= r.start)
+        {
+            bytes += wanted.end - wanted.start;
+            batch.extend(self.jobs.pop_front());
+        }
+        if batch.len() > 1 {
+            return Some(Batch::Writes(batch));
+        }
+        batch.pop().map(Batch::One)
+    }
+}
+
+fn range((_, what): &Job) -> Option<std::ops::Range<u64>> {
+    match what {
+        DiskOp::Write { offset, data } => Some(*offset..*offset + data.len() as u64),
+        _ => None,
+    }
 }
 
 /// An ordered queue of disk operations. At most one thread at a time works on it.
@@ -47,23 +89,24 @@ impl Lane {
         state.jobs.is_empty() && !state.busy
     }
 
-    /// Works through the jobs, unless another thread is at it: that one then does ours too.
-    pub(super) fn drain(&self, mut work: impl FnMut(Job)) {
+    /// Works through the jobs, unless another thread is at it: that one then does ours too. Writes that follow each
+    /// other and do not overlap are given together.
+    pub(super) fn drain(&self, mut work: impl FnMut(Batch)) {
         let mut state = self.state();
         if state.busy {
             return;
         }
         state.busy = true;
-        while let Some(job) = state.jobs.pop_front() {
+        while let Some(batch) = state.take() {
             drop(state);
-            work(job);
+            work(batch);
             state = self.state();
         }
         state.busy = false;
     }
 
     /// The lane's own thread: drains whenever there is something to do, until stopped.
-    pub(super) fn serve(&self, mut work: impl FnMut(Job)) {
+    pub(super) fn serve(&self, mut work: impl FnMut(Batch)) {
         loop {
             let mut state = self.state();
             while (state.jobs.is_empty() || state.busy) && !state.stopped {

@@ -20,7 +20,7 @@ use tokio::sync::broadcast;
 use crate::config::{Config, Protocol};
 use crate::core::{Denied, Event, Input, Replica, Reply, ScrubReport, Status, VerifyReport};
 use crate::device::BlockDevice;
-use crate::disk::{Disk, FileDisk, VolatileDisk};
+use crate::disk::{DirectDisk, Disk, FileDisk, VolatileDisk};
 use crate::ids::{DeviceId, Grant, Identity, MemberSet, NodeId, Raised};
 use crate::meta::{DATA_HEADER_LEN, OpenError, check_data_header, encode_data_header};
 use crate::wire::Hello;
@@ -43,6 +43,8 @@ pub struct Paths {
 pub struct Options {
     /// Limits and tunables.
     pub config: Config,
+    /// Read and write past the page cache ([`DirectDisk`]). Default false.
+    pub direct: bool,
     /// For tests: keep unflushed writes in process memory, so that SIGKILL acts as a power cut.
     pub volatile: bool,
 }
@@ -106,7 +108,8 @@ impl Volume {
     /// Opens a replica. Blocks the thread. Files of another cluster, volume, node, device or of a
     /// newer format, and truncated ones, are refused and left as they are.
     pub fn open(paths: &Paths, identity: &Identity, options: Options) -> Result<Volume, OpenError> {
-        let (data, meta) = (open_file(&paths.data)?, open_file(&paths.meta)?);
+        let open = |path| open_file(path, options.direct);
+        let (data, meta) = (open(&paths.data)?, open(&paths.meta)?);
         let cached = |disk: Arc<dyn Disk>| -> Arc<dyn Disk> {
             if options.volatile { Arc::new(VolatileDisk::new(disk)) } else { disk }
         };
@@ -306,9 +309,13 @@ fn create_file(path: &std::path::Path, len: u64) -> Result<Arc<dyn Disk>, OpenEr
     }
 }
 
-fn open_file(path: &std::path::Path) -> Result<Arc<dyn Disk>, OpenError> {
-    let disk = FileDisk::open(path).map_err(OpenError::io(format!("opening {}", path.display())))?;
-    Ok(Arc::new(disk))
+fn open_file(path: &std::path::Path, direct: bool) -> Result<Arc<dyn Disk>, OpenError> {
+    let disk: std::io::Result<Arc<dyn Disk>> = if direct {
+        DirectDisk::open(path).map(|disk| Arc::new(disk) as Arc<dyn Disk>)
+    } else {
+        FileDisk::open(path).map(|disk| Arc::new(disk) as Arc<dyn Disk>)
+    };
+    disk.map_err(OpenError::io(format!("opening {}", path.display())))
 }
 
 fn check_len(file: &'static str, disk: &dyn Disk, expected: u64) -> Result<(), OpenError> {

@@ -1,8 +1,8 @@
 //! What is on its way to one peer.
 //!
-//! Messages are queued under the core's lock, so their order is the core's. Short ones are written by the thread that
-//! has just caused them, as far as the stream takes them at once: no other thread need wake up for it. All else is
-//! written by the link's task.
+//! Messages are queued under the core's lock, so their order is the core's. They are written by the thread that has just
+//! caused them, as far as the stream takes them at once: no other thread need wake up, and the data is still in this
+//! one's cache. The rest is written by the link's task.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,8 +17,10 @@ use crate::wire::Message;
 
 /// Messages are put into one write up to this many bytes.
 const BATCH: usize = 256 << 10;
-/// Data of this length or more goes to the stream from where it lies, and is left to the link's task.
-const LONG: u64 = 32 << 10;
+/// Batches that a thread writes, others' messages among them, before it leaves the rest to the link's task.
+const BATCHES: u32 = 4;
+/// Data of this length or more goes to the stream from where it lies.
+const LONG: usize = 32 << 10;
 
 type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
@@ -110,16 +112,11 @@ impl Outbox {
         }
     }
 
-    /// Writes what is queued if it is short and nobody is at it; leaves it to the link's task otherwise.
+    /// Writes what is queued, unless somebody is at it or the stream takes no more.
     pub(super) fn urge(self: &Arc<Self>) {
         let mut queue = self.queue();
         if queue.messages.is_empty() || queue.turn != Turn::Anybody {
             return;
-        }
-        if queue.bytes >= LONG {
-            queue.turn = Turn::TheTask;
-            drop(queue);
-            return self.wake_task();
         }
         queue.turn = Turn::Somebody;
         drop(queue);
@@ -156,11 +153,12 @@ impl Outbox {
         }
     }
 
-    /// Sends until nothing is left, the stream takes no more, or, for another than the task, it becomes long.
+    /// Sends until nothing is left, the stream takes no more, or, for another than the task, it becomes much.
     fn work(self: &Arc<Self>, task: bool) {
         let waker = Waker::from(self.clone());
         let mut cx = Context::from_waker(&waker);
         let mut stream = lock(&self.stream);
+        let mut batches = BATCHES;
         loop {
             let sent = stream.poll_send(&mut cx);
             let waits = sent.is_pending();
@@ -174,8 +172,9 @@ impl Outbox {
                     queue.turn = Turn::Anybody;
                 }
                 Poll::Ready(Ok(())) if queue.messages.is_empty() => queue.turn = Turn::Anybody,
-                Poll::Ready(Ok(())) if !task && queue.bytes >= LONG => queue.turn = Turn::TheTask,
+                Poll::Ready(Ok(())) if !task && batches == 0 => queue.turn = Turn::TheTask,
                 Poll::Ready(Ok(())) => {
+                    batches = batches.saturating_sub(1);
                     stream.take(&mut queue);
                     continue;
                 }
@@ -236,7 +235,7 @@ impl Stream {
         {
             message.encode_head(&mut self.head);
             match message {
-                Message::Write { data, .. } | Message::Copy { data, .. } if data.len() as u64 >= LONG => {
+                Message::Write { data, .. } | Message::Copy { data, .. } if data.len() >= LONG => {
                     self.data = data;
                 }
                 short => self.head.extend_from_slice(short.data()),

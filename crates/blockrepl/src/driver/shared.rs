@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::Written;
 use super::inbox::Inbox;
-use super::lane::{Job, Lane};
+use super::lane::{Batch, Job, Lane};
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::reads::Reads;
@@ -25,7 +25,7 @@ use crate::wire::{Message, Refusal};
 /// Events kept for a slow reader before it is told that it missed some.
 const EVENTS_MAX: usize = 1024;
 /// Data of this length or more lies in buffers that are used again.
-const LONG: usize = 64 << 10;
+pub(super) const LONG: usize = 64 << 10;
 
 pub(super) type Answer = Result<Reply, Denied>;
 
@@ -272,9 +272,9 @@ impl Shared {
         });
         started?;
         // A flush is done by who asks for it; a writer leaves other people's flushes alone.
-        self.data_lane.drain(|job| self.data_job(job, !flush));
+        self.data_lane.drain(|batch| self.data_jobs(batch, !flush));
         if flush {
-            self.flush_lane.drain(|job| self.disk_job(job));
+            self.flush_lane.drain(|batch| self.disk_jobs(batch));
         }
         slot.wait()
     }
@@ -289,16 +289,43 @@ impl Shared {
     }
 
     /// Data operations in order; a flush goes to its own lane, so that writes may overtake it.
-    fn data_job(&self, job: Job, wake: bool) {
-        match job.1 {
-            DiskOp::Flush => self.flush_lane.push(job, wake),
-            _ => self.disk_job(job),
+    fn data_jobs(&self, batch: Batch, wake: bool) {
+        match batch {
+            Batch::One(job @ (_, DiskOp::Flush)) => self.flush_lane.push(job, wake),
+            Batch::One(job) => self.disk_job(job),
+            Batch::Writes(jobs) => self.write_jobs(jobs),
+        }
+    }
+
+    fn disk_jobs(&self, batch: Batch) {
+        match batch {
+            Batch::One(job) => self.disk_job(job),
+            Batch::Writes(jobs) => self.write_jobs(jobs),
         }
     }
 
     fn disk_job(&self, (op, what): Job) {
         let result = self.perform(what).map_err(|e| Arc::from(e.to_string()));
         self.complete(op, result);
+    }
+
+    fn write_jobs(&self, jobs: Vec<Job>) {
+        let writes: Vec<(u64, &[u8])> = jobs
+            .iter()
+            .filter_map(|(_, what)| match what {
+                DiskOp::Write { offset, data } => Some((DATA_HEADER_LEN + offset, &data[..])),
+                _ => None,
+            })
+            .collect();
+        let result = self.data.write_many(&writes).map_err(|e| Arc::<str>::from(e.to_string()));
+        let bytes = writes.iter().map(|(offset, data)| page_bytes(*offset, data.len())).sum();
+        self.data_written.fetch_add(bytes, Ordering::Relaxed);
+        self.with(Worker::Threads, |state, now| {
+            for (op, _) in &jobs {
+                let result = result.clone().map(|()| Bytes::new());
+                state.core.handle(now, Input::DiskDone { op: *op, result });
+            }
+        });
     }
 
     fn complete(&self, op: OpId, result: Result<Bytes, Arc<str>>) {
@@ -345,15 +372,15 @@ impl Shared {
 
     /// The three disk threads: data in order, data flushes, metadata in order.
     pub(super) fn serve_data(&self) {
-        self.data_lane.serve(|job| self.data_job(job, true));
+        self.data_lane.serve(|batch| self.data_jobs(batch, true));
     }
 
     pub(super) fn serve_flush(&self) {
-        self.flush_lane.serve(|job| self.disk_job(job));
+        self.flush_lane.serve(|batch| self.disk_jobs(batch));
     }
 
     pub(super) fn serve_meta(&self) {
-        self.meta_lane.serve(|job| self.disk_job(job));
+        self.meta_lane.serve(|batch| self.disk_jobs(batch));
     }
 
     /// As if the power failed: nothing more is written, every waiter and link ends.

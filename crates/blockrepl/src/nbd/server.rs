@@ -432,7 +432,7 @@ impl Connection {
                 data.resize(request.len as usize, 0);
                 device.read_at(request.offset, &mut data)
             }
-            Command::Write => device.write_at(request.offset, &request.data),
+            Command::Write => device.write_bytes(request.offset, request.data.clone()),
             Command::WriteZeroes => zero(device, request.offset, request.len),
             Command::Trim if self.export.trim == Trim::Zero => zero(device, request.offset, request.len),
             Command::Flush => device.flush(),

@@ -5,6 +5,7 @@
 mod chaos;
 mod control;
 mod copies;
+mod disks;
 mod driver;
 mod format;
 mod harness;

@@ -1,6 +1,6 @@
 //! All names of a mailbox of 100,000.
 
-use posthaste_maildir::GroupFlush;
+use posthaste_maildir::{GroupFlush, LocalFs, Mailbox};
 
 use crate::{Bench, at_least, at_most, compare, open, raw, time};
 
@@ -29,4 +29,16 @@ pub(crate) fn run(bench: &Bench) {
     at_most("list-100k", 1.0 / speed, "x", 1.15);
     at_most("list-100k-memory", ours.list().unwrap().memory() as f64 / LARGE as f64, "B", 80.0);
     at_least("list-100k-over-crate", over_peer, "x", 1.0);
+    opened(&path, ours);
+}
+
+/// An open mailbox knows more than names: UIDs by name, flags, change numbers, sizes, dates.
+fn opened(path: &std::path::Path, first: Mailbox<LocalFs>) {
+    first.sync().unwrap();
+    drop(first);
+    let again = open(path, GroupFlush::PerFile);
+    again.sync().unwrap();
+    let names: usize = again.list().unwrap().iter().map(|listed| listed.base.len()).sum();
+    println!("an open mailbox: {} B a message are its base name", names / LARGE);
+    at_most("open-100k-memory", again.memory() as f64 / LARGE as f64, "B", 160.0);
 }

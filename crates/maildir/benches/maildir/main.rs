@@ -11,6 +11,7 @@ mod fetch;
 mod flags;
 mod group;
 mod listing;
+mod locks;
 mod raw;
 mod reopen;
 
@@ -59,11 +60,12 @@ fn main() {
     let dir = tempfile::tempdir_in(&below).unwrap();
     let bench = Bench { dir: dir.path().to_owned(), quick: args.iter().any(|arg| arg == "--quick") };
     let only = args.iter().position(|arg| arg == "--only").and_then(|at| args.get(at + 1));
-    let parts: [(&str, Part); 6] = [
+    let parts: [(&str, Part); 7] = [
         ("deliver", deliver::run),
         ("group", group::run),
         ("listing", listing::run),
         ("flags", flags::run),
+        ("locks", locks::run),
         ("reopen", reopen::run),
         ("fetch", fetch::run),
     ];

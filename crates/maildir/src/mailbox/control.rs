@@ -10,8 +10,6 @@ use crate::store::{Durability, Stamp, Store};
 use crate::uidlist::UidList;
 use crate::validity;
 
-/// Courier's, in the first version of the format.
-const COURIERS_LIST: &[u8] = b"courierimapuiddb";
 /// How many bytes before an append are read again, to see that it is the same file.
 const TAIL: usize = 64;
 
@@ -67,7 +65,7 @@ impl<S: Store> Locked<'_, S> {
         }
         // The records of messages that we know may have moved: compare with the disk.
         self.state.cur_seen = None;
-        self.state.uids = Some(list);
+        self.state.replace_uids(list);
         self.state.uids_read = used.len() as u64;
         self.state.uids_tail = tail(used);
     }
@@ -88,7 +86,7 @@ impl<S: Store> Locked<'_, S> {
 
     fn make_uidlist(&mut self) -> Result<(), Error> {
         let mailbox = self.mailbox;
-        if let Some(list) = self.couriers_list()? {
+        if let Some(list) = self.take_over_couriers()? {
             self.state.void();
             self.state.uids = Some(list);
             return self.rewrite_uidlist();
@@ -97,19 +95,6 @@ impl<S: Store> Locked<'_, S> {
         self.state.void();
         self.state.uids = Some(UidList::new(validity, rand::random()));
         self.rewrite_uidlist()
-    }
-
-    /// The UIDs that Courier gave, where no file of Dovecot's is.
-    fn couriers_list(&self) -> Result<Option<UidList>, Error> {
-        // A file of Dovecot's that was here and is gone leaves no way back to an older one.
-        if self.state.uids.is_some() || self.guard.is_none() {
-            return Ok(None);
-        }
-        match self.mailbox.store.control_read(&self.mailbox.dirs.root, COURIERS_LIST, 0) {
-            Ok((bytes, _)) => Ok(UidList::parse(&bytes).ok().map(|(list, _)| list)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(Error::io("read courierimapuiddb", e)),
-        }
     }
 
     pub(super) fn rewrite_uidlist(&mut self) -> Result<(), Error> {

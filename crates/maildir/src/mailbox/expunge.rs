@@ -26,7 +26,7 @@ impl<S: Store> Mailbox<S> {
             let left = locked.state.entries.iter().filter(|entry| entry.uid > behind);
             let doomed = left
                 .filter(|entry| wanted(&entry.uid))
-                .filter(|entry| !only_trashed || entry.name.flags().contains(Flags::TRASHED))
+                .filter(|entry| !only_trashed || entry.flags().contains(Flags::TRASHED))
                 .map(|entry| entry.uid);
             let doomed: Vec<u32> = doomed.take(STRETCH).collect();
             locked.unlink(&doomed)?;
@@ -75,14 +75,14 @@ impl<S: Store> Locked<'_, S> {
 
     /// The size of what was removed; `None` if the file has another name by now, or none.
     fn unlink_one(&self, uid: u32) -> Result<Option<u64>, Error> {
-        let Some(entry) = self.state.entry(uid) else { return Ok(None) };
+        let Some(name) = self.state.entry(uid).map(|entry| self.state.name(entry)) else { return Ok(None) };
         let (store, cur) = (&self.mailbox.store, &self.mailbox.dirs.cur);
-        let size = match (entry.name.base_size(), &self.mailbox.quota) {
+        let size = match (name.base_size(), &self.mailbox.quota) {
             (Some(size), _) => size,
             (None, None) => 0,
-            (None, Some(_)) => store.stat(cur, entry.name.as_bytes()).map_or(0, |meta| meta.len),
+            (None, Some(_)) => store.stat(cur, name.as_bytes()).map_or(0, |meta| meta.len),
         };
-        match store.unlink(cur, entry.name.as_bytes()) {
+        match store.unlink(cur, name.as_bytes()) {
             Ok(()) => Ok(Some(size)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io(format!("expunge message {uid}"), e)),

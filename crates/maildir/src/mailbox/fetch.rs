@@ -7,7 +7,7 @@ use super::state::{Entry, State};
 use super::{Mailbox, Message, Snapshot};
 use crate::error::{Doing, Error};
 use crate::generate::{to_wire, wire_len};
-use crate::name::FileName;
+use crate::name::{BaseName, FileName, field};
 use crate::store::Store;
 
 /// How often a file that was renamed under our hands is looked for again.
@@ -83,7 +83,7 @@ impl<S: Store> Mailbox<S> {
 
     /// `len` bytes of a message with CRLF line ends, from `offset`; fewer at its end.
     pub fn read_range(&self, uid: u32, offset: u64, len: u64) -> Result<Vec<u8>, Error> {
-        let base = self.state().entry(uid).map(|entry| entry.name.base()).ok_or(Error::Gone { uid })?;
+        let base = self.state().name_of(uid).map(|name| name.base()).ok_or(Error::Gone { uid })?;
         if base.size().is_some() && base.size() == base.wire_size() {
             let mut file = self.open_message(uid)?;
             if Some(file.seek(SeekFrom::End(0)).doing("read a message")?) == base.size() {
@@ -128,7 +128,7 @@ impl<S: Store> Mailbox<S> {
         mut act: impl FnMut(&Found) -> io::Result<T>,
     ) -> Result<T, Error> {
         for _ in 0..TRIES {
-            let Some(name) = self.state().entry(uid).map(|entry| entry.name.clone()) else { break };
+            let Some(name) = self.state().name_of(uid) else { break };
             match act(&Found { name }) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => self.look_again()?,
                 other => return other.doing("use a message's file"),
@@ -157,11 +157,13 @@ impl<S: Store> Mailbox<S> {
     }
 
     fn fact(&self, uid: u32) -> Result<(), Error> {
-        let claimed = match self.state().entry(uid) {
+        let state = self.state();
+        let claimed = match state.entry(uid) {
             Some(entry) if entry.facts.is_some() => return Ok(()),
-            Some(entry) => (entry.name.base_size(), entry.name.base().wire_size()),
+            Some(entry) => (field(state.base(entry), b'S'), field(state.base(entry), b'W')),
             None => return Err(Error::Gone { uid }),
         };
+        drop(state);
         let meta = self.with_file(uid, |found| self.store.stat(&self.dirs.cur, found.name.as_bytes()))?;
         let size = match claimed {
             (Some(len), Some(size)) if len == meta.len => size,
@@ -185,9 +187,9 @@ impl<S: Store> Mailbox<S> {
 
 /// An entry for the outside. Facts that nobody could find are taken from the name.
 pub(super) fn describe(state: &super::State, entry: &Entry) -> Message {
-    let base = entry.name.base();
-    let (size, date) = entry.facts.unwrap_or_else(|| from_name(&entry.name));
-    let flags = entry.name.flags();
+    let base = BaseName::checked(state.base(entry));
+    let (size, date) = entry.facts.unwrap_or_else(|| from_name(&base));
+    let flags = entry.flags();
     Message {
         uid: entry.uid,
         keywords: state.keywords.names(flags),
@@ -206,8 +208,7 @@ fn header_end(bytes: &[u8]) -> Option<usize> {
     Some(at + if bytes[at + 1] == b'\n' { 2 } else { 3 })
 }
 
-fn from_name(name: &FileName) -> (u64, SystemTime) {
-    let base = name.base();
+fn from_name(base: &BaseName) -> (u64, SystemTime) {
     let secs = Duration::from_secs(base.arrival().0);
     let date = UNIX_EPOCH.checked_add(secs).unwrap_or(UNIX_EPOCH);
     (base.wire_size().or(base.size()).unwrap_or(0), date)

@@ -122,7 +122,7 @@ impl<S: Store> Locked<'_, S> {
     /// False if the file is not there under the name that we know.
     fn rename_one(&mut self, uid: u32, how: FlagChange, wanted: Flags) -> Result<bool, Error> {
         let Some(at) = self.state.index(uid) else { return Ok(true) };
-        let old = &self.state.entries[at].name;
+        let old = self.state.name(&self.state.entries[at]);
         let flags = how.apply(old.flags(), wanted, self.state.settable());
         if flags == old.flags() {
             return Ok(true);

@@ -79,12 +79,17 @@ impl<S: Store> Mailbox<S> {
             Err(e) if e.is_read_only() || e.is_storage_full() => None,
             other => Some(other?),
         };
-        let mut listing = Listing::default();
+        // As much room as the last one took: it need not be moved while it grows.
+        let (bytes, count) = *self.listed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let (names, ends) = (Vec::with_capacity(bytes), Vec::with_capacity(count));
+        let mut listing = Listing { names, ends, in_new: 0 };
         self.store.scan(&self.dirs.new, &mut |name| listing.add(name)).doing("read new")?;
         listing.in_new = listing.len();
         self.store.scan(&self.dirs.cur, &mut |name| listing.add(name)).doing("read cur")?;
         listing.names.shrink_to_fit();
         listing.ends.shrink_to_fit();
+        let sizes = (listing.names.len(), listing.ends.len());
+        *self.listed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = sizes;
         Ok(listing)
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) keywords: Keywords,
     pub(super) keywords_at: Option<Stamp>,
     pub(super) new_seen: Option<Seen>,
+    /// Did the last look leave some of `new` for the next?
+    pub(super) more_in_new: bool,
     pub(super) cur_seen: Option<Seen>,
     /// UIDs ascending.
     pub(super) entries: Vec<Entry>,
@@ -40,10 +42,28 @@ pub(super) struct State {
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) uid: u32,
-    pub(super) name: FileName,
+    mark: Mark,
     pub(super) modseq: u64,
     /// Wire size and date, once somebody asked.
     pub(super) facts: Option<(u64, SystemTime)>,
+}
+
+/// What a file is named.
+#[derive(Debug, Clone)]
+enum Mark {
+    /// As the uidlist has it for the UID, and these flags; nothing else.
+    Plain(Flags),
+    /// Otherwise.
+    Own(Box<FileName>),
+}
+
+impl Entry {
+    pub(super) fn flags(&self) -> Flags {
+        match &self.mark {
+            Mark::Plain(flags) => *flags,
+            Mark::Own(name) => name.flags(),
+        }
+    }
 }
 
 impl State {
@@ -59,6 +79,7 @@ impl State {
             keywords: Keywords::default(),
             keywords_at: None,
             new_seen: None,
+            more_in_new: false,
             cur_seen: None,
             entries: Vec::new(),
             recent: Vec::new(),
@@ -87,6 +108,64 @@ impl State {
         self.entries.binary_search_by_key(&uid, |entry| entry.uid).ok()
     }
 
+    /// A message's file name, as last seen.
+    pub(super) fn name(&self, entry: &Entry) -> FileName {
+        match &entry.mark {
+            Mark::Plain(flags) => FileName::canonical(self.base(entry), *flags),
+            Mark::Own(name) => (**name).clone(),
+        }
+    }
+
+    pub(super) fn name_of(&self, uid: u32) -> Option<FileName> {
+        self.entry(uid).map(|entry| self.name(entry))
+    }
+
+    /// The bytes of a message's base name.
+    pub(super) fn base<'a>(&'a self, entry: &'a Entry) -> &'a [u8] {
+        match &entry.mark {
+            Mark::Plain(_) => self.recorded(entry.uid).expect("a plain name has a record"),
+            Mark::Own(name) => name.base_bytes(),
+        }
+    }
+
+    fn recorded(&self, uid: u32) -> Option<&[u8]> {
+        Some(self.uids.as_ref()?.record(uid)?.base)
+    }
+
+    fn mark(&self, uid: u32, name: FileName) -> Mark {
+        match name.canonical_flags() {
+            Some(flags) if self.recorded(uid) == Some(name.base_bytes()) => Mark::Plain(flags),
+            _ => Mark::Own(Box::new(name)),
+        }
+    }
+
+    pub(super) fn new_entry(&self, uid: u32, name: FileName, modseq: u64) -> Entry {
+        Entry { uid, mark: self.mark(uid, name), modseq, facts: None }
+    }
+
+    /// Another list of UIDs. What it does not say of messages that are known, they say themselves.
+    pub(super) fn replace_uids(&mut self, list: UidList) {
+        let differs = |entry: &Entry| {
+            matches!(entry.mark, Mark::Plain(_))
+                && list.record(entry.uid).map(|record| record.base) != Some(self.base(entry))
+        };
+        let own: Vec<usize> = (0..self.entries.len()).filter(|at| differs(&self.entries[*at])).collect();
+        for at in own {
+            self.entries[at].mark = Mark::Own(Box::new(self.name(&self.entries[at])));
+        }
+        self.uids = Some(list);
+    }
+
+    /// About how many bytes the messages take.
+    pub(super) fn memory(&self) -> usize {
+        let own = |entry: &Entry| match &entry.mark {
+            Mark::Plain(_) => 0,
+            Mark::Own(name) => size_of::<FileName>() + name.as_bytes().len(),
+        };
+        let entries = self.entries.capacity() * size_of::<Entry>();
+        entries + self.entries.iter().map(own).sum::<usize>() + self.uids.as_ref().map_or(0, UidList::memory)
+    }
+
     /// How many changes have not been saved.
     pub(super) fn changes_unsaved(&self) -> u64 {
         self.modseq - self.saved.min(self.modseq)
@@ -95,7 +174,7 @@ impl State {
     /// What must be saved; `None` if nothing is known or nothing has changed.
     pub(super) fn unsaved(&self) -> Option<ModSeqs> {
         let uids = self.uids.as_ref().filter(|_| self.cur_seen.is_some() && self.saved != self.modseq)?;
-        let message = |entry: &Entry| (entry.uid, entry.modseq, entry.name.flags().bits());
+        let message = |entry: &Entry| (entry.uid, entry.modseq, entry.flags().bits());
         Some(ModSeqs {
             validity: uids.validity(),
             uid_next: uids.next_uid().unwrap_or(u32::MAX),
@@ -126,7 +205,7 @@ impl State {
         let mut changed = false;
         for entry in &mut self.entries {
             let same = told.messages.binary_search_by_key(&entry.uid, |(uid, ..)| *uid).ok();
-            let same = same.filter(|at| told.messages[*at].2 == entry.name.flags().bits());
+            let same = same.filter(|at| told.messages[*at].2 == entry.flags().bits());
             entry.modseq = same.map_or(now, |at| told.messages[at].1);
             changed |= same.is_none();
         }
@@ -153,7 +232,8 @@ impl State {
 
     /// Adds a message that became visible.
     pub(super) fn insert(&mut self, uid: u32, name: FileName) {
-        let entry = Entry { uid, name, modseq: self.tick(), facts: None };
+        let modseq = self.tick();
+        let entry = self.new_entry(uid, name, modseq);
         match self.entries.binary_search_by_key(&uid, |entry| entry.uid) {
             Ok(at) => self.entries[at] = entry,
             Err(at) => self.entries.insert(at, entry),
@@ -162,10 +242,10 @@ impl State {
 
     /// Notes the new name of a message; a change of flags is a change of the message.
     pub(super) fn rename(&mut self, at: usize, name: FileName) {
-        if self.entries[at].name.flags() != name.flags() {
+        if self.entries[at].flags() != name.flags() {
             self.entries[at].modseq = self.tick();
         }
-        self.entries[at].name = name;
+        self.entries[at].mark = self.mark(self.entries[at].uid, name);
     }
 
     /// What nobody was shown yet; from now on it has been.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::MutexGuard;
 
 use super::state::{Entry, Seen, State};
-use super::{KEYWORDS, Mailbox, UIDLIST, UIDLIST_LOCK};
+use super::{KEYWORDS, Mailbox, STRETCH, UIDLIST, UIDLIST_LOCK};
 use crate::error::{Doing, Error};
 use crate::name::{BaseName, FileName};
 use crate::store::{Durability, Stamp, Store};
@@ -31,7 +31,7 @@ impl<S: Store> Mailbox<S> {
         if self.is_current()? {
             return Ok(());
         }
-        let synced = self.locked().map(drop);
+        let synced = self.sync_in_stretches();
         if self.config.keep_cache && self.state().changes_unsaved() >= SAVE_EVERY {
             self.save_modseqs()?;
         }
@@ -44,7 +44,13 @@ impl<S: Store> Mailbox<S> {
         }
     }
 
-    /// Takes the mailbox's lock and syncs.
+    /// Others get their turn in between: nobody waits long.
+    fn sync_in_stretches(&self) -> Result<(), Error> {
+        while self.locked()?.state.more_in_new {}
+        Ok(())
+    }
+
+    /// Takes the mailbox's lock and syncs; of very much in `new`, a stretch.
     pub(super) fn locked(&self) -> Result<Locked<'_, S>, Error> {
         let lock = self.store.lock(&self.dirs.root, UIDLIST_LOCK, self.config.lock_wait);
         let guard = Some(lock.doing("lock the mailbox")?);
@@ -186,7 +192,8 @@ impl<S: Store> Locked<'_, S> {
 }
 
 impl<S: Store> Locked<'_, S> {
-    /// Moves everything from `new` to `cur`; returns the names that it has there.
+    /// Moves what is in `new` to `cur`, the oldest first, and at most a stretch of it; returns the
+    /// names that it has there.
     fn empty_new(&mut self) -> Result<Vec<FileName>, Error> {
         let caps = self.mailbox.store.caps();
         let (store, dirs) = (&self.mailbox.store, &self.mailbox.dirs);
@@ -194,6 +201,7 @@ impl<S: Store> Locked<'_, S> {
         if self.state.new_seen.is_some_and(|seen| seen.proves_unchanged(stamp)) {
             return Ok(Vec::new());
         }
+        self.state.more_in_new = false;
         let _quiet = self.mailbox.arrivals.write().unwrap_or_else(|poisoned| poisoned.into_inner());
         let mut moved = Vec::new();
         for _ in 0..PASSES {
@@ -201,8 +209,13 @@ impl<S: Store> Locked<'_, S> {
             let stamp = store
                 .scan(&dirs.new, &mut |name| found.extend(FileName::parse(name).ok()))
                 .doing("read new")?;
+            found.sort_by_cached_key(|name| (name.base().arrival(), name.base()));
             let before = moved.len();
             for (step, name) in found.into_iter().enumerate() {
+                if moved.len() == STRETCH {
+                    (self.state.new_seen, self.state.more_in_new) = (None, true);
+                    return Ok(moved);
+                }
                 self.still_ours(step)?;
                 moved.extend(self.move_to_cur(name)?);
             }
@@ -303,8 +316,9 @@ impl<S: Store> Locked<'_, S> {
         let mut found = Vec::new();
         for uid in missing(&self.state.entries, known) {
             let Some(entry) = self.state.entry(uid) else { continue };
-            match store.stat(cur, entry.name.as_bytes()) {
-                Ok(_) => found.push((uid, entry.name.clone())),
+            let name = self.state.name(entry);
+            match store.stat(cur, name.as_bytes()) {
+                Ok(_) => found.push((uid, name)),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(Error::io("look for a message", e)),
             }
@@ -372,7 +386,7 @@ impl<S: Store> Locked<'_, S> {
             let returned = |state: &State, uid| state.told_vanished(uid);
             let (back, first): (Vec<_>, Vec<_>) =
                 found.into_iter().partition(|(uid, _)| returned(&self.state, *uid));
-            let entry = |(uid, name)| Entry { uid, name, modseq, facts: None };
+            let entry = |(uid, name)| self.state.new_entry(uid, name, modseq);
             self.state.entries = first.into_iter().map(entry).collect();
             return back.into_iter().filter_map(|(_, name)| self.place(name).transpose()).collect();
         }
@@ -391,7 +405,7 @@ impl<S: Store> Locked<'_, S> {
     fn place(&mut self, name: FileName) -> Result<Option<FileName>, Error> {
         let Some(uid) = self.uids().uid(name.base_bytes()) else { return Ok(Some(name)) };
         if let Some(entry) = self.state.entry(uid) {
-            let other = entry.name.clone();
+            let other = self.state.name(entry);
             return self.split_duplicate(&other, name);
         }
         if !self.state.told_vanished(uid) {
@@ -422,7 +436,7 @@ impl<S: Store> Locked<'_, S> {
     ) -> Result<Vec<u32>, Error> {
         let (mut given, mut lines) = (Vec::new(), Vec::new());
         for (base, wanted) in bases {
-            match self.uids().assign_at_least(base, wanted.unwrap_or(1)) {
+            match self.uids().assign_at_least(&base, wanted.unwrap_or(1)) {
                 Some(record) => {
                     record.render(&mut lines);
                     given.push(record.uid);

@@ -507,6 +507,34 @@ fn couriers_unsorted_flags_and_its_uid_database_are_taken_over() {
 }
 
 #[test]
+fn couriers_keywords_are_taken_over_also_after_a_crash_half_way() {
+    let fixture = Fixture::new();
+    put(&fixture, b"cur/1700.M1.h,S=1:2,S", "x");
+    put(&fixture, b"cur/1700.M2.h,S=1:2,", "x");
+    put(&fixture, b"cur/1700.M3.h,S=1:2,F", "x");
+    put(
+        &fixture,
+        b"courierimapuiddb",
+        "1 1234567 44\n41 1700.M1.h,S=1\n42 1700.M2.h,S=1\n43 1700.M3.h,S=1\n",
+    );
+    fs::create_dir(fixture.path("courierimapkeywords")).unwrap();
+    let list = "$Forwarded\nJunk\n\n1700.M1.h,S=1:0 1\n1700.M3.h,S=1:1\n1.gone:0\n";
+    put(&fixture, b"courierimapkeywords/:list", list);
+    put(&fixture, b"courierimapkeywords/.5.1700.M2.h,S=1", "work\n");
+    // As a crash between the renames and the table leaves it.
+    fs::rename(fixture.path("cur/1700.M1.h,S=1:2,S"), fixture.path("cur/1700.M1.h,S=1:2,Sab")).unwrap();
+    let snapshot = fixture.inbox.snapshot().unwrap();
+    let found: Vec<_> = snapshot.messages.iter().map(|m| (m.uid, format!("{:?}", m.keywords))).collect();
+    let wanted = [(41, "[\"$Forwarded\", \"Junk\"]"), (42, "[\"work\"]"), (43, "[\"Junk\"]")];
+    assert_eq!(found, wanted.map(|(uid, words)| (uid, words.to_owned())));
+    let names = ["1700.M1.h,S=1:2,Sab", "1700.M2.h,S=1:2,c", "1700.M3.h,S=1:2,Fb"];
+    assert_eq!(ls(fixture.path("cur")), names);
+    // What was taken over once is ours: Courier's files say no more.
+    put(&fixture, b"courierimapkeywords/1700.M2.h,S=1", "late\n");
+    assert_eq!(fixture.mailbox("inbox").snapshot().unwrap().keywords.len(), 3);
+}
+
+#[test]
 fn a_27th_keyword_of_another_program_hides_no_message() {
     let fixture = Fixture::new();
     let table: String = (0..30).map(|n| format!("{n} word{n}\n")).collect();

@@ -318,3 +318,18 @@ fn a_change_of_thousands_takes_several_turns_of_the_lock_and_reaches_all() {
     assert_eq!(fixture.inbox.expunge(None, true).unwrap(), all[1500..]);
     assert!(ls(fixture.path("cur")).is_empty() && uids(&fixture.mailbox("inbox")).is_empty());
 }
+
+#[test]
+fn a_flood_in_new_is_taken_in_in_stretches_and_in_the_order_of_its_arrival() {
+    let fixture = Fixture::new();
+    let names = |n: u32| format!("{}.M{:06}.h", 1_700_000_000 + n / 7, n % 7);
+    // Made in another order than they arrived.
+    for n in (0..2345).map(|n| n * 1009 % 2345) {
+        std::fs::write(fixture.path("new").join(names(n)), "x").unwrap();
+    }
+    let snapshot = fixture.inbox.snapshot().unwrap();
+    let found: Vec<String> = snapshot.messages.iter().map(|m| m.base.to_string()).collect();
+    assert!(found.iter().eq((0..2345).map(names).collect::<Vec<_>>().iter()), "by UID, in one look");
+    assert_eq!(snapshot.recent.len(), 2345);
+    assert!(ls(fixture.path("new")).is_empty());
+}

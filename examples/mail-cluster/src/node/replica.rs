@@ -114,7 +114,7 @@ fn paths(dir: &Path) -> repl::Paths {
 
 fn options(node: &Config) -> repl::Options {
     let config = repl::Config { slow_after: SLOW_AFTER, ..repl::Config::default() };
-    repl::Options { config, volatile: node.testing.volatile_disk }
+    repl::Options { config, volatile: node.testing.volatile_disk, ..repl::Options::default() }
 }
 
 fn identity(config: &Config, volume: &config::Volume, device: DeviceId) -> repl::Identity {

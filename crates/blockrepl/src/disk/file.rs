@@ -1,0 +1,145 @@
+//! Files and raw devices.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::fs::OFlags;
+
+use super::{Disk, check, grow_within, write_zeros};
+
+/// A file or a raw device, through the page cache; a flush is `fdatasync`.
+#[derive(Debug)]
+pub struct FileDisk {
+    pub(super) file: File,
+    size: AtomicU64,
+    flush: Flush,
+}
+
+/// R11: what a failed flush has lost, a later one does not bring back, though the system may call it a success.
+#[derive(Debug, Default)]
+struct Flush(AtomicBool);
+
+impl Flush {
+    fn run(&self, flush: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.0.load(Ordering::Acquire) {
+            return Err(io::Error::other("an earlier flush failed, and it is not tried again"));
+        }
+        flush().inspect_err(|_| self.0.store(true, Ordering::Release))
+    }
+}
+
+impl FileDisk {
+    fn new(file: File) -> io::Result<Self> {
+        // `len` is 0 for a raw device; the end of it is where a seek says it is.
+        let size = match file.metadata()?.len() {
+            0 => rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0))?,
+            len => len,
+        };
+        Ok(FileDisk { file, size: AtomicU64::new(size), flush: Flush::default() })
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Opens an existing file for reading and writing, and locks it against other processes (and
+    /// other openers in this one) for as long as it is open.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_with(path, OFlags::empty())
+    }
+
+    pub(super) fn open_with(path: &Path, flags: OFlags) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits() as i32).open(path)?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
+            |e| match e {
+                rustix::io::Errno::WOULDBLOCK => io::Error::new(io::ErrorKind::WouldBlock, "it is in use"),
+                e => e.into(),
+            },
+        )?;
+        Self::new(file)
+    }
+
+    /// Creates a file of `size` zero bytes with its blocks allocated, durable with its directory
+    /// entry. Fails if it exists and holds anything.
+    pub fn create(path: &Path, size: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        if file.metadata()?.len() > 0 {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if let Err(e) = allocate(&file, 0, size).and_then(|()| file.sync_all()) {
+            // No room: what was allocated is given back, and the next try finds no remains.
+            drop(std::fs::remove_file(path));
+            return Err(e);
+        }
+        if let Some(parent) = path.parent() {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            File::open(parent)?.sync_all()?;
+        }
+        Self::new(file)
+    }
+}
+
+/// R11: the blocks are there before they are needed. Where the file system cannot allocate ahead,
+/// zeros are written.
+fn allocate(file: &File, from: u64, to: u64) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), from, to - from) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+            write_zeros(from, to, |zeros, at| file.write_all_at(zeros, at))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+impl Disk for FileDisk {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        check(self.len(), offset, data.len())?;
+        self.file.write_all_at(data, offset)
+    }
+    fn flush(&self) -> io::Result<()> {
+        self.flush.run(|| self.file.sync_data())
+    }
+    fn grow(&self, from: u64, to: u64) -> io::Result<()> {
+        if !self.file.metadata()?.is_file() {
+            return grow_within(self, from, to);
+        }
+        // What an attempt that failed has left must not show.
+        self.size.store(from, Ordering::Release);
+        self.file.set_len(from)?;
+        allocate(&self.file, from, to)?;
+        self.file.sync_all()?;
+        self.size.store(to, Ordering::Release);
+        Ok(())
+    }
+    fn size(&self) -> io::Result<u64> {
+        match self.file.metadata()? {
+            // As it is now: somebody else may have cut it.
+            of if of.is_file() => Ok(of.len()),
+            _ => Ok(self.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_failed_flush_none_succeeds() {
+        let flush = Flush::default();
+        assert!(flush.run(|| Ok(())).is_ok());
+        assert!(flush.run(|| Err(io::ErrorKind::Other.into())).is_err());
+        let mut tried = false;
+        let again = flush.run(|| {
+            tried = true;
+            Ok(())
+        });
+        assert!(again.is_err() && !tried);
+    }
+}
