@@ -1,22 +1,29 @@
 //! The driver beside what the disk and the loopback can do at all: two replicas in one process, linked by TCP over
-//! loopback, each on files of one file system. `cargo bench -p posthaste-blockrepl --benches -- [--quick] [qd1] [qd32] [sequential] [read] [reconnect]`.
+//! loopback, each on files of one file system. `cargo bench -p posthaste-blockrepl --benches -- [--quick] [qd1] [qd32] [sequential] [read] [nbd] [resync] [reconnect] [memory]`.
+//!
+//! Both sides give the same durability: whatever is timed ends when its bytes are on both files by `fdatasync`, and nothing
+//! is flushed that was not asked for. Ours keeps epoch, activity log and checksums besides.
 //!
 //! Each figure is the median of ratios; ours and the raw side are timed in turn, within a second of each other.
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use posthaste_blockrepl::core::LinkStatus;
+use bytes::Bytes;
+use posthaste_blockrepl::core::{LinkStatus, Replica};
+use posthaste_blockrepl::nbd::{Export, Server};
 use posthaste_blockrepl::{
-    BlockDevice, ClusterId, DATA_HEADER_LEN, DeviceId, Grant, Hello, Identity, Link, Member, NodeId, Options,
-    Paths, Volume, VolumeId,
+    BlockDevice, ClusterId, Config, DATA_HEADER_LEN, DeviceId, FileDisk, Grant, Hello, Identity, Link,
+    Member, NodeId, Options, Paths, Volume, VolumeId,
 };
 
 const SIZE: u64 = 256 << 20;
@@ -45,8 +52,18 @@ fn main() {
     if run("read") {
         reads(&pair, if quick { 3 } else { 41 });
     }
+    if run("nbd") {
+        runtime.block_on(nbd(&pair, dir.path(), if quick { 1 } else { 5 }));
+    }
+    let mut pair = pair;
+    if run("resync") {
+        runtime.block_on(resync(&mut pair, &raw, if quick { 1 } else { 5 }));
+    }
     if run("reconnect") {
         runtime.block_on(pair.reconnect(if quick { 3 } else { 21 }));
+    }
+    if run("memory") {
+        runtime.block_on(memory(dir.path()));
     }
 }
 
@@ -140,15 +157,19 @@ impl Pair {
         self.device.write_at(offset, data).and_then(|()| self.device.flush()).expect("a write on both disks");
     }
 
+    async fn cut(&mut self) {
+        let (ours, theirs) = self.link.take().expect("it is linked");
+        ours.cut();
+        theirs.cut();
+        self.until(LinkStatus::Down).await;
+    }
+
     /// From the connection's beginning to the peer's being in step, when nothing was written meanwhile.
     async fn reconnect(mut self, rounds: usize) {
         let mut times = Vec::new();
         for _ in 0..rounds {
             self.device.flush().expect("a flush");
-            let (ours, theirs) = self.link.take().expect("it is linked");
-            ours.cut();
-            theirs.cut();
-            self.until(LinkStatus::Down).await;
+            self.cut().await;
             let begun = Instant::now();
             self.connect().await;
             times.push(begun.elapsed().as_secs_f64() * 1e3);
@@ -292,12 +313,12 @@ fn queue_depth_32(pair: &Pair, raw: &Raw, rounds: usize, count: u64) {
 }
 
 fn sequential(pair: &Pair, raw: &Raw, rounds: usize) {
-    let piece = vec![9; PIECE];
+    let piece = Bytes::from(vec![9; PIECE]);
     let offsets = || (0..SIZE).step_by(PIECE);
     let (mut ratios, files) = (Vec::new(), &raw.files);
     for _ in 0..rounds {
         let ours = timed(|| {
-            offsets().for_each(|at| pair.device.write_at(at, &piece).expect("a write"));
+            offsets().for_each(|at| pair.device.write_bytes(at, piece.clone()).expect("a write"));
             pair.device.flush().expect("a flush");
         });
         let both = timed(|| {
@@ -331,6 +352,171 @@ fn reads(pair: &Pair, rounds: usize) {
         ratios.push(raw.as_secs_f64() / ours.as_secs_f64());
     }
     figure("local-read", median(&mut ratios), "x", ">=", 0.95);
+}
+
+/// A peer that missed every block, beside a plain copy of the same file to another one. The peer keeps before-images in its
+/// undo area meanwhile, as long as there is room (R9).
+async fn resync(pair: &mut Pair, raw: &Raw, rounds: usize) {
+    let mut ratios = Vec::new();
+    for round in 0..rounds {
+        pair.cut().await;
+        let piece = vec![round as u8 + 1; PIECE];
+        (0..SIZE).step_by(PIECE).for_each(|at| pair.device.write_at(at, &piece).expect("a write"));
+        let begun = Instant::now();
+        pair.connect().await;
+        let ours = begun.elapsed();
+        let copied = timed(|| {
+            let mut piece = vec![0; PIECE];
+            for at in (0..SIZE).step_by(PIECE) {
+                pair.file.read_exact_at(&mut piece, DATA_HEADER_LEN + at).expect("a read");
+                raw.files[1].write_all_at(&piece, at).expect("a write");
+            }
+            raw.files[1].sync_data().expect("a sync");
+        });
+        println!("resync: {:.0} MB/s, a plain copy {:.0} MB/s", rate(ours), rate(copied));
+        ratios.push(copied.as_secs_f64() / ours.as_secs_f64());
+    }
+    figure("resync-rate", median(&mut ratios), "x", ">=", 0.8);
+}
+
+/// What a volume of 1 TiB with one peer keeps in memory, checksums on disk left aside; its files are sparse.
+async fn memory(dir: &Path) {
+    const TIB: u64 = 1 << 40;
+    let paths = [dir.join("tib.data"), dir.join("tib.meta")];
+    let config = Config { undo_bytes: Some(0), ..Config::default() };
+    let (meta_len, _) = Replica::format(&config, &identity(0), TIB).expect("a layout");
+    let disks = [(&paths[0], DATA_HEADER_LEN + TIB), (&paths[1], meta_len)].map(|(path, len)| {
+        File::create_new(path).and_then(|file| file.set_len(len)).expect("a sparse file");
+        Arc::new(FileDisk::open(path).expect("a disk"))
+    });
+    let [data, meta] = disks;
+    Volume::format(&*data, &*meta, &identity(0), TIB, &config).expect("a format");
+    let before = LIVE.load(Ordering::Relaxed);
+    let volume = Volume::with_disks(data, meta, &identity(0), config).expect("a volume");
+    volume.raise_epoch(1).await.expect("an epoch");
+    let in_sync = [0, 1].map(|n| Member { node: NodeId(n), device: identity(n as u8).device }).into();
+    let device = volume
+        .lead(Grant { epoch: 1, leader: NodeId(0), in_sync, writers: Default::default(), generation: 1 })
+        .await
+        .expect("a lead");
+    // What the peer, who is away, misses is in its bitmap.
+    (0..512).for_each(|i| device.write_at(i * (TIB / 512), &[1; BLOCK]).expect("a write"));
+    let used = LIVE.load(Ordering::Relaxed).saturating_sub(before);
+    figure("metadata-memory", used as f64 / f64::from(1 << 20), "MiB/TiB", "<=", 40.0);
+}
+
+// ---- the same by foreign clients, beside nbdkit's file plugin ----
+
+/// Through NBD: fio and nbdcopy, in turn on our device and on nbdkit's file on the same file system. Ours is on two disks, theirs on
+/// one, and both files lie on one disk here: writes cannot exceed half of theirs where the disk is the limit.
+async fn nbd(pair: &Pair, dir: &Path, rounds: usize) {
+    if let Some(missing) = ["nbdkit", "fio", "nbdcopy"].into_iter().find(|tool| !installed(tool)) {
+        return println!("nbd: skipped, {missing} is not installed");
+    }
+    let (ours, theirs) = (dir.join("ours.sock"), dir.join("nbdkit.sock"));
+    let server = Server::new(vec![Export::new("d", pair.device.clone())]).expect("one export");
+    let listener = tokio::net::UnixListener::bind(&ours).expect("a socket");
+    let serving = tokio::spawn(async move {
+        while let Ok((io, _)) = listener.accept().await {
+            let server = server.clone();
+            tokio::spawn(async move { server.serve(io).await });
+        }
+    });
+    let file = dir.join("raw.0");
+    let mut nbdkit = Command::new("nbdkit")
+        .args(["--foreground", "--exit-with-parent", "--unix"])
+        .arg(&theirs)
+        .arg("file")
+        .arg(&file)
+        .spawn()
+        .expect("nbdkit");
+    while !theirs.exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let dir = dir.to_owned();
+    let measuring = tokio::task::spawn_blocking(move || nbd_rounds(&ours, &theirs, &dir, rounds));
+    measuring.await.expect("the measuring");
+    serving.abort();
+    nbdkit.kill().and_then(|()| nbdkit.wait()).expect("the end of nbdkit");
+}
+
+fn nbd_rounds(ours: &Path, theirs: &Path, dir: &Path, rounds: usize) {
+    let uri = |socket: &Path| format!("nbd+unix:///d?socket={}", socket.display());
+    let (ours, theirs) = (uri(ours), uri(theirs));
+    let sync = ["--rw=randwrite", "--bs=4k", "--iodepth=1", "--fsync=1", "--number_ios=400"];
+    let stream = ["--rw=write", "--bs=1M", "--iodepth=4", "--end_fsync=1"];
+    let copied = |uri: &str| {
+        let out = dir.join("copied");
+        let took = timed(|| drop(run_tool(Command::new("nbdcopy").arg(uri).arg(&out))));
+        std::fs::remove_file(&out).expect("the copy");
+        1.0 / took.as_secs_f64()
+    };
+    let mut ratios = [const { Vec::new() }; 3];
+    for _ in 0..rounds {
+        let measured = [
+            (fio(&ours, &sync), fio(&theirs, &sync)),
+            (fio(&ours, &stream), fio(&theirs, &stream)),
+            (copied(&ours), copied(&theirs)),
+        ];
+        for (ratios, (ours, theirs)) in ratios.iter_mut().zip(measured) {
+            ratios.push(ours / theirs);
+        }
+        let [(a, b), (c, d), _] = measured;
+        println!(
+            "nbd: fio sync writes {a:.0}/s, nbdkit {b:.0}/s; sequential {c:.0}/s of 1 MiB, nbdkit {d:.0}/s"
+        );
+    }
+    let [sync, stream, copy] = &mut ratios;
+    figure("nbd-fio-sync-write-beside-nbdkit", median(sync), "x", ">=", 0.4);
+    figure("nbd-fio-sequential-write-beside-nbdkit", median(stream), "x", ">=", 0.4);
+    figure("nbd-nbdcopy-read-beside-nbdkit", median(copy), "x", ">=", 0.9);
+}
+
+fn installed(tool: &str) -> bool {
+    Command::new(tool).arg("--version").output().is_ok_and(|out| out.status.success())
+}
+
+fn run_tool(command: &mut Command) -> String {
+    let out = command.output().expect("the tool runs");
+    assert!(out.status.success(), "{command:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// Writes a second.
+fn fio(uri: &str, flags: &[&str]) -> f64 {
+    let mut command = Command::new("fio");
+    command.args(["--name=job", "--ioengine=nbd", "--size=128M", "--output-format=json"]);
+    let text = run_tool(command.arg(format!("--uri={uri}")).args(flags));
+    let writes = text.split("\"write\" : {").nth(1).expect("fio tells of its writes");
+    let iops = writes.split("\"iops\" :").nth(1).and_then(|rest| rest.split(',').next());
+    iops.and_then(|number| number.trim().parse().ok()).expect("their rate")
+}
+
+/// Bytes that are allocated now.
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract.
+        unsafe { System.dealloc(at, layout) }
+    }
 }
 
 fn rate(time: Duration) -> f64 {

@@ -40,6 +40,28 @@ pub enum Congestion {
     Behind,
 }
 
+/// What a leader does about a peer whose data does not descend from its own: both wrote since they parted.
+/// Whatever is given up is kept as a snapshot first (see [`Config::snapshots_max`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum SplitBrainPolicy {
+    /// Nothing: refuse the peer until an operator discards one side. The default.
+    #[default]
+    Disconnect,
+    /// The leader's data stands (DRBD's discard-secondary).
+    DiscardPeer,
+    /// The side that began to write on its own later is given up, by the epochs of its grants.
+    DiscardYounger,
+    /// The side that began earlier is given up.
+    DiscardOlder,
+    /// A side that wrote nothing since they parted is given up; if both wrote, nothing is done.
+    DiscardZeroChanges,
+    /// The side that wrote to fewer granules is given up.
+    DiscardLeastChanges,
+    /// This node's data is given up, whoever leads.
+    DiscardNode(crate::ids::NodeId),
+}
+
 /// Limits and tunables. All replicas of a volume should use the same `hot_extents`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -86,6 +108,16 @@ pub struct Config {
     /// (and healed here) when it does not match. Costs a CRC of what is read, rounded up to whole blocks of
     /// 4096 bytes. Off, reads are served from a peer only when the disk reports an error. Default off.
     pub verify_reads: bool,
+    /// What this replica, as leader, does about a split brain. When it finds that its own data is to be given
+    /// up, it says so ([`Event::SplitBrain`](crate::core::Event::SplitBrain)) and waits for its owner to move
+    /// the leadership.
+    pub split_brain: SplitBrainPolicy,
+    /// Snapshots of lost generations that may be kept at once, at most 8; a further resync that would
+    /// overwrite one is refused until one is deleted. 0 keeps none. A snapshot takes no room where the
+    /// file system can share blocks (XFS, btrfs), otherwise up to the size of the device. Default 2.
+    pub snapshots_max: usize,
+    /// Bytes of devices that all snapshots together may hold. `None`, the default: no limit.
+    pub snapshot_bytes_max: Option<u64>,
     /// The largest frame accepted from a peer, in bytes. Default 4 MiB.
     pub frame_bytes_max: u32,
 }
@@ -130,6 +162,9 @@ impl Default for Config {
             undo_bytes: None,
             undo_policy: UndoPolicy::Continue,
             verify_reads: false,
+            split_brain: SplitBrainPolicy::Disconnect,
+            snapshots_max: 2,
+            snapshot_bytes_max: None,
             frame_bytes_max: 4 << 20,
         }
     }

@@ -74,6 +74,9 @@ pub enum DeviceError {
         /// How many bytes were asked for.
         len: u64,
     },
+    /// It is a snapshot, which cannot be written.
+    #[error("a snapshot is read-only")]
+    ReadOnly,
     /// The range does not lie within the device. The device is unharmed.
     #[error("{len} bytes at {offset} exceed the device of {size} bytes")]
     OutOfRange {

@@ -63,6 +63,16 @@
 //!
 //! [`Volume::resize`] grows the device in use, never shrinks it. NBD clients see the new size when they connect anew.
 //!
+//! # Disks
+//!
+//! [`Options::direct`] reads and writes past the page cache. Through it (the default), reads of what was written lately cost no I/O
+//! and small writes are gathered until a flush, at the price of one more copy in memory; past it is right
+//! where a guest or a file system above has a cache of its own. Both give the same guarantees, and so does `io_uring` (feature
+//! `io-uring`, for direct disks only, where writes wait for the disk): it is off by default, for through the page cache there is
+//! nothing to wait for. [`Volume::with_disks`] takes any [`Disk`]; [`disk::conformance`] checks one.
+//!
+//! [`Volume::metrics`] counts, [`Volume::events`] tells with reasons.
+//!
 //! # What the owner must do
 //!
 //! - Grow the epoch with each change of leader, never give one epoch to two leaders, and take a new
@@ -76,9 +86,7 @@
 //!
 //! # What it does not do yet
 //!
-//! One writer at a time (no dual-primary), no block
-//! checksums: verify finds a difference and the leader's copy wins. A failed local disk ends the
-//! leadership instead of being served from the peer. A replica that a leader left half-copied is copied in full by the next.
+//! One writer at a time (no dual-primary). A failed local disk ends the leadership instead of being served from the peer. A replica that a leader left half-copied is copied in full by the next.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 
@@ -93,16 +101,20 @@ mod ids;
 mod meta;
 #[cfg(feature = "nbd")]
 pub mod nbd;
+mod snapshot;
 pub mod wire;
 
 pub use bitmap::{EXTENT, GRANULE};
-pub use config::{Config, Congestion, Protocol, UndoPolicy};
+pub use config::{Config, Congestion, Protocol, SplitBrainPolicy, UndoPolicy};
 pub use core::{Denied, Event, Status};
 pub use device::{BlockDevice, DeviceError};
 pub use disk::{DirectDisk, Disk, FileDisk, MemDisk, VolatileDisk};
-pub use driver::{Link, LinkError, Options, Paths, Volume, Written};
+pub use driver::{
+    Count, LATENCY_BOUNDS_US, Latency, Link, LinkError, Metrics, Options, Paths, Volume, Written,
+};
 pub use ids::{
     ClusterId, DeviceId, GenerationId, Grant, Identity, Lineage, Member, MemberSet, NodeId, Raised, VolumeId,
 };
 pub use meta::{DATA_HEADER_LEN, FORMAT_VERSION, OpenError};
+pub use snapshot::{FileSnapshots, SnapshotStore};
 pub use wire::Hello;

@@ -65,6 +65,9 @@ pub enum Refusal {
     CannotGrow,
     /// The frame does not belong here.
     Protocol,
+    /// The data here, which the leader's does not descend from, could not be kept as a snapshot; it was not
+    /// overwritten.
+    CannotKeep,
     /// This replica is closing down, or a newer link replaces this one.
     Closing,
 }
@@ -81,6 +84,7 @@ impl fmt::Display for Refusal {
             Refusal::Removed => f.write_str("removed from the in-sync set; connect anew to be resynced"),
             Refusal::UndoFull => f.write_str("the undo area is full and the policy is to hold"),
             Refusal::CannotGrow => f.write_str("there is no room for the larger device"),
+            Refusal::CannotKeep => f.write_str("the data that would be lost could not be kept as a snapshot"),
             Refusal::Protocol => f.write_str("a frame that does not belong here"),
             Refusal::Closing => f.write_str("closing, or replaced by a newer link"),
         }
@@ -677,6 +681,7 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::UndoFull => (9, 0),
         Refusal::Protocol => (10, 0),
         Refusal::Closing => (11, 0),
+        Refusal::CannotKeep => (48, 0),
         Refusal::CannotGrow => (64, 0),
     }
 }
@@ -696,6 +701,7 @@ fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
         9 => Refusal::UndoFull,
         10 => Refusal::Protocol,
         11 => Refusal::Closing,
+        48 => Refusal::CannotKeep,
         64 => Refusal::CannotGrow,
         _ => return Err(Short),
     })

@@ -44,7 +44,9 @@ impl<'w, T: Element<'w>> Iterator for ListIter<'w, T> {
             return None;
         }
         // The text was checked when the list was made.
-        let (rest, item) = T::parse(self.rest, Ctx::CHECKED).ok()?;
+        let parsed = T::parse(self.rest, Ctx::CHECKED);
+        debug_assert!(parsed.is_ok(), "checked, but no element: {}", self.rest.escape_ascii());
+        let (rest, item) = parsed.ok()?;
         self.rest = rest;
         while let Some(rest) = self.rest.strip_prefix(b" ") {
             self.rest = rest;

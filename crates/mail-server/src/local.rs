@@ -48,7 +48,7 @@ use watch::Watchers;
 #[derive(Debug, Clone)]
 pub struct LocalStoreConfig {
     /// How many mailboxes are kept open. Each holds five file descriptors on a local file system,
-    /// and about 200 bytes a message. More may be open while more are in use.
+    /// and about 140 bytes a message. More may be open while more are in use.
     pub mailboxes_open_max: usize,
     /// How many bytes one [`Op::Fetch`] may return.
     pub fetch_bytes_max: usize,

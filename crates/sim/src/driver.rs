@@ -75,6 +75,7 @@ impl World {
                 Bytes::new()
             }
             D::Read { offset, len } | D::MetaRead { offset, len } => disk.read(offset, len),
+            D::Snapshot(_) => unreachable!("no snapshots are kept"),
             D::Grow { .. } | D::MetaGrow { .. } => unreachable!("no scenario grows a volume"),
             D::Flush | D::MetaFlush => {
                 flush = Some(disk.mark());

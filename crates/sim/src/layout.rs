@@ -18,6 +18,7 @@ pub fn config() -> posthaste_blockrepl::Config {
     posthaste_blockrepl::Config {
         hot_extents: 8,
         hot_ahead: 1,
+        snapshots_max: 0,
         // Never full: what then happens is for an operator, and nothing recovers by itself.
         undo_bytes: Some(2 * SIZE),
         ..posthaste_blockrepl::Config::default()

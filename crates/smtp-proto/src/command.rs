@@ -3,10 +3,11 @@
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
 
-use crate::address::{ForwardPath, ReversePath};
+use crate::address::{DomainName, ForwardPath, ReversePath};
 use crate::attributes::Attribute;
 use crate::params::{MailParams, RcptParams};
-use crate::text::{ClientName, Keyword, Secret, Text};
+use crate::text::{ClientName, Keyword, Secret, Text, Url};
+use crate::waiting::Waiting;
 use crate::{SyntaxError, parse};
 
 /// A command of SMTP, submission or LMTP. Borrows from the line it was parsed from; [`Command::into_owned`].
@@ -64,6 +65,18 @@ pub enum Command<'a> {
         /// The initial response in base64; empty for `=`.
         initial: Option<Secret<'a>>,
     },
+    /// RFC 4468 §3.2: the server fetches this part of the message itself; no chunk follows.
+    Burl {
+        /// Where it is, as a rule an IMAP URL.
+        url: Url<'a>,
+        /// Whether it ends the message.
+        last: bool,
+    },
+    /// RFC 1985: send me, in sessions of your own, the mail that waits for me.
+    Etrn(Waiting<'a>),
+    /// RFC 2645: the same in this session, with the roles turned round once 250 was said. No domain: all of the
+    /// client's own.
+    Atrn(Vec<DomainName<'a>>),
     /// XCLIENT: a trusted proxy says who the client is. Only before MAIL; answer 220 and begin anew.
     XClient(Vec<Attribute<'a>>),
     /// XFORWARD: a trusted proxy says, for the log, where the next message came from.
@@ -100,6 +113,11 @@ impl<'a> Command<'a> {
             Command::Auth { mechanism, initial } => {
                 Command::Auth { mechanism: mechanism.into_owned(), initial: initial.map(Secret::into_owned) }
             }
+            Command::Burl { url, last } => Command::Burl { url: url.into_owned(), last },
+            Command::Etrn(waiting) => Command::Etrn(waiting.into_owned()),
+            Command::Atrn(domains) => {
+                Command::Atrn(domains.into_iter().map(DomainName::into_owned).collect())
+            }
             Command::XClient(attributes) => Command::XClient(own(attributes)),
             Command::XForward(attributes) => Command::XForward(own(attributes)),
         }
@@ -131,6 +149,11 @@ impl<'a> Command<'a> {
             Command::Quit => out.extend(b"QUIT"),
             Command::StartTls => out.extend(b"STARTTLS"),
             Command::Auth { mechanism, initial } => put_auth(out, mechanism, initial.as_ref()),
+            Command::Burl { url, last } => {
+                put(out, format_args!("BURL {url}{}", if *last { " LAST" } else { "" }));
+            }
+            Command::Etrn(waiting) => put(out, format_args!("ETRN {waiting}")),
+            Command::Atrn(domains) => put_atrn(out, domains),
             Command::XClient(attributes) => put_attributes(out, "XCLIENT", attributes),
             Command::XForward(attributes) => put_attributes(out, "XFORWARD", attributes),
         }
@@ -155,6 +178,9 @@ impl<'a> Command<'a> {
             Command::Quit => "QUIT",
             Command::StartTls => "STARTTLS",
             Command::Auth { .. } => "AUTH",
+            Command::Burl { .. } => "BURL",
+            Command::Etrn(_) => "ETRN",
+            Command::Atrn(_) => "ATRN",
             Command::XClient(_) => "XCLIENT",
             Command::XForward(_) => "XFORWARD",
         }
@@ -165,8 +191,8 @@ impl<'a> Command<'a> {
     pub fn ends_group(&self) -> bool {
         match self {
             Command::Rset | Command::Mail { .. } | Command::Rcpt { .. } | Command::XForward(_) => false,
-            // RFC 3030 §4.2: chunks may be pipelined; the last one's reply decides.
-            Command::Bdat { last, .. } => *last,
+            // RFC 3030 §4.2, RFC 4468 §3.2: chunks may be pipelined; the last one's reply decides.
+            Command::Bdat { last, .. } | Command::Burl { last, .. } => *last,
             _ => true,
         }
     }
@@ -184,6 +210,14 @@ fn own(attributes: Vec<Attribute<'_>>) -> Vec<Attribute<'static>> {
 fn put_attributes(out: &mut Vec<u8>, verb: &str, attributes: &[Attribute<'_>]) {
     out.extend(verb.as_bytes());
     attributes.iter().for_each(|attribute| attribute.encode(out));
+}
+
+fn put_atrn(out: &mut Vec<u8>, domains: &[DomainName<'_>]) {
+    out.extend(b"ATRN");
+    for (n, domain) in domains.iter().enumerate() {
+        out.push(if n == 0 { b' ' } else { b',' });
+        out.extend(domain.as_str().as_bytes());
+    }
 }
 
 fn put_optional(out: &mut Vec<u8>, verb: &str, text: Option<&Text<'_>>) {

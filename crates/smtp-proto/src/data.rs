@@ -231,14 +231,15 @@ impl TextCheck {
     fn push_through_dot(&mut self, at: At, text: &[u8]) -> usize {
         let Some(&first) = text.first() else { return 0 };
         self.note(self.last, first);
-        let mut from = 0;
         let mut len = if at == At::Cr && text.starts_with(b"\n.") { 1 } else { text.len() };
-        while let Some(at) = self.next_remarkable(&text[..len], from) {
-            self.note(text[at], text[at + 1]);
-            from = at + 1;
-            if text[at] == b'\n' {
-                len = at + 1;
+        let mut from = 0;
+        while let Some(found) = self.next_remarkable(&text[..len], from) {
+            from = found + 1;
+            if text[found] == b'\n' && text[from] == b'.' {
+                len = from;
+                break;
             }
+            self.note(text[found], text[from]);
         }
         if self.violation.is_some() {
             len = to_dot(at, text);

@@ -101,6 +101,12 @@ pub enum Extension {
     },
     /// RFC 9422
     Limits(Limits),
+    /// RFC 4468, with what it says of the URLs that it takes, such as `imap`.
+    Burl(Option<Text<'static>>),
+    /// RFC 1985
+    Etrn,
+    /// RFC 2645
+    Atrn,
     /// Names of the attributes that XCLIENT may set.
     XClient(Vec<Keyword<'static>>),
     /// Names of the attributes that XFORWARD may set.
@@ -219,6 +225,10 @@ fn extension(line: &str) -> Option<Extension> {
         ("DELIVERBY", least) if short_number(least).is_some() => Extension::DeliverBy(short_number(least)),
         ("FUTURERELEASE", limits) if future_release(limits).is_some() => future_release(limits)?,
         ("LIMITS", limits) => Extension::Limits(Limits::parse(limits)),
+        ("BURL", "") => Extension::Burl(None),
+        ("BURL", urls) => Extension::Burl(Some(Text::new(urls.to_owned()).ok()?)),
+        ("ETRN", "") => Extension::Etrn,
+        ("ATRN", "") => Extension::Atrn,
         ("XCLIENT", names) => Extension::XClient(keywords(names)),
         ("XFORWARD", names) => Extension::XForward(keywords(names)),
         _ => Extension::Other {
@@ -266,6 +276,9 @@ impl fmt::Display for Extension {
                 return write!(f, "FUTURERELEASE {max_interval} {max_time}");
             }
             Extension::Limits(limits) => return write!(f, "{limits}"),
+            Extension::Burl(urls) => return write_words(f, "BURL", urls),
+            Extension::Etrn => "ETRN",
+            Extension::Atrn => "ATRN",
             Extension::XClient(names) => return write_words(f, "XCLIENT", names),
             Extension::XForward(names) => return write_words(f, "XFORWARD", names),
             Extension::Other { keyword, params: None } => keyword.as_str(),
@@ -297,13 +310,16 @@ mod tests {
             "LIMITS MAILMAX=5 RCPTMAX=100 RCPTDOMAINMAX=1 NEW=x",
             "XCLIENT NAME ADDR PROTO HELO",
             "XFORWARD NAME ADDR IDENT",
-            "BINARYMIME",
+            "BURL imap",
+            "BURL",
+            "ETRN",
+            "ATRN",
             "FUTURERELEASE soon",
         ];
         let ehlo = Ehlo::parse(&Reply::plain(250, format!("mx\n{}", lines.join("\n")))).unwrap();
         assert_eq!(ehlo.extensions.iter().map(ToString::to_string).collect::<Vec<_>>(), lines);
         assert_eq!(ehlo.limits().rcpt_max, NonZeroU32::new(100));
-        assert!(matches!(ehlo.extensions[8], Extension::Other { .. }));
+        assert!(matches!(ehlo.extensions.last().unwrap(), Extension::Other { .. }));
         assert_eq!(Limits::parse("RCPTMAX=0 MAILMAX=-1 junk RCPTMAX"), Limits::default());
     }
 

@@ -10,6 +10,9 @@ pub enum SyntaxError {
     /// No verb of RFC 5321 §4.1 or of an extension that this crate knows.
     #[error("unknown command")]
     UnknownCommand,
+    /// TURN, SEND, SOML or SAML, which RFC 5321 (appendices F.1 and F.6) wants nobody to implement.
+    #[error("obsolete command")]
+    Obsolete,
     /// The verb wants an argument.
     #[error("argument missing")]
     MissingArgument,
@@ -46,6 +49,12 @@ pub enum SyntaxError {
     /// BDAT with an unreadable size: where the chunk ends is unknown, so the connection must end.
     #[error("malformed BDAT size")]
     BadChunkSize,
+    /// BURL with a malformed URL (RFC 4468 §3.5).
+    #[error("malformed URL")]
+    BadUrl,
+    /// ETRN or ATRN with a malformed name (RFC 1985, RFC 2645).
+    #[error("malformed domain name")]
+    BadDomain,
     /// The line is not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
@@ -59,6 +68,7 @@ impl SyntaxError {
     pub fn reply(&self) -> Reply {
         match self {
             SyntaxError::UnknownCommand => Reply::new(500, (5, 1), "unknown command"),
+            SyntaxError::Obsolete => Reply::new(502, (5, 1), "this command is obsolete"),
             SyntaxError::MissingArgument => Reply::new(501, (5, 4), "argument missing"),
             SyntaxError::UnexpectedArgument => Reply::new(501, (5, 4), "this command takes no argument"),
             SyntaxError::BadClientName => Reply::new(501, (5, 4), "malformed host name"),
@@ -70,6 +80,8 @@ impl SyntaxError {
             SyntaxError::NeedsSmtpUtf8 => Reply::new(553, (6, 7), "non-ASCII addresses need SMTPUTF8"),
             SyntaxError::BadAuth => Reply::new(501, (5, 2), "malformed AUTH"),
             SyntaxError::BadChunkSize => Reply::new(421, (5, 4), "malformed BDAT size, closing"),
+            SyntaxError::BadUrl => Reply::new(501, (5, 4), "malformed URL"),
+            SyntaxError::BadDomain => Reply::new(501, (5, 4), "malformed domain name"),
             SyntaxError::NotUtf8 => Reply::new(500, (5, 2), "command is not UTF-8"),
             SyntaxError::ControlCharacter => Reply::new(500, (5, 2), "control character in a command"),
         }

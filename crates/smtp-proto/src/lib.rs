@@ -40,8 +40,8 @@
 //! Line lengths are in [`Config`] and [`ReplyConfig`]. How many recipients, commands, errors and octets of message a
 //! session may have is the session's business: this crate holds at most one line in memory. It keeps no
 //! session state (whether MAIL came before RCPT), and knows no timeouts. SASL mechanisms are in `posthaste-sasl`.
-//! ETRN, ATRN, TURN and BURL are unknown commands; RRVS, NO-SOLICITING and other extensions come through as opaque
-//! parameters.
+//! TURN, SEND, SOML and SAML are refused (RFC 5321 appendix F); RRVS, NO-SOLICITING and other extensions come through as
+//! opaque parameters.
 //!
 //! # Features
 //!
@@ -67,6 +67,7 @@ mod proxy;
 mod receiver;
 mod reply;
 mod text;
+mod waiting;
 mod xtext;
 
 pub use address::{
@@ -86,4 +87,5 @@ pub use params::{
 pub use proxy::{ProxyAddresses, ProxyError, ProxyHeader, ProxyValue};
 pub use receiver::{BadText, Config, Event, Receiver, SaslResponse};
 pub use reply::{Enhanced, Reply};
-pub use text::{ClientName, InvalidText, Keyword, Secret, Text, Value};
+pub use text::{ClientName, InvalidText, Keyword, Secret, Text, Url, Value};
+pub use waiting::Waiting;

@@ -29,6 +29,9 @@ impl Ehlo {
             Command::Mail { from, params } => self.permits_mail(from, params),
             Command::Rcpt { to, params } => self.permits_rcpt(to, params),
             Command::Bdat { .. } => self.need(true, "CHUNKING", |e| *e == Extension::Chunking),
+            Command::Burl { .. } => self.need(true, "BURL", |e| matches!(e, Extension::Burl(_))),
+            Command::Etrn(_) => self.need(true, "ETRN", |e| *e == Extension::Etrn),
+            Command::Atrn(_) => self.need(true, "ATRN", |e| *e == Extension::Atrn),
             Command::StartTls => self.need(true, "STARTTLS", |e| *e == Extension::StartTls),
             Command::Auth { mechanism, .. } if !self.has_auth(mechanism.as_str()) => {
                 Err(NotOffered::Extension("this AUTH mechanism"))
@@ -99,7 +102,8 @@ mod tests {
     #[test]
     fn what_was_not_offered_is_not_sent() {
         let full = "mx\nSIZE 1000\n8BITMIME\nSMTPUTF8\nCHUNKING\nBINARYMIME\nSTARTTLS\nDSN\nREQUIRETLS\nAUTH PLAIN\n\
-            MT-PRIORITY\nDELIVERBY\nFUTURERELEASE 9 2030-01-01T00:00:00Z\nXCLIENT NAME\nXFORWARD ADDR";
+            MT-PRIORITY\nDELIVERBY\nFUTURERELEASE 9 2030-01-01T00:00:00Z\nXCLIENT NAME\nXFORWARD ADDR\n\
+            BURL imap\nETRN\nATRN";
         let full = Ehlo::parse(&Reply::plain(250, full)).unwrap();
         let bare = Ehlo::parse(&Reply::plain(250, "mx")).unwrap();
         for line in [
@@ -121,6 +125,9 @@ mod tests {
             "AUTH PLAIN",
             "XCLIENT NAME=a",
             "XFORWARD ADDR=1.2.3.4",
+            "BURL imap://h/x LAST",
+            "ETRN b.example",
+            "ATRN",
         ] {
             let command = Command::parse(line.as_bytes()).unwrap();
             assert_eq!(full.permits(&command), Ok(()), "{line}");

@@ -1,11 +1,12 @@
 //! One complete line → one [`Command`], or the reason why not.
 
-use crate::address::{ReversePath, forward_path, reverse_path};
+use crate::address::{DomainName, ReversePath, forward_path, reverse_path};
 use crate::attributes::attributes;
 use crate::class::number;
 use crate::cursor::Cursor;
 use crate::params::{MailParams, RcptParams};
-use crate::text::{ClientName, Keyword, Secret, Text};
+use crate::text::{ClientName, Keyword, Secret, Text, Url};
+use crate::waiting::Waiting;
 use crate::{Command, SyntaxError};
 
 /// Parses one line without its CRLF.
@@ -27,15 +28,7 @@ fn again(text: &str, error: SyntaxError) -> Result<Command<'_>, SyntaxError> {
     if text.is_ascii() {
         return Err(error);
     }
-    let command = parse(text, true)?;
-    match &command {
-        Command::Mail { from: ReversePath::Mailbox(from), params }
-            if !from.is_ascii() && !params.smtputf8 =>
-        {
-            Err(SyntaxError::NeedsSmtpUtf8)
-        }
-        _ => Ok(command),
-    }
+    parse(text, true)
 }
 
 fn parse(line: &str, wide: bool) -> Result<Command<'_>, SyntaxError> {
@@ -58,6 +51,10 @@ fn parse(line: &str, wide: bool) -> Result<Command<'_>, SyntaxError> {
         4 if is("HELP") => optional(rest).map(Command::Help),
         4 if is("VRFY") => required(rest).map(Command::Vrfy),
         4 if is("EXPN") => required(rest).map(Command::Expn),
+        4 if is("BURL") => burl(rest),
+        4 if is("ETRN") => etrn(rest),
+        4 if is("ATRN") => atrn(rest),
+        4 if ["TURN", "SEND", "SOML", "SAML"].into_iter().any(is) => Err(SyntaxError::Obsolete),
         8 if is("STARTTLS") => alone(Command::StartTls),
         7 if is("XCLIENT") => attributes(rest).map(Command::XClient),
         8 if is("XFORWARD") => attributes(rest).map(Command::XForward),
@@ -99,8 +96,17 @@ fn mail(mut i: Cursor<'_>) -> Result<Command<'_>, SyntaxError> {
     }
     let from = reverse_path(&mut i).map_err(|_| SyntaxError::BadSender)?;
     match i.peek() {
-        None | Some(b' ') => Ok(Command::Mail { from, params: MailParams::parse(i)? }),
+        None | Some(b' ') => announced(from, MailParams::parse(i)?),
         _ => Err(SyntaxError::BadSender),
+    }
+}
+
+/// A sender beyond ASCII, quoted or not, needs SMTPUTF8 on its command (RFC 6531 §3.4).
+#[inline(always)]
+fn announced<'a>(from: ReversePath<'a>, params: MailParams<'a>) -> Result<Command<'a>, SyntaxError> {
+    match &from {
+        ReversePath::Mailbox(from) if !params.smtputf8 && !from.is_ascii() => Err(SyntaxError::NeedsSmtpUtf8),
+        _ => Ok(Command::Mail { from, params }),
     }
 }
 
@@ -123,6 +129,33 @@ fn bdat(rest: &str) -> Result<Command<'_>, SyntaxError> {
         (Some(word), None) if word.eq_ignore_ascii_case("LAST") => Ok(Command::Bdat { size, last: true }),
         _ => Err(SyntaxError::BadChunkSize),
     }
+}
+
+fn burl(rest: &str) -> Result<Command<'_>, SyntaxError> {
+    let mut words = rest.split(' ').filter(|w| !w.is_empty());
+    let url = words.next().ok_or(SyntaxError::MissingArgument)?;
+    let url = Url::new(url).map_err(|_| SyntaxError::BadUrl)?;
+    match (words.next(), words.next()) {
+        (None, _) => Ok(Command::Burl { url, last: false }),
+        (Some(word), None) if word.eq_ignore_ascii_case("LAST") => Ok(Command::Burl { url, last: true }),
+        _ => Err(SyntaxError::BadUrl),
+    }
+}
+
+fn etrn(rest: &str) -> Result<Command<'_>, SyntaxError> {
+    match rest.trim_matches(' ') {
+        "" => Err(SyntaxError::MissingArgument),
+        waiting => Waiting::parse(waiting).map(Command::Etrn).ok_or(SyntaxError::BadDomain),
+    }
+}
+
+fn atrn(rest: &str) -> Result<Command<'_>, SyntaxError> {
+    let rest = rest.trim_matches(' ');
+    let domains = rest.split(',').filter(|_| !rest.is_empty());
+    domains
+        .map(|domain| DomainName::new(domain).map_err(|_| SyntaxError::BadDomain))
+        .collect::<Result<_, _>>()
+        .map(Command::Atrn)
 }
 
 fn auth(rest: &str) -> Result<Command<'_>, SyntaxError> {

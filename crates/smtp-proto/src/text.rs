@@ -98,6 +98,11 @@ text_type! {
 }
 
 text_type! {
+    /// A URL that BURL names (RFC 4468): printable ASCII, without blanks. What it means is for a crate of URLs to say.
+    Url, |s| !s.is_empty() && s.bytes().all(|b| b.is_ascii_graphic())
+}
+
+text_type! {
     /// A keyword: letters, digits, `-` and `_` (extension names, parameter names, SASL mechanisms).
     Keyword, |s| !s.is_empty() && KEYWORD.is_all(s)
 }
@@ -161,7 +166,7 @@ mod tests {
             assert!(Text::new(bad).is_err(), "{bad:?}");
             assert!(ClientName::new(bad).is_err(), "{bad:?}");
             assert!(Keyword::new(bad).is_err(), "{bad:?}");
-            assert!(Value::new(bad).is_err(), "{bad:?}");
+            assert!(Value::new(bad).is_err() && Url::new(bad).is_err(), "{bad:?}");
         }
         assert!(Secret::new("YQ==\r\n").is_none());
     }

@@ -28,6 +28,7 @@ pub(crate) enum Command {
     Resume,
     Protocol(Protocol),
     Scrub,
+    Metrics,
 }
 
 impl Command {
@@ -51,6 +52,7 @@ impl Command {
             Command::Resume => words("resume", &[]),
             Command::Protocol(protocol) => format!("protocol {protocol:?}"),
             Command::Scrub => words("scrub", &[]),
+            Command::Metrics => words("metrics", &[]),
         }
     }
 
@@ -80,6 +82,7 @@ impl Command {
                 _ => return None,
             }),
             "scrub" => Command::Scrub,
+            "metrics" => Command::Metrics,
             _ => return None,
         };
         // A flag that is not known here must not be passed over: it may have been a condition.
@@ -142,6 +145,7 @@ mod tests {
             Command::Promote { peer_is_down: true, accept_loss: false, new: true },
             Command::Demote { not_in_sync: true },
             Command::Verify,
+            Command::Metrics,
             Command::Resize { mib: 4096 },
             Command::Pause,
             Command::Resume,

@@ -243,6 +243,7 @@ impl Daemon {
             }
             Command::Protocol(protocol) => self.change_protocol(protocol).await,
             Command::Scrub => self.scrub().await,
+            Command::Metrics => Ok(self.volume.metrics().prometheus(&self.pair.export)),
         }
     }
 

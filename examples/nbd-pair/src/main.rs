@@ -107,6 +107,8 @@ enum Cmd {
     },
     /// Reads this machine's copy against its checksums, and heals it.
     Scrub(#[command(flatten)] Here),
+    /// Counters of this machine's copy, as Prometheus reads them.
+    Metrics(#[command(flatten)] Here),
 }
 
 fn main() -> ExitCode {
@@ -140,6 +142,7 @@ fn act(command: Cmd) -> Result<String, String> {
         Cmd::Resume(here) => (here, Command::Resume),
         Cmd::Protocol { here, protocol } => (here, Command::Protocol(protocol)),
         Cmd::Scrub(here) => (here, Command::Scrub),
+        Cmd::Metrics(here) => (here, Command::Metrics),
     };
     control::ask(&Pair::load(&here.config, here.node)?, command)
 }

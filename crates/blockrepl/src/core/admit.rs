@@ -48,6 +48,7 @@ impl Replica {
         self.queued_bytes = self.queue.iter().map(Queued::len).sum();
         self.acks.clear();
         self.gate = Gate::Open;
+        self.abandon_snapshot();
     }
 
     pub(super) fn pump_queue(&mut self) -> bool {
@@ -57,7 +58,10 @@ impl Replica {
             self.save_before_images();
             let Some(head) = self.queue.pop_front() else { break };
             if !self.admissible(&head) {
-                self.queue.push_front(head);
+                // Its link may have been refused just now, and with it all that came on it.
+                if head.link().is_none_or(|link| self.links.contains_key(&link)) {
+                    self.queue.push_front(head);
+                }
                 break;
             }
             self.queued_bytes -= head.len();

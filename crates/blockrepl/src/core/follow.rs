@@ -141,6 +141,9 @@ impl Replica {
             return self.durable(commit);
         }
         let Some(source) = self.links.get(&link).map(|l| l.hello.device) else { return true };
+        if !self.loser_is_kept(link) {
+            return false;
+        }
         if self.sb.sync.is_none() {
             self.sb.undo_run += 1;
             self.undo = Undo::default();

@@ -46,7 +46,10 @@ impl Replica {
             self.refuse(old, Refusal::Closing);
         }
         let (peer, device) = (hello.node, hello.device);
-        self.links.insert(link, Link { hello, side: Side::Idle, begin: None, parked: None, fenced_told: 0 });
+        self.links.insert(
+            link,
+            Link { hello, side: Side::Idle, begin: None, lineage: None, parked: None, fenced_told: 0 },
+        );
         self.event(Event::PeerConnected { peer, device });
         if self.leading().is_some_and(|l| l.request.is_none()) {
             self.send_begin(link);
@@ -109,7 +112,12 @@ impl Replica {
         match message {
             Message::Hello(_) => self.refuse(link, Refusal::Protocol),
             Message::Refused(why) => self.refused(link, why),
-            Message::Begin { epoch, seq, .. } => self.begin(link, epoch, seq),
+            Message::Begin { epoch, seq, lineage } => {
+                if let Some(l) = self.links.get_mut(&link) {
+                    l.lineage = Some(lineage);
+                }
+                self.begin(link, epoch, seq)
+            }
             Message::BeginAck { .. } => self.begin_ack(link, message),
             Message::FlushAck { id, bytes } => self.flush_acked(link, id, bytes),
             Message::Progress { bytes } => self.progress(link, bytes),

@@ -19,6 +19,8 @@ mod reads;
 mod resize;
 mod resync;
 mod scrub;
+mod snapshots;
+mod split;
 mod status;
 mod sums;
 mod types;
@@ -32,7 +34,7 @@ use bytes::Bytes;
 
 use crate::bitmap::Bitmap;
 use crate::config::{Config, Protocol};
-use crate::ids::{DeviceId, Grant, Identity, Member, MemberSet, NodeId};
+use crate::ids::{DeviceId, Grant, Identity, Lineage, Member, MemberSet, NodeId};
 use crate::meta::{Layout, SlotHead, Superblock};
 use crate::wire::{Digest, Hello, Message, Refusal};
 
@@ -42,8 +44,8 @@ pub(crate) use sums::sums_of;
 
 pub use status::{LinkStatus, PeerStatus, ResyncStatus, RoleStatus, Status};
 pub use types::{
-    Denied, DiskOp, Event, Finding, Input, Integrity, LinkId, OpId, Output, Reply, RequestId, ScrubReport,
-    VerifyReport, WRITE_MAX, Waiting, Wrong,
+    Branch, Denied, DiskOp, Event, Finding, Input, Integrity, LinkId, OpId, Output, Reply, RequestId,
+    ScrubReport, Snapshot, SnapshotOp, SplitBrain, Verdict, VerifyReport, WRITE_MAX, Waiting, Wrong,
 };
 
 /// One replica of one volume.
@@ -105,6 +107,10 @@ pub struct Replica {
     /// Reads whose bytes are checked.
     checked: reads::Checked,
     integrity: Integrity,
+    kept: Vec<snapshots::Kept>,
+    taking: Option<snapshots::Taking>,
+    /// Requests to delete a snapshot.
+    deleting: Vec<(RequestId, u64)>,
     /// Grants to be confirmed to the leader once the commit is durable.
     adopting: VecDeque<(u64, LinkId, u64)>,
     discard: BTreeSet<DeviceId>,
@@ -166,6 +172,8 @@ struct Link {
     side: Side,
     /// The peer's `Begin`, while the epoch it carries is being raised.
     begin: Option<(u64, u64)>,
+    /// The ancestry it told as leader.
+    lineage: Option<Lineage>,
     /// Its `BeginAck`, while it grows.
     parked: Option<Message>,
     fenced_told: u64,
@@ -368,6 +376,7 @@ enum OpKind {
         granule: u32,
         data: Bytes,
     },
+    Snapshot(snapshots::SnapshotStep),
     SumsRead(u32),
     UndoRead(u32),
     UndoFlush,
@@ -394,6 +403,7 @@ impl Replica {
             Input::Scrub { request } => self.start_scrub(request),
             Input::Read { request, offset, len } => self.start_read(request, offset, len),
             Input::Resize { request, size } => self.resize(request, size),
+            Input::DeleteSnapshot { request, id } => self.delete_snapshot(request, id),
             Input::Discard { device } => {
                 self.discard.insert(device);
             }
@@ -465,6 +475,7 @@ impl Replica {
             | self.pump_verify()
             | self.pump_reads()
             | self.pump_mends()
+            | self.pump_snapshots()
         {}
         self.pump_scrub();
         self.pump_raise();
@@ -510,6 +521,7 @@ impl Replica {
             OpKind::VerifyLocal(id) => self.verify_local(id, &result.unwrap_or_default()),
             OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &result.unwrap_or_default()),
             OpKind::ScrubRead(granule) => self.scrub_read(granule, &result.unwrap_or_default()),
+            OpKind::Snapshot(step) => self.snapshot_step(step, result),
             OpKind::MendRead(granule) => self.mend_read(granule, result),
             OpKind::MendCheck { granule, data } => self.mend_checked(granule, &data, result),
             OpKind::FetchRead { link, id, sums } => {
@@ -587,6 +599,7 @@ impl Replica {
         requests.extend(self.raise.take().into_iter().flat_map(|r| r.requests).map(|(request, _)| request));
         requests.extend(self.closing.take().map(|c| c.request));
         requests.extend(self.rollback.take());
+        requests.extend(std::mem::take(&mut self.deleting).into_iter().map(|(request, _)| request));
         requests.extend(self.scrub.take().map(|s| s.request));
         requests.extend(self.abandon_growth());
         for request in requests {

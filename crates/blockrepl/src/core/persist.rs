@@ -76,7 +76,16 @@ impl Replica {
             }
             sums.void_extent(*extent);
         }
-        Ok(Self::with(config, sb, slots, undo, sums))
+        let mut kept = Vec::new();
+        for head in &sb.snapshots {
+            let mut bits = Bitmap::new(layout.granules());
+            for page in 0..layout.pages() {
+                let bytes = get(layout.page_at(head.bitmap as usize, page), PAGE_LEN, whole)?;
+                decode_page(&mut bits, sb.identity.device, page, &bytes);
+            }
+            kept.push(snapshots::Kept::new(head.clone(), bits));
+        }
+        Ok(Self::with(config, sb, slots, undo, sums, kept))
     }
 
     /// The length that the metadata file must have, in bytes.
@@ -84,7 +93,14 @@ impl Replica {
         self.layout.meta_len()
     }
 
-    fn with(config: Config, mut sb: Superblock, slots: Vec<Slot>, undo: Undo, mut sums: sums::Sums) -> Self {
+    fn with(
+        config: Config,
+        mut sb: Superblock,
+        slots: Vec<Slot>,
+        undo: Undo,
+        mut sums: sums::Sums,
+        kept: Vec<snapshots::Kept>,
+    ) -> Self {
         let hot = sb.hot.iter().map(|e| (*e, Hot { seq: 0, commit: 0, order: 0 })).collect();
         let mut commit = Commit::default();
         if sb.sync.is_some() {
@@ -137,6 +153,9 @@ impl Replica {
             next_mend: 0,
             checked: reads::Checked::default(),
             integrity: Integrity::default(),
+            kept,
+            taking: None,
+            deleting: Vec::new(),
             adopting: VecDeque::new(),
             discard: BTreeSet::new(),
             protocols: BTreeMap::new(),
@@ -180,6 +199,7 @@ impl Replica {
         }
         self.sb.seq += 1;
         self.sb.slots = self.slots.iter().map(|s| s.head.clone()).collect();
+        self.sb.snapshots = self.kept.iter().map(|k| k.head.clone()).collect();
         self.sb.hot = self.hot.keys().copied().collect();
         let (offset, data) = (self.sb.offset(), self.sb.encode());
         self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
@@ -195,6 +215,13 @@ impl Replica {
             for page in std::mem::take(&mut slot.changed) {
                 let offset = self.layout.page_at(slot.head.slot as usize, page);
                 writes.push((offset, encode_page(&slot.bits, slot.head.device, page)));
+            }
+        }
+        let device = self.sb.identity.device;
+        for kept in &mut self.kept {
+            for page in std::mem::take(&mut kept.changed) {
+                let offset = self.layout.page_at(kept.head.bitmap as usize, page);
+                writes.push((offset, encode_page(&kept.bits, device, page)));
             }
         }
         if writes.is_empty() && !flush {

@@ -174,6 +174,10 @@ impl Replica {
             slot.bits.grow(layout.granules());
             slot.changed = (0..pages).collect();
         }
+        for kept in &mut self.kept {
+            kept.bits.grow(layout.granules());
+            kept.changed = (0..pages).collect();
+        }
         let commit = self.touch_with_pages();
         if let Some(growth) = &mut self.growth {
             growth.commit = Some(commit);

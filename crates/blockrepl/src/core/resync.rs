@@ -52,12 +52,19 @@ impl Replica {
         if self.grow_first(link, &message) {
             return;
         }
-        let Message::BeginAck { lineage, consistent, sync, dirty, .. } = message else { return };
+        let answer = message.clone();
+        let Message::BeginAck { lineage, members, consistent, sync, dirty, .. } = message else { return };
         let Some(member) = self.links.get(&link).map(Link::member) else { return };
         if self.target(link).is_none_or(|t| t.state != TargetState::Beginning) {
             return;
         }
-        let plan = self.plan(member, &lineage, sync);
+        let mut plan = self.plan(member, &lineage, sync, &members);
+        if matches!(plan, Plan::Diverged)
+            && let Some(split) = self.split_brain(member, &answer)
+            && self.gives_up_theirs(split)
+        {
+            plan = Plan::Full;
+        }
         let base = lineage.current();
         let slot = match plan {
             Plan::Diverged => return self.diverged(link, member, &lineage),
@@ -77,7 +84,7 @@ impl Replica {
         self.start_target(link, slot, consistent, matches!(plan, Plan::Full));
     }
 
-    fn plan(&self, member: Member, theirs: &Lineage, sync: Option<(DeviceId, u64)>) -> Plan {
+    fn plan(&self, member: Member, theirs: &Lineage, sync: Option<(DeviceId, u64)>, set: &MemberSet) -> Plan {
         let (current, ours) = (theirs.current(), &self.sb.lineage);
         let known = self.slot_of(member.device).map(|s| &self.slots[s].head);
         let same_source = sync.is_none_or(|(source, _)| source == self.me().device);
@@ -88,9 +95,19 @@ impl Replica {
                 Plan::Partial { forget_theirs }
             }
             _ if theirs.is_blank() || ours.contains(current) => Plan::Full,
+            // Whatever it acknowledged in its newest generation had to be here as well (R2): it only began
+            // a generation, by a change of the set, that this replica was not told of in time.
+            _ if set.contains(&self.me()) && ours.common(theirs).is_some() => Plan::Full,
             _ if self.discard.contains(&member.device) => Plan::Full,
             _ => Plan::Diverged,
         }
+    }
+
+    /// Whether policy says that the peer's data is overwritten.
+    fn gives_up_theirs(&mut self, split: SplitBrain) -> bool {
+        let given_up = split.verdict == Verdict::TheirsLoses;
+        self.event(Event::SplitBrain(Box::new(split)));
+        given_up
     }
 
     fn diverged(&mut self, link: LinkId, member: Member, theirs: &Lineage) {

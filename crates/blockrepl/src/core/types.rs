@@ -83,6 +83,13 @@ pub enum Input {
         /// The new size in bytes.
         size: u64,
     },
+    /// Delete a snapshot.
+    DeleteSnapshot {
+        /// Answered by [`Reply::Deleted`].
+        request: RequestId,
+        /// Its number.
+        id: u64,
+    },
     /// An operator agrees that the diverged data of `device` is overwritten by this leader's.
     Discard {
         /// The losing device.
@@ -185,6 +192,8 @@ pub enum DiskOp {
         /// How many bytes.
         len: u32,
     },
+    /// In the order of the data operations.
+    Snapshot(SnapshotOp),
     /// Make the data area durable.
     Flush,
     /// Make the data area longer. What is new reads as zeros and has its blocks. This may fail: then
@@ -228,6 +237,92 @@ impl DiskOp {
     }
 }
 
+/// An operation on the images of snapshots, beside the data file. It may fail: then the snapshot is not made, or
+/// not removed, and nothing else has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotOp {
+    /// Make the image of a snapshot anew. Answer with any bytes if it shares all blocks of the data file as of
+    /// now, with none if it is empty and must be written.
+    Create {
+        /// Its number.
+        id: u64,
+        /// The device's size in bytes.
+        size: u64,
+    },
+    /// Write to the image.
+    Write {
+        /// Its number.
+        id: u64,
+        /// Offset in the device, in bytes.
+        offset: u64,
+        /// The bytes.
+        data: Bytes,
+    },
+    /// Make the image durable.
+    Flush {
+        /// Its number.
+        id: u64,
+    },
+    /// Remove the image, if there is one.
+    Remove {
+        /// Its number.
+        id: u64,
+    },
+}
+
+/// A generation that lost a split brain, kept as it was before a resync overwrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its number on this replica.
+    pub id: u64,
+    /// The generation.
+    pub generation: GenerationId,
+    /// The last one that it shares with the winner's.
+    pub common: Option<GenerationId>,
+    /// Bytes of the device.
+    pub size: u64,
+    /// Where it was written to since then: `(offset, length)` in bytes, in granules. Elsewhere it is as it was
+    /// when the two parted. The whole device when that is not known.
+    pub written: Vec<(u64, u64)>,
+}
+
+/// One side of a split brain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// The generation with which it went its own way.
+    pub first: Option<GenerationId>,
+    /// Bytes that it may have written since, in whole granules; `None` when it cannot be told.
+    pub changed_bytes: Option<u64>,
+}
+
+/// Whose data a policy gives up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// An operator must choose.
+    Undecided,
+    /// The peer's: it is overwritten.
+    TheirsLoses,
+    /// The leader's own: its owner must let the peer lead, and discard this device there.
+    OursLoses,
+}
+
+/// Both sides wrote since they parted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitBrain {
+    /// The peer.
+    pub peer: NodeId,
+    /// Its device.
+    pub device: DeviceId,
+    /// The last generation that both share (`None`: unrelated data).
+    pub common: Option<GenerationId>,
+    /// The leader's side.
+    pub ours: Branch,
+    /// The peer's.
+    pub theirs: Branch,
+    /// What `Config::split_brain` says of it.
+    pub verdict: Verdict,
+}
+
 /// How a request ended well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -247,6 +342,8 @@ pub enum Reply {
     Scrubbed(ScrubReport),
     /// The bytes.
     Read(Bytes),
+    /// The snapshot is gone.
+    Deleted,
     /// The device has this size.
     Resized {
         /// In bytes.
@@ -389,6 +486,12 @@ pub enum Denied {
         /// How many bytes were asked for.
         len: u64,
     },
+    /// There is no such snapshot here.
+    #[error("there is no snapshot {0}")]
+    NoSnapshot(u64),
+    /// The image of a snapshot could not be opened or removed.
+    #[error("the snapshot: {0}")]
+    Snapshot(Arc<str>),
     /// No rollback is possible: the replica is consistent, or the undo area was too small.
     #[error("nothing to roll back to: {0}")]
     NoRollback(&'static str),
@@ -509,6 +612,22 @@ pub enum Event {
         device: DeviceId,
         /// The last generation that both share (`None`: unrelated data).
         common: Option<GenerationId>,
+    },
+    /// As [`Diverged`](Self::Diverged), which follows unless the policy gives up the peer's data.
+    SplitBrain(Box<SplitBrain>),
+    /// A generation that the leader's does not descend from is kept here; now it is overwritten.
+    SnapshotKept {
+        /// The snapshot.
+        id: u64,
+        /// The generation's number.
+        generation: u64,
+        /// Bytes of the device.
+        bytes: u64,
+    },
+    /// It could not be kept: the resync was refused, and nothing was overwritten.
+    SnapshotFailed {
+        /// Why.
+        reason: Arc<str>,
     },
     /// This replica led and does no longer.
     Fenced {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -80,8 +81,8 @@ impl Handle {
         make: impl FnOnce(crate::core::RequestId) -> Input,
     ) -> Result<(), DeviceError> {
         self.alive()?;
-        self.owner.shared.call(flush, make).map_err(|why| self.error(why))?;
-        self.alive()
+        let answer = self.owner.shared.call(flush, make).map_err(|why| self.error(why));
+        answer.and_then(|_| self.alive()).inspect_err(|_| self.owner.shared.counters.failed())
     }
 }
 
@@ -98,7 +99,11 @@ impl BlockDevice for Handle {
             true => shared.read_verified(offset, buf),
         };
         self.alive()?;
-        if sound { Ok(()) } else { self.read_healed(offset, buf) }
+        if !sound {
+            self.read_healed(offset, buf)?;
+        }
+        shared.counters.read(buf.len());
+        Ok(())
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError> {
@@ -107,6 +112,7 @@ impl BlockDevice for Handle {
         for part in data.chunks(WRITE_MAX) {
             let (offset, data) = (at, self.owner.shared.keep(part));
             self.call(false, |request| Input::Write { request, offset, data })?;
+            self.owner.shared.counters.wrote(part.len());
             at += part.len() as u64;
         }
         Ok(())
@@ -121,13 +127,18 @@ impl BlockDevice for Handle {
         for start in (0..data.len()).step_by(WRITE_MAX) {
             let (offset, data) =
                 (offset + start as u64, data.slice(start..data.len().min(start + WRITE_MAX)));
+            let len = data.len();
             self.call(false, |request| Input::Write { request, offset, data })?;
+            self.owner.shared.counters.wrote(len);
         }
         Ok(())
     }
 
     fn flush(&self) -> Result<(), DeviceError> {
-        self.call(true, |request| Input::Flush { request })
+        let begun = Instant::now();
+        self.call(true, |request| Input::Flush { request })?;
+        self.owner.shared.counters.flushed(begun.elapsed());
+        Ok(())
     }
 
     fn epoch(&self) -> u64 {

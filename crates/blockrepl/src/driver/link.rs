@@ -217,6 +217,7 @@ async fn read_loop<R: AsyncRead>(guard: &Guard, mut io: ReadHalf<R>) -> LinkErro
                     if let Message::Refused(why) = &message {
                         refused = Some(why.clone());
                     }
+                    guard.shared.counters.got(&message);
                     guard.shared.input(Input::Message { link: guard.link, message });
                 }
                 Ok(None) => break,

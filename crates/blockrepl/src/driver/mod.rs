@@ -4,6 +4,7 @@ mod handle;
 mod inbox;
 mod lane;
 mod link;
+mod metrics;
 mod outbox;
 mod pool;
 mod reads;
@@ -18,16 +19,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::broadcast;
 
 use crate::config::{Config, Protocol};
-use crate::core::{Denied, Event, Input, Replica, Reply, ScrubReport, Status, VerifyReport};
+use crate::core::{Denied, Event, Input, Replica, Reply, ScrubReport, Snapshot, Status, VerifyReport};
 use crate::device::BlockDevice;
 use crate::disk::{DirectDisk, Disk, FileDisk, VolatileDisk};
 use crate::ids::{DeviceId, Grant, Identity, MemberSet, NodeId, Raised};
 use crate::meta::{DATA_HEADER_LEN, OpenError, check_data_header, encode_data_header};
+use crate::snapshot::{FileSnapshots, Image, NoSnapshots, SnapshotStore};
 use crate::wire::Hello;
 use handle::Handle;
 use shared::{Shared, Worker};
 
 pub use link::{Link, LinkError};
+pub use metrics::{Count, LATENCY_BOUNDS_US, Latency, Metrics};
 
 /// Where a replica's two files lie. They may be on different disks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +116,8 @@ impl Volume {
         let cached = |disk: Arc<dyn Disk>| -> Arc<dyn Disk> {
             if options.volatile { Arc::new(VolatileDisk::new(disk)) } else { disk }
         };
-        Self::with_disks(cached(data), cached(meta), identity, options.config.clone())
+        let snapshots = Arc::new(FileSnapshots::new(&paths.data));
+        Self::with_snapshots(cached(data), cached(meta), snapshots, identity, options.config.clone())
     }
 
     /// Writes the structures of a blank replica to two disks full of zeros.
@@ -133,17 +137,29 @@ impl Volume {
         write_all().and_then(|()| meta.flush()).map_err(OpenError::io("formatting the metadata file"))
     }
 
-    /// Opens a replica on any two disks.
+    /// Opens a replica on any two disks, without a place for snapshots of lost generations: none are kept.
     pub fn with_disks(
         data: Arc<dyn Disk>,
         meta: Arc<dyn Disk>,
         identity: &Identity,
         config: Config,
     ) -> Result<Volume, OpenError> {
+        let config = Config { snapshots_max: 0, ..config };
+        Self::with_snapshots(data, meta, Arc::new(NoSnapshots), identity, config)
+    }
+
+    /// Opens a replica on any two disks and a place for snapshots of lost generations.
+    pub fn with_snapshots(
+        data: Arc<dyn Disk>,
+        meta: Arc<dyn Disk>,
+        snapshots: Arc<dyn SnapshotStore>,
+        identity: &Identity,
+        config: Config,
+    ) -> Result<Volume, OpenError> {
         let core = Replica::open(config.clone(), identity, |offset, buf| meta.read_at(offset, buf))?;
         check_len("metadata", &*meta, core.meta_len())?;
         check_head(&*data, identity, core.size())?;
-        let shared = Arc::new(Shared::new(core, data, meta, &config));
+        let shared = Arc::new(Shared::new(core, (data, meta), snapshots, &config));
         let threads = spawn_threads(&shared).map_err(OpenError::io("starting the disk threads"))?;
         Ok(Volume { owner: Arc::new(Owner { shared, threads }) })
     }
@@ -256,6 +272,11 @@ impl Volume {
         self.shared().written()
     }
 
+    /// What the volume did since it was opened.
+    pub fn metrics(&self) -> Metrics {
+        self.shared().counters.metrics(self.written())
+    }
+
     /// What happens from now on. A reader that lags by more than 1024 events is told so.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.shared().events.subscribe()
@@ -278,6 +299,26 @@ impl Volume {
             Reply::Scrubbed(report) => Ok(report),
             _ => Err(Denied::Closed),
         }
+    }
+
+    /// The generations that lost a split brain and were kept here, oldest first.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        self.shared().state().core.snapshots()
+    }
+
+    /// Opens a snapshot as a read-only device: [`Export::read_only`](crate::nbd::Export) serves it by NBD.
+    /// Blocks the thread.
+    pub fn open_snapshot(&self, id: u64) -> Result<Arc<dyn BlockDevice>, Denied> {
+        let found = self.snapshots().into_iter().find(|s| s.id == id).ok_or(Denied::NoSnapshot(id))?;
+        let store = self.shared().snapshots.clone();
+        let failed = |e: std::io::Error| Denied::Snapshot(e.to_string().into());
+        store.read(id, 0, &mut [0; 1]).map_err(failed)?;
+        Ok(Arc::new(Image { store, id, size: found.size, epoch: found.generation.epoch }))
+    }
+
+    /// Deletes a snapshot: its record first, then its image, then the last trace of it.
+    pub async fn delete_snapshot(&self, id: u64) -> Result<(), Denied> {
+        self.shared().ask(|request| Input::DeleteSnapshot { request, id }).await.map(drop)
     }
 
     /// R9: gives up an unfinished resync into this replica and returns to the state before it.

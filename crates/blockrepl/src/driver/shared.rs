@@ -11,15 +11,19 @@ use tokio::sync::{broadcast, oneshot};
 use super::Written;
 use super::inbox::Inbox;
 use super::lane::{Batch, Job, Lane};
+use super::metrics::Counters;
 use super::outbox::Outbox;
 use super::pool::Pool;
 use super::reads::Reads;
 use crate::config::Config;
 use crate::core::sums_of;
-use crate::core::{Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId};
+use crate::core::{
+    Denied, DiskOp, Event, Input, LinkId, OpId, Output, Replica, Reply, RequestId, SnapshotOp,
+};
 use crate::device::DeviceError;
 use crate::disk::Disk;
 use crate::meta::{BLOCK, DATA_HEADER_LEN};
+use crate::snapshot::SnapshotStore;
 use crate::wire::{Message, Refusal};
 
 /// Events kept for a slow reader before it is told that it missed some.
@@ -105,7 +109,9 @@ pub(super) struct Shared {
     pub(super) events: broadcast::Sender<Event>,
     pub(super) data: Arc<dyn Disk>,
     meta: Arc<dyn Disk>,
+    pub(super) snapshots: Arc<dyn SnapshotStore>,
     reads: Reads,
+    pub(super) counters: Counters,
     data_written: AtomicU64,
     meta_written: AtomicU64,
     pub(super) data_lane: Lane,
@@ -120,7 +126,12 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(core: Replica, data: Arc<dyn Disk>, meta: Arc<dyn Disk>, config: &Config) -> Self {
+    pub(super) fn new(
+        core: Replica,
+        (data, meta): (Arc<dyn Disk>, Arc<dyn Disk>),
+        snapshots: Arc<dyn SnapshotStore>,
+        config: &Config,
+    ) -> Self {
         let size = AtomicU64::new(core.size());
         let state = State {
             core,
@@ -136,7 +147,9 @@ impl Shared {
             events: broadcast::channel(EVENTS_MAX).0,
             data,
             meta,
+            snapshots,
             reads: Reads::default(),
+            counters: Counters::default(),
             data_written: AtomicU64::new(0),
             meta_written: AtomicU64::new(0),
             data_lane: Lane::default(),
@@ -214,6 +227,7 @@ impl Shared {
                 Output::Send { link, message } => {
                     // A link that ended is reported by its own task.
                     if let Some(outbox) = state.links.get(&link) {
+                        self.counters.sent(&message);
                         outbox.push(message);
                         state.talking.push(outbox.clone());
                     }
@@ -242,6 +256,7 @@ impl Shared {
             Event::DiskFailed { reason } => state.end_lease(DeviceError::Failed(reason.clone())),
             _ => {}
         }
+        self.counters.event(&event);
         tracing::debug!(node = %state.core.identity().node, ?event, "blockrepl");
         // Nobody may be listening.
         drop(self.events.send(event));
@@ -342,6 +357,7 @@ impl Shared {
             DiskOp::Read { offset, len } => return read(&*self.data, DATA_HEADER_LEN + offset, len),
             DiskOp::Grow { from, to } => self.data.grow(DATA_HEADER_LEN + from, DATA_HEADER_LEN + to)?,
             DiskOp::MetaGrow { from, to } => self.meta.grow(from, to)?,
+            DiskOp::Snapshot(op) => return self.snapshot(op),
             DiskOp::Flush => self.data.flush()?,
             DiskOp::MetaWrite { offset, data } => {
                 self.meta.write_at(offset, &data)?;
@@ -349,6 +365,21 @@ impl Shared {
             }
             DiskOp::MetaRead { offset, len } => return read(&*self.meta, offset, len),
             DiskOp::MetaFlush => self.meta.flush()?,
+        }
+        Ok(Bytes::new())
+    }
+
+    fn snapshot(&self, op: SnapshotOp) -> std::io::Result<Bytes> {
+        let store = &self.snapshots;
+        match op {
+            // Any bytes say that the image has all of the device's.
+            SnapshotOp::Create { id, size } if store.create(id, size)? => {
+                return Ok(Bytes::from_static(b"all"));
+            }
+            SnapshotOp::Create { .. } => {}
+            SnapshotOp::Write { id, offset, data } => store.write(id, offset, &data)?,
+            SnapshotOp::Flush { id } => store.flush(id)?,
+            SnapshotOp::Remove { id } => store.remove(id)?,
         }
         Ok(Bytes::new())
     }

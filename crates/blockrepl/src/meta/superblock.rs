@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    Area, FORMAT_VERSION, Layout, MAX_SLOTS, OpenError, SB_LEN, put_identity, seal, take_identity, unseal,
+    Area, FORMAT_VERSION, Layout, MAX_BITMAPS, MAX_SLOTS, MAX_SNAPSHOTS, OpenError, SB_LEN, put_identity,
+    seal, take_identity, unseal,
 };
 use crate::codec::{Reader, Short, Writer};
 use crate::ids::{DeviceId, GenerationId, Identity, Lineage, MemberSet, NodeId};
@@ -20,6 +21,28 @@ pub(crate) struct SlotHead {
     pub(crate) base: GenerationId,
     /// The resync of this peer under way, or 0.
     pub(crate) sync: u64,
+}
+
+/// How far a snapshot's image has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SnapshotState {
+    /// It is being made: void after a crash.
+    Making,
+    /// It is whole.
+    Kept,
+    /// It is being removed.
+    Removing,
+}
+
+/// A generation that was kept; the bitmap of its ranges lies in the area `bitmap`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SnapshotHead {
+    pub(crate) id: u64,
+    pub(crate) state: SnapshotState,
+    pub(crate) bitmap: u32,
+    pub(crate) generation: GenerationId,
+    pub(crate) common: Option<GenerationId>,
+    pub(crate) size: u64,
 }
 
 /// All small durable state of a replica.
@@ -41,6 +64,9 @@ pub(crate) struct Superblock {
     pub(crate) members: MemberSet,
     pub(crate) slots: Vec<SlotHead>,
     pub(crate) hot: Vec<u32>,
+    /// Snapshots taken by this replica.
+    pub(crate) snapshot_counter: u64,
+    pub(crate) snapshots: Vec<SnapshotHead>,
 }
 
 impl Superblock {
@@ -60,6 +86,8 @@ impl Superblock {
             members: MemberSet::new(),
             slots: Vec::new(),
             hot: Vec::new(),
+            snapshot_counter: 0,
+            snapshots: Vec::new(),
         }
     }
 
@@ -88,6 +116,11 @@ impl Superblock {
         for extent in &self.hot {
             w.u32(*extent);
         }
+        w.u64(self.snapshot_counter).u32(self.snapshots.len() as u32);
+        for s in &self.snapshots {
+            w.u64(s.id).u8(s.state as u8).u32(s.bitmap).generation(s.generation);
+            w.generation(s.common.unwrap_or_default()).u64(s.size);
+        }
         seal(w, SB_LEN as usize)
     }
 
@@ -115,6 +148,8 @@ impl Superblock {
         let slots = (0..slots).map(|_| take_slot(r)).collect::<Result<_, _>>()?;
         let hot = r.count(crate::Config::MAX_HOT)?;
         let hot = (0..hot).map(|_| r.u32()).collect::<Result<_, _>>()?;
+        let (snapshot_counter, snapshots) = (r.u64()?, r.count(MAX_SNAPSHOTS)?);
+        let snapshots = (0..snapshots).map(|_| take_snapshot(r)).collect::<Result<_, _>>()?;
         Ok(Superblock {
             identity,
             layout,
@@ -130,6 +165,8 @@ impl Superblock {
             members,
             slots,
             hot,
+            snapshot_counter,
+            snapshots,
         })
     }
 
@@ -143,6 +180,22 @@ impl Superblock {
             (Err(e), Err(_)) => Err(e),
         }
     }
+}
+
+fn take_snapshot(r: &mut Reader<'_>) -> Result<SnapshotHead, Short> {
+    let (id, state, bitmap) = (r.u64()?, r.u8()?, r.u32()?);
+    let state = match state {
+        0 => SnapshotState::Making,
+        1 => SnapshotState::Kept,
+        2 => SnapshotState::Removing,
+        _ => return Err(Short),
+    };
+    if !(MAX_SLOTS..MAX_BITMAPS).contains(&(bitmap as usize)) {
+        return Err(Short);
+    }
+    let (generation, common) = (r.generation()?, r.generation()?);
+    let common = (common != GenerationId::default()).then_some(common);
+    Ok(SnapshotHead { id, state, bitmap, generation, common, size: r.u64()? })
 }
 
 fn take_area(r: &mut Reader<'_>) -> Result<Area, Short> {
@@ -187,6 +240,16 @@ mod tests {
                 device: DeviceId([8; 16]),
                 base: generation,
                 sync: 2,
+            })
+            .collect();
+        sb.snapshots = (0..MAX_SNAPSHOTS as u32)
+            .map(|n| SnapshotHead {
+                id: u64::from(n),
+                state: SnapshotState::Kept,
+                bitmap: MAX_SLOTS as u32 + n,
+                generation,
+                common: Some(generation),
+                size: 1 << 30,
             })
             .collect();
         sb.hot = (0..crate::Config::MAX_HOT as u32).collect();

@@ -433,3 +433,25 @@ fn what_a_growth_that_failed_left_behind_never_shows() {
     assert_eq!(bytes.len(), 20_480);
     assert!(bytes[..8192].iter().all(|b| *b == 1) && bytes[8192..].iter().all(|b| *b == 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_count_what_the_volume_did() {
+    let dir = TempDir::new().unwrap();
+    let (a, b, device, link) = pair(&dir).await;
+    write(&device, 4096, &[1; 8192]).await.unwrap();
+    flush(&device).await.unwrap();
+    device.read_at(0, &mut [0; 100]).unwrap();
+    let past_end = write(&device, SIZE, b"x").await;
+    assert!(matches!(past_end, Err(DeviceError::OutOfRange { .. })));
+    let (leader, follower) = (a.metrics(), b.metrics());
+    assert_eq!((leader.written.ops, leader.written.bytes), (1, 8192));
+    assert_eq!((leader.read.ops, leader.read.bytes), (1, 100));
+    assert_eq!(leader.flushes.count(), 1);
+    assert_eq!(leader.replicated, follower.received);
+    assert_eq!(follower.received.bytes, 8192);
+    assert_eq!((leader.peers_connected, leader.peers_lost), (1, 0));
+    assert!(leader.disk.data >= 8192 && leader.disk.meta > 0);
+    link.cut();
+    until("the loss", || a.metrics().peers_lost == 1).await;
+    assert!(a.metrics().prometheus("v").contains("blockrepl_peers_lost_total{volume=\"v\"} 1\n"));
+}

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use posthaste_blockrepl::core::{
-    Denied, DiskOp, Event, Input, LinkId, OpId, Output, PeerStatus, Replica, Reply, RequestId, Status,
+    Denied, DiskOp, Event, Input, LinkId, OpId, Output, PeerStatus, Replica, Reply, RequestId, SnapshotOp,
+    Status,
 };
 use posthaste_blockrepl::wire::{Decoder, Message};
 use posthaste_blockrepl::{
@@ -78,6 +79,12 @@ pub struct Node {
     pub events: Vec<Event>,
     /// Bytes of the device written by anybody, to tell a small resync from a full one.
     pub written: u64,
+    /// Images of snapshots, and whether each was flushed.
+    pub images: BTreeMap<u64, (Vec<u8>, bool)>,
+    /// Images share the blocks of the data disk.
+    pub clones: bool,
+    /// There is no room for images.
+    pub no_images: bool,
     /// Reads of the data disk that touch these bytes fail, until they are written.
     pub unreadable: Vec<u64>,
     /// The data disk cannot grow.
@@ -87,6 +94,26 @@ pub struct Node {
     /// Power is cut right after this many syncs of the metadata.
     pub die_after_syncs: Option<u64>,
     pub meta_writes: u64,
+}
+
+impl Node {
+    fn snapshot(&mut self, op: SnapshotOp) -> Result<Bytes, Arc<str>> {
+        match op {
+            SnapshotOp::Create { .. } if self.no_images => return Err(Arc::from("no room")),
+            SnapshotOp::Create { id, size } => {
+                let bytes = if self.clones { self.data.live.clone() } else { vec![0; size as usize] };
+                self.images.insert(id, (bytes, false));
+                return Ok(Bytes::from_static(if self.clones { b"all" } else { b"" }));
+            }
+            SnapshotOp::Write { id, offset, data } => {
+                let image = &mut self.images.get_mut(&id).expect("it was created").0;
+                image[offset as usize..offset as usize + data.len()].copy_from_slice(&data);
+            }
+            SnapshotOp::Flush { id } => self.images.get_mut(&id).expect("it was created").1 = true,
+            SnapshotOp::Remove { id } => drop(self.images.remove(&id)),
+        }
+        Ok(Bytes::new())
+    }
 }
 
 pub struct Net {
@@ -170,6 +197,9 @@ impl Net {
             meta_ops: VecDeque::new(),
             events: Vec::new(),
             written: 0,
+            images: BTreeMap::new(),
+            clones: false,
+            no_images: false,
             unreadable: Vec::new(),
             no_room: false,
             fail_flush: false,
@@ -220,6 +250,13 @@ impl Net {
         node.meta_ops.clear();
         node.data.crash(&mut keep);
         node.meta.crash(&mut keep);
+        // What of an image was not flushed may be there or not.
+        node.images.retain(|_, (bytes, flushed)| {
+            if !*flushed {
+                bytes.fill(0xEE);
+            }
+            *flushed || keep()
+        });
         node.die_after_syncs = None;
         self.rng = coin;
     }
@@ -351,6 +388,7 @@ impl Net {
                 node.data.grow(from, to);
                 Ok(Bytes::new())
             }
+            DiskOp::Snapshot(op) => node.snapshot(op),
             _ if node.fail_flush => Err(Arc::from("injected")),
             _ => {
                 node.data.flush();
@@ -430,6 +468,14 @@ impl Net {
 
     pub fn verify(&mut self, n: usize) -> RequestId {
         self.request(n, |request| Input::Verify { request })
+    }
+
+    pub fn delete_snapshot(&mut self, n: usize, id: u64) -> RequestId {
+        self.request(n, |request| Input::DeleteSnapshot { request, id })
+    }
+
+    pub fn snapshots(&self, n: usize) -> Vec<posthaste_blockrepl::core::Snapshot> {
+        self.nodes[n].replica.as_ref().unwrap().snapshots()
     }
 
     pub fn scrub(&mut self, n: usize) -> RequestId {

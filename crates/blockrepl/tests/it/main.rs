@@ -16,4 +16,5 @@ mod protocols;
 mod replication;
 mod resize;
 mod resync;
+mod splitbrain;
 mod wire;

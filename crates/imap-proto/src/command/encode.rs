@@ -1,4 +1,4 @@
-use super::{Command, CommandBody, IdField, Notify, StoreAction};
+use super::{Command, CommandBody, IdField, Notify, StoreAction, urlauth};
 use crate::list::Element;
 use crate::write::{Literals, Writer};
 use crate::{Mailbox, SequenceSet, base64};
@@ -151,10 +151,7 @@ fn on_messages(w: &mut Writer<'_>, command: &CommandBody<'_>) {
         }
         C::Store { uid, set, unchanged_since, action, silent, flags } => {
             on_set(w, *uid, "STORE ", set);
-            if let Some(n) = unchanged_since {
-                w.numbered(" (UNCHANGEDSINCE ", *n);
-                w.raw(")");
-            }
+            write_unchanged_since(w, *unchanged_since);
             w.raw(match action {
                 StoreAction::Replace => " FLAGS",
                 StoreAction::Add => " +FLAGS",
@@ -288,8 +285,46 @@ fn administration(w: &mut Writer<'_>, command: &CommandBody<'_>) {
             w.raw(" ");
             entries.write_paren(w);
         }
+        _ => of_rare_extensions(w, command),
+    }
+}
+
+fn of_rare_extensions(w: &mut Writer<'_>, command: &CommandBody<'_>) {
+    use CommandBody as C;
+    match command {
+        C::StoreAnnotation { uid, set, unchanged_since, entries } => {
+            on_set(w, *uid, "STORE ", set);
+            write_unchanged_since(w, *unchanged_since);
+            w.raw(" ANNOTATION ");
+            entries.write(w);
+        }
+        C::GenUrlAuth(urls) => urlauth::write_gen_url_auth(w, urls),
+        C::ResetKey(of) => urlauth::write_reset_key(w, of.as_ref()),
+        C::UrlFetch(urls) => urlauth::write_strings(w, "URLFETCH", urls),
+        C::Language(tags) => urlauth::write_strings(w, "LANGUAGE", tags),
+        C::Comparator(names) => urlauth::write_strings(w, "COMPARATOR", names),
+        C::Convert { uid, set, to, items } => {
+            on_set(w, *uid, "CONVERT ", set);
+            w.raw(" ");
+            to.write(w);
+            w.raw(" ");
+            items.write(w);
+        }
+        C::Conversions { from, to } => {
+            w.raw("CONVERSIONS ");
+            w.astring(from);
+            w.raw(" ");
+            w.astring(to);
+        }
         // The others were written before.
         _ => {}
+    }
+}
+
+fn write_unchanged_since(w: &mut Writer<'_>, mod_seq: Option<u64>) {
+    if let Some(n) = mod_seq {
+        w.numbered(" (UNCHANGEDSINCE ", n);
+        w.raw(")");
     }
 }
 

@@ -115,6 +115,8 @@ pub enum FetchItem<'a> {
         /// LAZY: only if the server has it at hand.
         lazy: bool,
     },
+    /// ANNOTATION (RFC 5257): `(entries attributes)`.
+    Annotation(Opaque<'a>),
     /// An item of another extension, such as X-GM-LABELS.
     Other(Atom<'a>),
 }
@@ -206,7 +208,7 @@ into_owned!(
 into_owned!(enum FetchItem {
     Body, BodyStructure, Envelope, Flags, InternalDate, Rfc822, Rfc822Header, Rfc822Size, Rfc822Text, Uid,
     Section { peek, section, partial }, Binary { peek, part, partial }, BinarySize(part), ModSeq, EmailId, ThreadId,
-    SaveDate, Preview { lazy }, Other(name),
+    SaveDate, Preview { lazy }, Annotation(what), Other(name),
 });
 into_owned!(copy Partial, PartialRange);
 into_owned!(struct Section { part, text });
@@ -255,6 +257,7 @@ impl<'w> Element<'w> for FetchItem<'w> {
             FetchItem::Binary { peek: true, .. } => "BINARY.PEEK",
             FetchItem::Binary { .. } => "BINARY",
             FetchItem::BinarySize(_) => "BINARY.SIZE",
+            FetchItem::Annotation(_) => "ANNOTATION ",
             FetchItem::Other(name) => name.as_str(),
         };
         w.raw(name);
@@ -268,6 +271,7 @@ impl<'w> Element<'w> for FetchItem<'w> {
                 write_partial(w, *partial);
             }
             FetchItem::BinarySize(part) => write_part(w, part),
+            FetchItem::Annotation(what) => what.write(w),
             _ => {}
         }
     }
@@ -337,6 +341,7 @@ keys!(
     THREADID,
     SAVEDATE,
     PREVIEW,
+    ANNOTATION,
     BINARY,
     ALL,
     FAST,
@@ -383,6 +388,9 @@ fn fetch_item(i: In<'_>, ctx: Ctx) -> Res<'_, FetchItem<'_>> {
         BINARY | BINARY_PEEK if bracket => return binary(rest, ctx, key == BINARY_PEEK),
         BINARY_SIZE if bracket => return map(part_path(rest, ctx), FetchItem::BinarySize),
         PREVIEW => return preview(rest),
+        ANNOTATION if rest.starts_with(b" (") => {
+            return map(Opaque::parse(&rest[1..], ctx), FetchItem::Annotation);
+        }
         BODY => FetchItem::Body,
         BODYSTRUCTURE => FetchItem::BodyStructure,
         ENVELOPE => FetchItem::Envelope,

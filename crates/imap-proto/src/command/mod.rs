@@ -8,6 +8,7 @@ mod metadata;
 mod notify;
 mod parse;
 mod search;
+mod urlauth;
 
 use std::borrow::Cow;
 
@@ -29,14 +30,14 @@ pub use metadata::{
 pub use notify::{MailboxFilter, MailboxFilters, Notify, NotifyEvent, NotifyEvents, NotifyGroup};
 pub(crate) use parse::{append_start, id_fields};
 pub use search::{
-    EntryKind, ModSeqEntry, SearchKey, SearchKeys, SearchReturn, SearchReturns, SortCriteria, SortCriterion,
-    SortKey, Subkey,
+    AnnotationKey, EntryKind, ModSeqEntry, SearchKey, SearchKeys, SearchReturn, SearchReturns, SortCriteria,
+    SortCriterion, SortKey, Subkey,
 };
 
 use crate::own::into_owned;
 use crate::status::StatusItems;
 use crate::text::Strings;
-use crate::{Atom, Capabilities, Flags, Mailbox, Secret, SeqNum, SequenceSet, Tag};
+use crate::{Atom, Capabilities, Flags, Mailbox, Opaque, Secret, SeqNum, SequenceSet, Tag};
 
 /// One command with its tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,6 +175,22 @@ pub enum CommandBody<'a> {
     GetMetadata(Box<GetMetadata<'a>>),
     /// SETMETADATA, RFC 5464.
     SetMetadata { mailbox: Mailbox<'a>, entries: MetadataEntries<'a> },
+    /// STORE ANNOTATION, RFC 5257: `(entry (attribute value ...) ...)`.
+    StoreAnnotation { uid: bool, set: SequenceSet, unchanged_since: Option<u64>, entries: Opaque<'a> },
+    /// GENURLAUTH, RFC 4467: URLs, and the mechanism by which each is to be authorized.
+    GenUrlAuth(Vec<(Cow<'a, [u8]>, Atom<'a>)>),
+    /// RESETKEY, RFC 4467: of one mailbox, perhaps for some mechanisms only; or of all.
+    ResetKey(Option<(Mailbox<'a>, Vec<Atom<'a>>)>),
+    /// URLFETCH, RFC 4467.
+    UrlFetch(Strings<'a>),
+    /// LANGUAGE, RFC 5255: languages in order of preference; none to ask which there are.
+    Language(Strings<'a>),
+    /// COMPARATOR, RFC 5255: collations in order of preference; none to ask which is in use.
+    Comparator(Strings<'a>),
+    /// CONVERT, RFC 5259: `(type (parameters))` or `(NIL)`, and the items wanted.
+    Convert { uid: bool, set: SequenceSet, to: Opaque<'a>, items: Opaque<'a> },
+    /// CONVERSIONS, RFC 5259: media types, perhaps with wildcards.
+    Conversions { from: Cow<'a, [u8]>, to: Cow<'a, [u8]> },
 }
 
 /// ESEARCH (RFC 7377 section 2.1).
@@ -220,4 +237,6 @@ into_owned!(enum CommandBody {
     Copy { uid, set, mailbox }, Move { uid, set, mailbox }, UidBatches { size, range }, GetQuota(root), GetQuotaRoot(m),
     SetQuota { root, limits }, SetAcl { mailbox, identifier, change, rights }, DeleteAcl { mailbox, identifier },
     GetAcl(m), ListRights { mailbox, identifier }, MyRights(m), GetMetadata(get), SetMetadata { mailbox, entries },
+    StoreAnnotation { uid, set, unchanged_since, entries }, GenUrlAuth(urls), ResetKey(of), UrlFetch(urls), Language(tags),
+    Comparator(names), Convert { uid, set, to, items }, Conversions { from, to },
 });

@@ -6,7 +6,7 @@ use super::mailboxes::{CreateParams, List, Pattern, SelectParams};
 use super::metadata::{GetMetadata, acl_change, metadata_entries, quota_limits};
 use super::notify::{Notify, filters};
 use super::search::{SearchKeys, SearchReturns, SortCriteria, charset};
-use super::{AppendHead, Command, CommandBody, FetchModifiers, IdField, MultiSearch, StoreAction};
+use super::{AppendHead, Command, CommandBody, FetchModifiers, IdField, MultiSearch, StoreAction, urlauth};
 use crate::chars::{self, TAG};
 use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
@@ -17,7 +17,7 @@ use crate::list::Element;
 use crate::sequence::saved_or_set;
 use crate::status::StatusItems;
 use crate::text::{Capabilities, Strings, mailbox};
-use crate::{Atom, Flags, Mailbox, ParseError, ParseErrorKind, ParseLimits, Secret, Tag, base64};
+use crate::{Atom, Flags, Mailbox, Opaque, ParseError, ParseErrorKind, ParseLimits, Secret, Tag, base64};
 
 impl<'a> Command<'a> {
     /// Parses one command as [`CommandDecoder`](crate::CommandDecoder) delivers it: whole, without its final CRLF, literals
@@ -107,6 +107,13 @@ keys!(
     MYRIGHTS,
     GETMETADATA,
     SETMETADATA,
+    GENURLAUTH,
+    RESETKEY,
+    URLFETCH,
+    LANGUAGE,
+    COMPARATOR,
+    CONVERT,
+    CONVERSIONS,
     UID,
 );
 
@@ -163,7 +170,9 @@ fn rarer<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx) -> Res<'a, CommandBo
     use CommandBody as C;
     let arguments = |i: In<'a>| sp(i).map(|(i, ())| i);
     match verb {
-        SEARCH | STORE | COPY | MOVE | SORT | THREAD | REPLACE => on_messages(start, i, verb, ctx, false),
+        SEARCH | STORE | COPY | MOVE | SORT | THREAD | REPLACE | CONVERT => {
+            on_messages(start, i, verb, ctx, false)
+        }
         ESEARCH => multi_search(i, ctx),
         CANCELUPDATE => map(Strings::parse_bare(arguments(i)?, ctx), C::CancelUpdate),
         UIDBATCHES => uid_batches(arguments(i)?),
@@ -182,6 +191,12 @@ fn rarer<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx) -> Res<'a, CommandBo
         MYRIGHTS => map(mailbox(arguments(i)?, ctx), C::MyRights),
         GETMETADATA => map(GetMetadata::parse(arguments(i)?, ctx), |get| C::GetMetadata(Box::new(get))),
         SETMETADATA => set_metadata(arguments(i)?, ctx),
+        GENURLAUTH => urlauth::gen_url_auth(i, ctx),
+        RESETKEY => urlauth::reset_key(i, ctx),
+        URLFETCH => map(Strings::parse_bare(arguments(i)?, ctx), C::UrlFetch),
+        LANGUAGE => map(urlauth::strings(i, ctx), C::Language),
+        COMPARATOR => map(urlauth::strings(i, ctx), C::Comparator),
+        CONVERSIONS => urlauth::conversions(arguments(i)?, ctx),
         _ => fail(start, ParseErrorKind::UnknownCommand),
     }
 }
@@ -207,6 +222,7 @@ fn on_messages<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx, uid: bool) -> 
         MOVE => copy(arguments(i)?, ctx, |set, mailbox| C::Move { uid, set, mailbox }),
         SORT => sort(i, ctx, uid),
         THREAD => thread(arguments(i)?, ctx, uid),
+        CONVERT => urlauth::convert(arguments(i)?, ctx, uid),
         REPLACE => map(replace(arguments(i)?, ctx), |(n, mailbox, message)| C::Replace {
             uid,
             n,
@@ -368,6 +384,14 @@ fn store(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
     let (i, set) = saved_or_set(i, ctx)?;
     let (i, unchanged_since) = unchanged_since(i)?;
     let (i, ()) = sp(i)?;
+    if let Some(i) = strip_word(i, b"ANNOTATION ") {
+        return map(Opaque::parse(i, ctx), |entries| CommandBody::StoreAnnotation {
+            uid,
+            set,
+            unchanged_since,
+            entries,
+        });
+    }
     let (i, action) = match peek(i) {
         Some(b'+') => (&i[1..], StoreAction::Add),
         Some(b'-') => (&i[1..], StoreAction::Remove),

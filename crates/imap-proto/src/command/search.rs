@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use super::fetch::{mod_seq, named_opaque, write_named};
+use super::mailboxes::Pattern;
 use crate::datetime::date;
 use crate::keyword::{keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, atom, atom_str, expected, map, number64, nz_number, peek, run, sp,
-    string, strip_word, words,
+    Ctx, In, Res, after_sp, astring, atom, atom_str, expected, map, nstring, number64, nz_number, peek, run,
+    sp, string, strip_word, words,
 };
 use crate::list::{self, Element, list};
 use crate::own::into_owned;
@@ -77,6 +78,10 @@ pub enum SearchKey<'a> {
     EmailId(Atom<'a>),
     /// RFC 8474.
     ThreadId(Atom<'a>),
+    /// RFC 5466: the search that the user saved under this name.
+    Filter(Atom<'a>),
+    /// RFC 5257: entries, an attribute, and what its value holds.
+    Annotation(Box<AnnotationKey<'a>>),
     /// RFC 6203: what is like the key.
     Fuzzy(Subkey<'a>),
     Not(Subkey<'a>),
@@ -136,6 +141,18 @@ impl<'de> serde::Deserialize<'de> for Subkey<'_> {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         SearchKey::deserialize(from).map(Subkey::from)
     }
+}
+
+/// What an ANNOTATION key wants (RFC 5257 section 4.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct AnnotationKey<'a> {
+    /// Entries, by a pattern as LIST has it.
+    pub entries: Pattern<'a>,
+    /// The attribute.
+    pub attribute: Cow<'a, [u8]>,
+    /// What its value is to hold; `None` is NIL: no value.
+    pub value: Option<Cow<'a, [u8]>>,
 }
 
 /// Which metadata entry a MODSEQ key means (RFC 7162 section 3.1.5).
@@ -236,6 +253,7 @@ list! {
 
 into_owned!(copy SortCriterion);
 into_owned!(tuple Subkey);
+into_owned!(struct AnnotationKey { entries, attribute, value });
 into_owned!(struct ModSeqEntry { name, kind });
 into_owned!(enum SearchReturn {
     Min, Max, All, Count, Save, Update, Context, Partial(range), Other { name, value },
@@ -245,7 +263,7 @@ into_owned!(enum SearchKey {
     Bcc(s), Body(s), Cc(s), From(s), Subject(s), Text(s), To(s), Header(n, s), Keyword(a), Unkeyword(a), Before(d),
     On(d), Since(d), SentBefore(d), SentOn(d), SentSince(d), Larger(n), Smaller(n), Set(s), Uid(s), Older(n),
     Younger(n), ModSeq { entry, n }, SavedBefore(d), SavedOn(d), SavedSince(d), SaveDateSupported, EmailId(a),
-    ThreadId(a), Fuzzy(k), Not(k), Or(a, b), And(k),
+    ThreadId(a), Filter(a), Annotation(k), Fuzzy(k), Not(k), Or(a, b), And(k),
 });
 
 impl<'w> Element<'w> for SearchKey<'w> {
@@ -276,6 +294,14 @@ impl<'w> Element<'w> for SearchKey<'w> {
             K::Unkeyword(a) => w.word("UNKEYWORD ", a.as_str()),
             K::EmailId(a) => w.word("EMAILID ", a.as_str()),
             K::ThreadId(a) => w.word("THREADID ", a.as_str()),
+            K::Filter(a) => w.word("FILTER ", a.as_str()),
+            K::Annotation(key) => {
+                w.raw("ANNOTATION ");
+                key.entries.write(w);
+                text(w, " ", &key.attribute);
+                w.raw(" ");
+                w.nstring(key.value.as_deref());
+            }
             K::Before(d) => day(w, "BEFORE ", *d),
             K::On(d) => day(w, "ON ", *d),
             K::Since(d) => day(w, "SINCE ", *d),
@@ -431,6 +457,8 @@ keys!(
     SAVEDON,
     SAVEDSINCE,
     EMAILID,
+    FILTER,
+    ANNOTATION,
     THREADID,
     MIN,
     MAX,
@@ -452,6 +480,7 @@ enum Kind<'a> {
     Seconds(fn(u32) -> SearchKey<'a>),
     Uid,
     ModSeq,
+    Annotation,
     Within(fn(Subkey<'a>) -> SearchKey<'a>),
     Or,
 }
@@ -459,7 +488,7 @@ enum Kind<'a> {
 /// A key's word, and what follows it.
 #[inline(always)]
 fn kind(i: In<'_>) -> Res<'_, Kind<'_>> {
-    use Kind::{Atom, Day, Header, ModSeq, Or, Plain, Seconds, Size, Text, Uid, Within};
+    use Kind::{Annotation, Atom, Day, Header, ModSeq, Or, Plain, Seconds, Size, Text, Uid, Within};
     use SearchKey as K;
     let (rest, (name, key)) = keyword(i, chars::ATOM, "a search key")?;
     let kind = match key {
@@ -507,6 +536,8 @@ fn kind(i: In<'_>) -> Res<'_, Kind<'_>> {
         MODSEQ => ModSeq,
         EMAILID => Atom(K::EmailId),
         THREADID => Atom(K::ThreadId),
+        FILTER => Atom(K::Filter),
+        ANNOTATION => Annotation,
         _ if name.eq_ignore_ascii_case(b"SAVEDATESUPPORTED") => Plain(|| K::SaveDateSupported),
         _ => return expected(i, "a search key"),
     };
@@ -528,6 +559,7 @@ fn named_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
         Kind::Seconds(key) => map(after_sp(i, nz_number), |n| key(n.get())),
         Kind::Uid => map(after_sp(i, |i| saved_or_set(i, ctx)), SearchKey::Uid),
         Kind::ModSeq => after_sp(i, |i| mod_seq_key(i, ctx)),
+        Kind::Annotation => after_sp(i, |i| annotation_key(i, ctx)),
         Kind::Within(key) => map(operand(i, ctx), key),
         Kind::Or => {
             let (i, a) = operand(i, ctx)?;
@@ -551,9 +583,18 @@ fn check_named(i: In<'_>, ctx: Ctx) -> Res<'_, ()> {
         Kind::Seconds(_) => map(after_sp(i, nz_number), drop),
         Kind::Uid => after_sp(i, |i| check_saved_or_set(i, ctx)),
         Kind::ModSeq => map(after_sp(i, |i| mod_seq_key(i, ctx)), drop),
+        Kind::Annotation => map(after_sp(i, |i| annotation_key(i, ctx)), drop),
         Kind::Within(_) => map(operand(i, ctx), drop),
         Kind::Or => map(operand(operand(i, ctx)?.0, ctx), drop),
     }
+}
+
+fn annotation_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
+    let (i, entries) = Pattern::parse(i, ctx)?;
+    let (i, attribute) = after_sp(i, |i| astring(i, ctx))?;
+    map(after_sp(i, |i| nstring(i, ctx)), |value| {
+        SearchKey::Annotation(Box::new(AnnotationKey { entries, attribute, value }))
+    })
 }
 
 fn mod_seq_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {

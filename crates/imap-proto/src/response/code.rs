@@ -7,7 +7,7 @@ use crate::command::mod_seq;
 use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
     Ctx, In, Res, after_sp, astring, atom, atom_str, byte, expected, in_parens, map, nil, number, nz_number,
-    paren_list, peek, quoted, string,
+    paren_list, peek, quoted, string, trailing,
 };
 use crate::own::into_owned;
 use crate::sequence::sequence_set;
@@ -113,6 +113,12 @@ pub enum Code<'a> {
     SaveLimit(u32),
     /// RFC 2221: where to go.
     Referral(Cow<'a, [u8]>),
+    /// RFC 5466: no such filter.
+    UndefinedFilter(Atom<'a>),
+    /// RFC 4467: mechanisms of GENURLAUTH.
+    UrlMech(Vec<Atom<'a>>),
+    /// RFC 5255: no such collation.
+    BadComparator,
     /// Any other, with what follows its name up to the bracket.
     Other {
         name: Atom<'a>,
@@ -141,10 +147,10 @@ into_owned!(enum Code {
     HighestModSeq(n), NoModSeq, Modified(set), UnknownCte, NotSaved, HasChildren, UseAttr, CompressionActive,
     MailboxId(id), BadEvent(events), NotificationOverflow, NoUpdate(tag), MetadataLongEntries(n), MetadataMaxSize(n),
     MetadataTooMany, MetadataNoPrivate, InProgress(progress), UidRequired, MessageLimit { limit, uid }, SaveLimit(n),
-    Referral(url), Other { name, value },
+    Referral(url), UndefinedFilter(name), UrlMech(names), BadComparator, Other { name, value },
 });
 
-const PLAIN: [(&str, Code<'static>); 34] = [
+const PLAIN: [(&str, Code<'static>); 35] = [
     ("ALERT", Code::Alert),
     ("PARSE", Code::Parse),
     ("READ-ONLY", Code::ReadOnly),
@@ -178,6 +184,7 @@ const PLAIN: [(&str, Code<'static>); 34] = [
     ("COMPRESSIONACTIVE", Code::CompressionActive),
     ("NOTIFICATIONOVERFLOW", Code::NotificationOverflow),
     ("UIDREQUIRED", Code::UidRequired),
+    ("BADCOMPARATOR", Code::BadComparator),
     ("INPROGRESS", Code::InProgress(None)),
 ];
 
@@ -205,6 +212,8 @@ keys!(
     MESSAGELIMIT,
     SAVELIMIT,
     REFERRAL,
+    URLMECH,
+    UNDEFINED_FILTER = "UNDEFINED-FILTER",
     LONGENTRIES,
     MAXSIZE,
     TOOMANY,
@@ -259,6 +268,10 @@ fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: Key, ctx: Ctx) -> Res<'a, 
         }
         MESSAGELIMIT => after_sp(rest, message_limit),
         SAVELIMIT => after_sp(rest, |i| map(number(i), Code::SaveLimit)),
+        UNDEFINED_FILTER => {
+            after_sp(rest, |i| map(atom_str(i), |name| Code::UndefinedFilter(Atom::checked(name))))
+        }
+        URLMECH => map(trailing(rest, ctx, |i| map(atom_str(i), Atom::checked)), Code::UrlMech),
         REFERRAL => after_sp(rest, |i| {
             let n = i.iter().position(|b| *b == b']').unwrap_or(i.len());
             Ok((&i[n..], Code::Referral(Cow::Borrowed(&i[..n]))))
@@ -437,6 +450,11 @@ impl Code<'_> {
                 }
             }
             Code::SaveLimit(n) => w.numbered("SAVELIMIT ", *n),
+            Code::UndefinedFilter(name) => w.word("UNDEFINED-FILTER ", name.as_str()),
+            Code::UrlMech(names) => {
+                w.raw("URLMECH");
+                names.iter().for_each(|name| w.word(" ", name.as_str()));
+            }
             Code::Referral(url) => {
                 w.raw("REFERRAL ");
                 w.out.extend(url.iter().filter(|b| !matches!(b, 0..=b' ' | b']' | 0x7f..)));

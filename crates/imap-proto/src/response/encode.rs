@@ -179,6 +179,31 @@ fn write_of_extension(w: &mut Writer<'_>, data: &Data<'_>) {
             write_strings(w, names);
         }
         Data::UidBatches { tag, batches } => write_uid_batches(w, tag, batches),
+        Data::GenUrlAuth(urls) => {
+            w.raw("GENURLAUTH");
+            write_strings(w, urls);
+        }
+        Data::UrlFetch(urls) => {
+            w.raw("URLFETCH");
+            for (url, data) in urls {
+                w.raw(" ");
+                w.astring(url);
+                w.raw(" ");
+                w.nstring(data.as_deref());
+            }
+        }
+        Data::Language(tags) => {
+            w.raw("LANGUAGE ");
+            w.list(tags, |w, tag| w.astring(tag));
+        }
+        Data::Comparator { active, others } => {
+            w.raw("COMPARATOR ");
+            w.astring(active);
+            if !others.is_empty() {
+                w.raw(" ");
+                w.list(others, |w, name| w.astring(name));
+            }
+        }
         Data::Other(raw) => w.raw(raw),
         // The others were written before.
         _ => {}

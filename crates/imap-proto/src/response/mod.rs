@@ -85,6 +85,9 @@ impl<'a> Status<'a> {
 /// Whom an access control list names, and the rights (RFC 4314 section 2).
 pub type AclEntry<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
+/// A URL and what it names (RFC 4467 section 7).
+pub type UrlData<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
+
 /// Untagged data (sections 7.2 to 7.4 and the extensions).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -177,6 +180,17 @@ pub enum Data<'a> {
         tag: Cow<'a, [u8]>,
         batches: Vec<(u32, u32)>,
     },
+    /// RFC 4467: the URLs with their authorization.
+    GenUrlAuth(Vec<Cow<'a, [u8]>>),
+    /// RFC 4467: URLs and what they name; `None` is NIL: it cannot be had.
+    UrlFetch(Vec<UrlData<'a>>),
+    /// RFC 5255: the language in use, or those that there are.
+    Language(Vec<Cow<'a, [u8]>>),
+    /// RFC 5255: the collation in use, and others that there are.
+    Comparator {
+        active: Cow<'a, [u8]>,
+        others: Vec<Cow<'a, [u8]>>,
+    },
     /// Data of an extension, from its name to the end of the line.
     Other(Cow<'a, [u8]>),
 }
@@ -190,5 +204,6 @@ into_owned!(enum Data {
     Vanished { earlier, uids }, Fetch { seq, items }, UidFetch { uid, items }, Namespace(spaces), Id(fields),
     Quota { root, resources }, QuotaRoot { mailbox, roots }, Acl { mailbox, entries },
     ListRights { mailbox, identifier, always, grantable }, MyRights { mailbox, rights },
-    Metadata { mailbox, entries }, MetadataChanged { mailbox, names }, UidBatches { tag, batches }, Other(raw),
+    Metadata { mailbox, entries }, MetadataChanged { mailbox, names }, UidBatches { tag, batches },
+    GenUrlAuth(urls), UrlFetch(urls), Language(tags), Comparator { active, others }, Other(raw),
 });

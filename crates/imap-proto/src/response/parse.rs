@@ -5,12 +5,13 @@ use super::code::code;
 use super::fetch::fetch_items;
 use super::mailbox::{ListEntry, mailbox_and_strings, namespaces, quota};
 use super::search::{esearch, ids, threads, uid_batches};
-use super::{Data, Response, Status, StatusKind};
+use super::{Data, Response, Status, StatusKind, UrlData};
 use crate::chars::{self, TAG};
 use crate::command::{MetadataEntries, id_fields};
 use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, expected, finish, map, nz_number, peek, sp, strip_word, trailing,
+    Ctx, In, Res, after_sp, astring, expected, finish, map, nstring, nz_number, paren_list, peek, sp,
+    strip_word, trailing,
 };
 use crate::sequence::sequence_set;
 use crate::status::status_data;
@@ -53,7 +54,7 @@ fn tagged(message: &[u8], ctx: Ctx) -> Result<Response<'_>, ParseError> {
 keys!(
     OK, NO, BAD, BYE, PREAUTH, CAPABILITY, ENABLED, SEARCH, SORT, THREAD, ESEARCH, FLAGS, LIST, LSUB, XLIST,
     STATUS, NAMESPACE, ID, QUOTA, QUOTAROOT, ACL, LISTRIGHTS, MYRIGHTS, METADATA, VANISHED, UIDBATCHES,
-    EXISTS, RECENT, EXPUNGE, FETCH, UIDFETCH,
+    GENURLAUTH, URLFETCH, LANGUAGE, COMPARATOR, EXISTS, RECENT, EXPUNGE, FETCH, UIDFETCH,
 );
 
 #[inline]
@@ -125,8 +126,26 @@ fn administration<'a>(start: In<'a>, rest: In<'a>, key: Key, ctx: Ctx) -> Res<'a
         UIDBATCHES => {
             after_sp(rest, |i| map(uid_batches(i, ctx), |(tag, batches)| Data::UidBatches { tag, batches }))
         }
+        GENURLAUTH => map(trailing(rest, ctx, |i| astring(i, ctx)), Data::GenUrlAuth),
+        URLFETCH => map(trailing(rest, ctx, |i| url_data(i, ctx)), Data::UrlFetch),
+        LANGUAGE => after_sp(rest, |i| map(paren_list(i, ctx, 1, |i| astring(i, ctx)), Data::Language)),
+        COMPARATOR => after_sp(rest, |i| comparator(i, ctx)),
         _ => Ok((&start[start.len()..], Data::Other(Cow::Borrowed(start)))),
     }
+}
+
+fn url_data(i: In<'_>, ctx: Ctx) -> Res<'_, UrlData<'_>> {
+    let (i, url) = astring(i, ctx)?;
+    map(after_sp(i, |i| nstring(i, ctx)), |data| (url, data))
+}
+
+fn comparator(i: In<'_>, ctx: Ctx) -> Res<'_, Data<'_>> {
+    let (i, active) = astring(i, ctx)?;
+    let (i, others) = match i.strip_prefix(b" ") {
+        Some(i) if peek(i) == Some(b'(') => paren_list(i, ctx, 1, |i| astring(i, ctx))?,
+        _ => (i, Vec::new()),
+    };
+    Ok((i, Data::Comparator { active, others }))
 }
 
 fn acl(i: In<'_>, ctx: Ctx) -> Res<'_, Data<'_>> {

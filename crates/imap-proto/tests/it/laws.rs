@@ -64,6 +64,11 @@ fn search_key() -> impl Strategy<Value = SearchKey<'static>> {
         (octets(), octets()).prop_map(|(n, v)| SearchKey::Header(n, v)),
         atom().prop_map(SearchKey::Keyword),
         atom().prop_map(SearchKey::EmailId),
+        atom().prop_map(SearchKey::Filter),
+        (octets(), octets(), option::of(octets())).prop_map(|(entries, attribute, value)| {
+            let entries = Pattern::from_wire(entries);
+            SearchKey::Annotation(Box::new(AnnotationKey { entries, attribute, value }))
+        }),
         date().prop_map(SearchKey::SentSince),
         any::<u64>().prop_map(SearchKey::Larger),
         (1_u32..).prop_map(SearchKey::Older),
@@ -251,6 +256,11 @@ fn on_mailboxes() -> impl Strategy<Value = CommandBody<'static>> {
             change: AclChange::Add,
             rights: rights.into_bytes().into()
         }),
+        vec((octets(), atom()), 1..3).prop_map(CommandBody::GenUrlAuth),
+        option::of((mailbox(), vec(atom(), 0..3))).prop_map(CommandBody::ResetKey),
+        vec(octets(), 1..3).prop_map(|urls| CommandBody::UrlFetch(urls.into_iter().collect())),
+        vec(octets(), 0..3).prop_map(|tags| CommandBody::Language(tags.into_iter().collect())),
+        (octets(), octets()).prop_map(|(from, to)| CommandBody::Conversions { from, to }),
     ]
 }
 

@@ -10,9 +10,8 @@ use posthaste_pop3_proto::{
 };
 
 mod corpus;
-mod timing;
 
-use timing::{Effort, at_least, contestant, race};
+use posthaste_measure::timing::{Effort, at_least, contestant, race};
 
 const SEED: u64 = 1939;
 

@@ -109,6 +109,11 @@ impl<'a> DomainName<'a> {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The same, owning its text.
+    pub fn into_owned(self) -> DomainName<'static> {
+        DomainName(Cow::Owned(self.0.into_owned()))
+    }
 }
 
 impl Domain<'_> {
@@ -120,7 +125,7 @@ impl Domain<'_> {
     /// The same, owning its text.
     pub fn into_owned(self) -> Domain<'static> {
         match self {
-            Domain::Name(DomainName(name)) => Domain::Name(DomainName(Cow::Owned(name.into_owned()))),
+            Domain::Name(name) => Domain::Name(name.into_owned()),
             Domain::V4(ip) => Domain::V4(ip),
             Domain::V6(ip) => Domain::V6(ip),
             Domain::General(literal) => {
@@ -276,6 +281,21 @@ impl<'de> serde::Deserialize<'de> for Mailbox<'_> {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = <String as serde::Deserialize>::deserialize(d)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for DomainName<'_> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for DomainName<'_> {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = <String as serde::Deserialize>::deserialize(d)?;
+        Self::new(text).map_err(serde::de::Error::custom)
     }
 }
 

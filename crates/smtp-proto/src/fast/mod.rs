@@ -1,7 +1,7 @@
 //! What is worth `unsafe`: the only module that may hold it.
 //!
-//! [`ascii`] makes the command mix 1.3 x as fast as the same with checked conversions to text, [`neighbours`] un-stuffing
-//! with the check for bare CR and LF 1.6 x as fast as what the compiler makes of the portable loop (BENCHMARKS.md).
+//! [`ascii`] makes the mix of commands 1.3 times as fast as the same with checked conversions to text; [`neighbours`] makes
+//! the check for bare CR and LF twice as fast as what the compiler makes of its portable loop.
 #![allow(unsafe_code)]
 
 mod ascii;

@@ -47,6 +47,20 @@ fn commands_of_the_extensions_parse_and_encode_the_same() {
         "XCLIENT DESTADDR=IPV6:2001:db8::1 DESTPORT=25 LOGIN=[UNAVAILABLE]",
         "XFORWARD NAME=[TEMPUNAVAIL] ADDR=168.100.189.2 PROTO=ESMTP",
         "XFORWARD IDENT=4QxZy SOURCE=REMOTE PORT=1234",
+        // RFC 4468 §3.4
+        "BURL imap://harry@gryffindor.example.com/outbox;uidvalidity=1078863300/;uid=25;urlauth=submit+harry:internal:91354a473744909de610943775f92038 LAST",
+        "BURL imap://harry@gryffindor.example.com/outbox/;uid=25/;section=1.5",
+        // RFC 1985
+        "ETRN mail.systemx.example",
+        "ETRN @systemy.example",
+        "ETRN #uucp",
+        // RFC 2645
+        "ATRN",
+        "ATRN example.org,example.com",
+        // RFC 7293, 3865, 3885 and 4141, and Cyrus's LMTP: parameters that this crate passes on
+        "MAIL FROM:<a@b.example> SOLICIT=org.example:ADV:ADLT MTRK=abc:123 CONNEG",
+        "RCPT TO:<a@b.example> RRVS=2014-04-03T23:01:00Z CONPERM",
+        "RCPT TO:<a@b.example> IGNOREQUOTA",
         // RFC 2033 §4.3
         "LHLO foo.edu",
     ] {
@@ -92,6 +106,33 @@ fn parameters_that_break_their_rfc_are_refused() {
 }
 
 #[test]
+fn commands_that_ask_for_waiting_mail_or_name_a_url_are_checked() {
+    for (line, error) in [
+        ("ETRN", SyntaxError::MissingArgument),
+        ("ETRN @", SyntaxError::BadDomain),
+        ("ETRN a b", SyntaxError::BadDomain),
+        ("ETRN a..b", SyntaxError::BadDomain),
+        ("ATRN a,", SyntaxError::BadDomain),
+        ("ATRN a b", SyntaxError::BadDomain),
+        ("BURL", SyntaxError::MissingArgument),
+        ("BURL imap://a LAST LAST", SyntaxError::BadUrl),
+        ("BURL imap://a b", SyntaxError::BadUrl),
+    ] {
+        assert_eq!(Command::parse(line.as_bytes()), Err(error), "{line}");
+        assert_eq!(error.reply().code(), 501);
+    }
+}
+
+/// RFC 5321, appendices F.1 and F.6: not to be implemented, so 502 and not 500 (§4.2.4).
+#[test]
+fn turn_and_the_sending_commands_are_refused() {
+    for line in ["TURN", "turn", "SEND FROM:<a@b>", "SOML FROM:<a@b>", "SAML FROM:<a@b>"] {
+        let error = Command::parse(line.as_bytes()).expect_err(line);
+        assert_eq!((error, error.reply().code()), (SyntaxError::Obsolete, 502), "{line}");
+    }
+}
+
+#[test]
 fn a_pipelined_group_of_rfc_2920_is_read_in_one_go() {
     let wire = b"MAIL FROM:<mrose@dbc.mtview.ca.us>\r\nRCPT TO:<ned@innosoft.com>\r\n\
         RCPT TO:<dan@innosoft.com>\r\nRCPT TO:<kvc@innosoft.com>\r\nDATA\r\nhi\r\n.\r\nQUIT\r\n";
@@ -131,6 +172,9 @@ fn chunks_of_rfc_3030_stream_with_whatever_they_hold() {
 fn other_scripts_stand_where_rfc_6531_has_them_and_nowhere_else() {
     for (line, error) in [
         ("MAIL FROM:<grün@example.org>", SyntaxError::NeedsSmtpUtf8),
+        ("MAIL FROM:<\"grün\"@example.org>", SyntaxError::NeedsSmtpUtf8),
+        ("MAIL FROM:<\"grün\"@[tag:content]>", SyntaxError::NeedsSmtpUtf8),
+        ("MAIL FROM:<green@[tag:grün]>", SyntaxError::NeedsSmtpUtf8),
         ("EHLO grün.example", SyntaxError::BadClientName),
         ("AUTH GRÜN", SyntaxError::BadAuth),
         ("MAIL FROM:<a@b> GRÜN=1", SyntaxError::BadParameter),

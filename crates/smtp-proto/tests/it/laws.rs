@@ -24,6 +24,18 @@ fn domain() -> impl Strategy<Value = Domain<'static>> {
     ]
 }
 
+fn domain_name() -> impl Strategy<Value = DomainName<'static>> {
+    "[a-z0-9]{1,5}(\\.[a-zé]{1,5}){0,2}".prop_map(|s| DomainName::new(s).unwrap())
+}
+
+fn waiting() -> impl Strategy<Value = Waiting<'static>> {
+    prop_oneof![
+        domain_name().prop_map(Waiting::Host),
+        domain_name().prop_map(Waiting::Subdomains),
+        "[!-<>-~]{1,9}".prop_map(|s| Waiting::Queue(Value::new(s).unwrap())),
+    ]
+}
+
 fn mailbox() -> impl Strategy<Value = Mailbox<'static>> {
     (local(), domain()).prop_map(|(local, domain)| Mailbox { local, domain })
 }
@@ -126,6 +138,10 @@ fn command() -> impl Strategy<Value = Command<'static>> {
         option::of(text()).prop_map(Command::Help),
         text().prop_map(Command::Vrfy),
         text().prop_map(Command::Expn),
+        ("[!-~]{1,30}", any::<bool>())
+            .prop_map(|(url, last)| Command::Burl { url: Url::new(url).unwrap(), last }),
+        waiting().prop_map(Command::Etrn),
+        vec(domain_name(), 0..3).prop_map(Command::Atrn),
     ];
     let auth = ("[A-Z0-9-]{1,20}", option::of(secret))
         .prop_map(|(name, initial)| Command::Auth { mechanism: Keyword::new(name).unwrap(), initial });
@@ -190,6 +206,26 @@ proptest! {
         let whole = run_pieces(config.clone(), [wire.as_slice()]);
         prop_assert_eq!(run_pieces(config.clone(), pieces(&wire, &cuts)), whole.clone());
         prop_assert_eq!(run_pieces(config, wire.chunks(1)), whole);
+    }
+
+    /// The one pass over common commands and the careful parser say the same of every line: of commands, and of commands
+    /// in which one octet is another.
+    #[test]
+    fn common_commands_are_parsed_as_by_the_careful_parser(
+        command in command(), at in any::<prop::sample::Index>(), octet in any::<u8>(), change in any::<bool>(),
+    ) {
+        let mut wire = encoded(&command);
+        let len = wire.len() - 2;
+        let at = at.index(len);
+        if change && ![b'\r', b'\n', 0].contains(&octet) {
+            wire[at] = octet;
+        }
+        let careful = match Command::parse(&wire[..len]) {
+            Ok(command) => Seen::Command(command.into_owned()),
+            Err(error) => Seen::Refused(ProtocolError::Syntax(error)),
+        };
+        let seen = run_pieces(Config::default(), [wire.as_slice()]);
+        prop_assert_eq!(seen.first(), Some(&careful));
     }
 
     #[test]

@@ -96,6 +96,25 @@ fn the_corpus_means_the_same_to_smtp_proto() {
     }
 }
 
+#[test]
+fn replies_mean_the_same_to_smtp_proto() {
+    let wire = corpus::replies(5321, 2000).concat().into_bytes();
+    let (mut receiver, mut input) = (ReplyReceiver::default(), wire.as_slice());
+    let mut theirs = wire.iter();
+    for n in 0..2000 {
+        let reply = receiver.next(&mut input).expect("a whole reply").expect("a good one");
+        let peer =
+            smtp_proto::response::parser::ResponseReceiver::default().parse(&mut theirs).expect("theirs");
+        assert_eq!(reply.code(), peer.code, "{n}: {reply}");
+        let [_, subject, detail] = peer.esc.map(u16::from);
+        let enhanced = reply.enhanced().map_or((0, 0), |enhanced| (enhanced.subject, enhanced.detail));
+        assert_eq!(enhanced, (subject, detail), "{n}: {reply}");
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&reply.lines().collect::<Vec<_>>().join(" ")), words(&peer.message), "{n}");
+    }
+    assert_eq!(receiver.next(&mut input), None);
+}
+
 /// Where one of both refuses a line that the other takes, and why we do as we do.
 #[test]
 fn differences_to_smtp_proto_have_a_reason() {

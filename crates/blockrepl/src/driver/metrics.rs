@@ -1,0 +1,290 @@
+//! Counters of one volume, and their text for Prometheus.
+
+use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::Written;
+use crate::core::Event;
+use crate::wire::Message;
+
+/// Upper bounds of the histogram's buckets, in microseconds; one more bucket is for all above.
+pub const LATENCY_BOUNDS_US: [u64; 12] =
+    [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 51_200, 204_800, 819_200, 3_276_800];
+
+/// How often, and how many bytes in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// How often.
+    pub ops: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// How long things took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Latency {
+    /// How many took at most [`LATENCY_BOUNDS_US`] of the same place and more than that of the place before; the last: more
+    /// than all.
+    pub buckets: [u64; LATENCY_BOUNDS_US.len() + 1],
+    /// The sum of all, in microseconds.
+    pub sum_us: u64,
+}
+
+impl Latency {
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+}
+
+/// What a volume did since it was opened. All numbers only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// Writes that the leader's handle answered with success.
+    pub written: Count,
+    /// Reads by the leader's handle.
+    pub read: Count,
+    /// Flushes that the leader's handle answered with success: until all in-sync replicas had them.
+    pub flushes: Latency,
+    /// Calls of the leader's handle that failed.
+    pub failed_calls: u64,
+    /// Writes sent to peers; one write to two peers counts twice.
+    pub replicated: Count,
+    /// Granules sent to peers by resyncs and repairs; zeros count as no bytes.
+    pub resynced: Count,
+    /// Writes received from a leader.
+    pub received: Count,
+    /// Granules received from a leader.
+    pub resync_received: Count,
+    /// Links that came up.
+    pub peers_connected: u64,
+    /// Links that were lost.
+    pub peers_lost: u64,
+    /// Peers that were reported as slow.
+    pub peers_slow: u64,
+    /// Refusals, given and received.
+    pub refusals: u64,
+    /// Findings of blocks that differ from their checksums.
+    pub damaged: u64,
+    /// Leaderships ended by a higher epoch.
+    pub fenced: u64,
+    /// Disks given up (R11): 0 or 1.
+    pub disk_failures: u64,
+    /// Handed to the two files, in whole pages.
+    pub disk: Written,
+}
+
+#[derive(Debug, Default)]
+struct Pair {
+    ops: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Pair {
+    fn add(&self, bytes: usize) {
+        self.ops.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Count {
+        Count { ops: load(&self.ops), bytes: load(&self.bytes) }
+    }
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// The counters behind [`Metrics`]: nothing waits for a lock to count.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    written: Pair,
+    read: Pair,
+    flush_buckets: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+    flush_sum_us: AtomicU64,
+    failed_calls: AtomicU64,
+    replicated: Pair,
+    resynced: Pair,
+    received: Pair,
+    resync_received: Pair,
+    peers_connected: AtomicU64,
+    peers_lost: AtomicU64,
+    peers_slow: AtomicU64,
+    refusals: AtomicU64,
+    damaged: AtomicU64,
+    fenced: AtomicU64,
+    disk_failures: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.written.add(bytes);
+    }
+
+    pub(super) fn read(&self, bytes: usize) {
+        self.read.add(bytes);
+    }
+
+    pub(super) fn flushed(&self, took: Duration) {
+        let us = took.as_micros().min(u128::from(u64::MAX)) as u64;
+        let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
+        count(&self.flush_buckets[bucket]);
+        self.flush_sum_us.fetch_add(us, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        count(&self.failed_calls);
+    }
+
+    pub(super) fn sent(&self, message: &Message) {
+        match message {
+            Message::Write { data, .. } => self.replicated.add(data.len()),
+            Message::Copy { data, .. } => self.resynced.add(data.len()),
+            _ => {}
+        }
+    }
+
+    pub(super) fn got(&self, message: &Message) {
+        match message {
+            Message::Write { data, .. } => self.received.add(data.len()),
+            Message::Copy { data, .. } => self.resync_received.add(data.len()),
+            _ => {}
+        }
+    }
+
+    pub(super) fn event(&self, event: &Event) {
+        let counter = match event {
+            Event::PeerConnected { .. } => &self.peers_connected,
+            Event::PeerLost { .. } => &self.peers_lost,
+            Event::PeerSlow { .. } => &self.peers_slow,
+            Event::Refused { .. } | Event::RefusedBy { .. } => &self.refusals,
+            Event::Damaged(_) => &self.damaged,
+            Event::Fenced { .. } => &self.fenced,
+            Event::DiskFailed { .. } => &self.disk_failures,
+            _ => return,
+        };
+        count(counter);
+    }
+
+    pub(super) fn metrics(&self, disk: Written) -> Metrics {
+        Metrics {
+            written: self.written.get(),
+            read: self.read.get(),
+            flushes: Latency {
+                buckets: std::array::from_fn(|i| load(&self.flush_buckets[i])),
+                sum_us: load(&self.flush_sum_us),
+            },
+            failed_calls: load(&self.failed_calls),
+            replicated: self.replicated.get(),
+            resynced: self.resynced.get(),
+            received: self.received.get(),
+            resync_received: self.resync_received.get(),
+            peers_connected: load(&self.peers_connected),
+            peers_lost: load(&self.peers_lost),
+            peers_slow: load(&self.peers_slow),
+            refusals: load(&self.refusals),
+            damaged: load(&self.damaged),
+            fenced: load(&self.fenced),
+            disk_failures: load(&self.disk_failures),
+            disk,
+        }
+    }
+}
+
+impl Metrics {
+    /// The text exposition format of Prometheus, each sample with the label `volume`.
+    pub fn prometheus(&self, volume: &str) -> String {
+        let mut out = String::new();
+        self.write_to(&mut out, &escaped(volume)).expect("writing to a string does not fail");
+        out
+    }
+
+    fn write_to(&self, out: &mut String, volume: &str) -> fmt::Result {
+        let pairs = [
+            ("written", "Writes of the leader", self.written),
+            ("read", "Reads of the leader", self.read),
+            ("replicated", "Writes sent to peers", self.replicated),
+            ("resynced", "Granules sent by resyncs", self.resynced),
+            ("received", "Writes received from a leader", self.received),
+            ("resync_received", "Granules received by resyncs", self.resync_received),
+        ];
+        for (name, help, count) in pairs {
+            counter(out, volume, &format!("{name}_ops"), help, count.ops)?;
+            counter(out, volume, &format!("{name}_bytes"), help, count.bytes)?;
+        }
+        let singles = [
+            ("failed_calls", "Calls of the leader's handle that failed", self.failed_calls),
+            ("peers_connected", "Links that came up", self.peers_connected),
+            ("peers_lost", "Links that were lost", self.peers_lost),
+            ("peers_slow", "Peers reported as slow", self.peers_slow),
+            ("refusals", "Refusals given and received", self.refusals),
+            ("damaged", "Findings of blocks that differ from their checksums", self.damaged),
+            ("fenced", "Leaderships ended by a higher epoch", self.fenced),
+            ("disk_failures", "Disks given up", self.disk_failures),
+            ("disk_data_bytes", "Bytes handed to the data file", self.disk.data),
+            ("disk_meta_bytes", "Bytes handed to the metadata file", self.disk.meta),
+        ];
+        for (name, help, value) in singles {
+            counter(out, volume, name, help, value)?;
+        }
+        self.write_flushes(out, volume)
+    }
+
+    fn write_flushes(&self, out: &mut String, volume: &str) -> fmt::Result {
+        const NAME: &str = "blockrepl_flush_seconds";
+        writeln!(out, "# HELP {NAME} Flushes, until all in-sync replicas had them")?;
+        writeln!(out, "# TYPE {NAME} histogram")?;
+        let mut below = 0;
+        for (bound, n) in LATENCY_BOUNDS_US.iter().zip(self.flushes.buckets) {
+            below += n;
+            let bound = *bound as f64 / 1e6;
+            writeln!(out, "{NAME}_bucket{{volume=\"{volume}\",le=\"{bound}\"}} {below}")?;
+        }
+        let (all, sum) = (self.flushes.count(), self.flushes.sum_us as f64 / 1e6);
+        writeln!(out, "{NAME}_bucket{{volume=\"{volume}\",le=\"+Inf\"}} {all}")?;
+        writeln!(out, "{NAME}_sum{{volume=\"{volume}\"}} {sum}")?;
+        writeln!(out, "{NAME}_count{{volume=\"{volume}\"}} {all}")
+    }
+}
+
+fn counter(out: &mut String, volume: &str, name: &str, help: &str, value: u64) -> fmt::Result {
+    writeln!(out, "# HELP blockrepl_{name}_total {help}")?;
+    writeln!(out, "# TYPE blockrepl_{name}_total counter")?;
+    writeln!(out, "blockrepl_{name}_total{{volume=\"{volume}\"}} {value}")
+}
+
+fn escaped(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_fall_into_their_buckets_and_the_text_counts_up() {
+        let counters = Counters::default();
+        for us in [50, 100, 101, 10_000_000] {
+            counters.flushed(Duration::from_micros(us));
+        }
+        let metrics = counters.metrics(Written::default());
+        assert_eq!((metrics.flushes.buckets[0], metrics.flushes.buckets[1]), (2, 1));
+        assert_eq!((metrics.flushes.buckets[12], metrics.flushes.count()), (1, 4));
+        let text = metrics.prometheus("a\"b");
+        for line in [
+            "blockrepl_flush_seconds_bucket{volume=\"a\\\"b\",le=\"0.0001\"} 2",
+            "blockrepl_flush_seconds_bucket{volume=\"a\\\"b\",le=\"3.2768\"} 3",
+            "blockrepl_flush_seconds_bucket{volume=\"a\\\"b\",le=\"+Inf\"} 4",
+            "blockrepl_flush_seconds_sum{volume=\"a\\\"b\"} 10.000251",
+            "blockrepl_written_bytes_total{volume=\"a\\\"b\"} 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Both sides wrote since they parted: who is given up, and what is kept of it. And what only looks so.
+
+use posthaste_blockrepl::core::{Branch, Denied, Event, Input, Reply, SplitBrain, Verdict};
+use posthaste_blockrepl::wire::Refusal;
+use posthaste_blockrepl::{Config, DeviceId, GRANULE, GenerationId, NodeId, SplitBrainPolicy};
+
+use crate::harness::*;
+
+/// Node 0 wrote one granule on its own under epoch 2, node 1 two under epoch 3. Both lead no more.
+fn parted(seed: u64, config: Config) -> Net {
+    let mut net = Net::with(2, seed, config);
+    net.connect(0, 1);
+    net.lead(0, grant(1, 0, &[0, 1], 1));
+    net.put(0, 0, &[1; 300_000]);
+    net.flush(0);
+    net.idle();
+    net.cut(0, 1);
+    net.lead(0, grant(2, 0, &[0], 2));
+    net.put(0, 2 * GRANULE, b"what node 0 wrote");
+    net.flush(0);
+    net.settle();
+    net.lead(1, grant(3, 1, &[1], 3));
+    net.put(1, 3 * GRANULE, &[7; 100_000]);
+    net.flush(1);
+    net.settle();
+    net
+}
+
+fn split(net: &Net, n: usize) -> SplitBrain {
+    let told = |e: &Event| if let Event::SplitBrain(s) = e { Some((**s).clone()) } else { None };
+    net.nodes[n].events.iter().find_map(told).expect("a split brain is told")
+}
+
+fn whole_images(net: &Net, n: usize) -> Vec<Vec<u8>> {
+    net.nodes[n].images.values().map(|(bytes, _)| bytes.clone()).collect()
+}
+
+#[test]
+fn a_split_brain_is_described_and_nothing_is_done_unasked() {
+    let mut net = parted(1, small());
+    net.connect(0, 1);
+    net.settle();
+    let split = split(&net, 1);
+    let generation =
+        |n, epoch| GenerationId { generation: n, epoch, device: identity(epoch as usize - 2).device };
+    assert_eq!(split.common.map(|g| g.generation), Some(1));
+    assert_eq!(split.ours, Branch { first: Some(generation(3, 3)), changed_bytes: Some(2 * GRANULE) });
+    // What was hot there when it parted may have changed as well.
+    assert_eq!(split.theirs.first, Some(generation(2, 2)));
+    assert!(split.theirs.changed_bytes.is_some_and(|bytes| bytes >= GRANULE));
+    assert_eq!(split.verdict, Verdict::Undecided);
+    assert!(net.nodes[1].events.iter().any(|e| matches!(e, Event::Diverged { .. })));
+    assert!(!net.connected(0, 1) && net.nodes[0].images.is_empty());
+}
+
+#[test]
+fn each_policy_gives_up_the_side_that_it_names() {
+    let generation = |epoch| Some(GenerationId { generation: epoch, epoch, device: DeviceId([0; 16]) });
+    let split = |ours: (u64, Option<u64>), theirs: (u64, Option<u64>)| SplitBrain {
+        peer: NodeId(1),
+        device: DeviceId([1; 16]),
+        common: generation(1),
+        ours: Branch { first: generation(ours.0), changed_bytes: ours.1 },
+        theirs: Branch { first: generation(theirs.0), changed_bytes: theirs.1 },
+        verdict: Verdict::Undecided,
+    };
+    use SplitBrainPolicy as P;
+    use Verdict::{OursLoses, TheirsLoses, Undecided};
+    let one = split((3, Some(10)), (2, Some(20)));
+    let cases = [
+        (P::Disconnect, one.clone(), Undecided),
+        (P::DiscardPeer, one.clone(), TheirsLoses),
+        (P::DiscardYounger, one.clone(), OursLoses),
+        (P::DiscardOlder, one.clone(), TheirsLoses),
+        (P::DiscardYounger, split((2, None), (3, None)), TheirsLoses),
+        (P::DiscardYounger, split((3, None), (3, None)), Undecided),
+        (P::DiscardZeroChanges, one.clone(), Undecided),
+        (P::DiscardZeroChanges, split((3, Some(5)), (2, Some(0))), TheirsLoses),
+        (P::DiscardZeroChanges, split((3, Some(0)), (2, Some(5))), OursLoses),
+        (P::DiscardZeroChanges, split((3, Some(5)), (2, None)), Undecided),
+        (P::DiscardLeastChanges, one.clone(), OursLoses),
+        (P::DiscardLeastChanges, split((3, Some(9)), (2, Some(9))), Undecided),
+        (P::DiscardNode(NodeId(0)), one.clone(), OursLoses),
+        (P::DiscardNode(NodeId(1)), one.clone(), TheirsLoses),
+        (P::DiscardNode(NodeId(7)), one.clone(), Undecided),
+        (P::DiscardPeer, SplitBrain { common: None, ..one }, Undecided),
+    ];
+    for (i, (policy, split, verdict)) in cases.into_iter().enumerate() {
+        assert_eq!(policy.decide(NodeId(0), &split), verdict, "case {i}: {policy:?}");
+    }
+}
+
+#[test]
+fn what_is_given_up_is_kept_whole_though_the_live_copy_moves_on() {
+    for (seed, clones) in [(1, false), (2, true), (3, false)] {
+        let mut net = parted(seed, Config { split_brain: SplitBrainPolicy::DiscardPeer, ..small() });
+        net.nodes[0].clones = clones;
+        let lost = net.nodes[0].data.live.clone();
+        net.connect(0, 1);
+        for i in 0..20u64 {
+            net.write(1, i * GRANULE, &[i as u8; 5000]);
+            net.step();
+        }
+        net.flush(1);
+        net.settle();
+        net.assert_identical(0, 1);
+        let kept = net.snapshots(0);
+        assert_eq!(kept.len(), 1);
+        assert!(whole_images(&net, 0) == [lost], "the image is the device as it was");
+        let within = |at: u64| kept[0].written.iter().any(|(from, len)| (*from..from + len).contains(&at));
+        assert!(within(2 * GRANULE) && !within(11 << 20), "{:?}", kept[0].written);
+        assert_eq!((kept[0].generation.generation, kept[0].size), (2, SIZE));
+        assert!(net.nodes[0].events.contains(&Event::SnapshotKept { id: 1, generation: 2, bytes: SIZE }));
+
+        net.crash(0);
+        net.boot(0);
+        assert_eq!(net.snapshots(0), kept, "it outlives a restart");
+        let delete = net.delete_snapshot(0, 1);
+        net.settle();
+        assert_eq!(net.answers[&delete], Ok(Reply::Deleted));
+        assert!(net.snapshots(0).is_empty() && net.nodes[0].images.is_empty());
+        let again = net.delete_snapshot(0, 1);
+        assert_eq!(net.answers[&again], Err(Denied::NoSnapshot(1)));
+    }
+}
+
+#[test]
+fn a_leader_that_should_lose_says_so_and_overwrites_nothing() {
+    let mut net = parted(4, Config { split_brain: SplitBrainPolicy::DiscardNode(NodeId(1)), ..small() });
+    net.connect(0, 1);
+    net.settle();
+    assert_eq!(split(&net, 1).verdict, Verdict::OursLoses);
+    // Its owner lets the other one lead.
+    net.lead(0, grant(4, 0, &[0], 4));
+    net.connect(0, 1);
+    net.settle();
+    assert_eq!(split(&net, 0).verdict, Verdict::TheirsLoses);
+    assert_eq!(net.snapshots(1).len(), 1);
+    net.assert_identical(0, 1);
+}
+
+#[test]
+fn without_room_for_the_snapshot_nothing_is_overwritten() {
+    for (no_images, max) in [(true, 2), (false, 1)] {
+        let config = Config { snapshots_max: max, split_brain: SplitBrainPolicy::DiscardPeer, ..small() };
+        let mut net = parted(5, config);
+        net.nodes[0].no_images = no_images;
+        if !no_images {
+            // The only place is taken by an earlier one.
+            net.connect(0, 1);
+            net.settle();
+            net.cut(0, 1);
+            net.lead(0, grant(4, 0, &[0], 4));
+            net.put(0, 0, b"again");
+            net.lead(1, grant(5, 1, &[1], 5));
+            net.put(1, 0, b"on both sides");
+            net.nodes[0].events.clear();
+        }
+        let before = net.nodes[0].data.live.clone();
+        net.connect(0, 1);
+        net.settle();
+        assert!(net.nodes[0].data.live == before && net.status(0).consistent);
+        assert!(net.nodes[0].events.iter().any(|e| matches!(e, Event::SnapshotFailed { .. })));
+        let refused = Event::RefusedBy { peer: NodeId(0), why: Refusal::CannotKeep };
+        assert!(net.nodes[1].events.contains(&refused));
+        assert_eq!(net.nodes[0].images.len(), usize::from(!no_images), "nothing half made is left");
+    }
+}
+
+/// Power is cut at every sync of the metadata while a snapshot is made and deleted: what is listed is whole,
+/// what is not is gone, and nothing was overwritten before it was kept.
+#[test]
+fn every_crash_point_of_a_snapshot_leaves_it_whole_or_not_at_all() {
+    for k in 1.. {
+        let mut net = parted(100 + k, Config { split_brain: SplitBrainPolicy::DiscardPeer, ..small() });
+        let lost = net.nodes[0].data.live.clone();
+        net.nodes[0].meta.syncs = 0;
+        net.nodes[0].die_after_syncs = Some(k);
+        net.connect(0, 1);
+        net.settle();
+        let died = net.nodes[0].replica.is_none();
+        if died {
+            net.boot(0);
+            net.input(0, Input::Tick);
+            net.settle();
+        }
+        let kept = net.snapshots(0);
+        let images = whole_images(&net, 0);
+        assert_eq!(kept.len(), images.len(), "sync {k}: no image without a record");
+        assert!(images.iter().all(|image| *image == lost), "sync {k}");
+        assert!(!kept.is_empty() || net.nodes[0].data.live == lost, "sync {k}: overwritten unkept");
+        net.connect(0, 1);
+        net.settle();
+        net.assert_identical(0, 1);
+        assert!(whole_images(&net, 0).contains(&lost), "sync {k}");
+        if !died {
+            assert!(k > 4, "a snapshot has syncs of the metadata");
+            return;
+        }
+    }
+}
+
+/// With three copies: node 2 was removed under a generation that node 1 was not told of before it took over.
+/// Node 0, which had acknowledged nothing under it, only looks diverged.
+#[test]
+fn a_removal_that_the_new_leader_was_not_told_of_is_no_split_brain() {
+    for seed in 0..10 {
+        let mut net = Net::new(3, seed);
+        net.connect(0, 1);
+        net.connect(0, 2);
+        net.lead(0, grant(1, 0, &[0, 1, 2], 1));
+        net.put(0, 0, &[3; 200_000]);
+        net.flush(0);
+        net.idle();
+        net.cut(0, 2);
+        net.deaf = Some(1);
+        net.set_grant(0, grant(1, 0, &[0, 1], 2)).unwrap();
+        net.write(0, 0, b"not acknowledged");
+        net.settle();
+        net.crash(0);
+        net.deaf = None;
+        net.settle();
+        net.lead(1, grant(2, 1, &[1], 3));
+        net.put(1, GRANULE, b"the successor's");
+        net.flush(1);
+        net.settle();
+        net.boot(0);
+        net.connect(1, 0);
+        net.settle();
+        assert!(!net.nodes[1].events.iter().any(|e| matches!(e, Event::Diverged { .. })), "seed {seed}");
+        assert!(net.synced(1, 0), "seed {seed}");
+        net.assert_identical(0, 1);
+    }
+}

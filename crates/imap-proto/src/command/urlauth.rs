@@ -1,0 +1,82 @@
+//! URLs that grant access to a message (RFC 4467), languages and collations (RFC 5255), conversions (RFC 5259).
+
+use std::borrow::Cow;
+
+use super::CommandBody;
+use crate::lex::{Ctx, In, Res, after_sp, astring, atom_str, map};
+use crate::sequence::saved_or_set;
+use crate::text::{Strings, mailbox};
+use crate::write::Writer;
+use crate::{Atom, Mailbox, Opaque};
+
+/// ` url mechanism url mechanism ...`, at least one pair.
+pub(super) fn gen_url_auth(start: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+    let mut i = start;
+    let mut urls = Vec::new();
+    loop {
+        ctx.room(i, urls.len())?;
+        let (rest, url) = after_sp(i, |i| astring(i, ctx))?;
+        let (rest, mechanism) = after_sp(rest, atom_str)?;
+        urls.push((url, Atom::checked(mechanism)));
+        if rest.is_empty() {
+            return Ok((rest, CommandBody::GenUrlAuth(urls)));
+        }
+        i = rest;
+    }
+}
+
+/// `[ mailbox mechanism mechanism ...]`
+pub(super) fn reset_key(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+    let Some(i) = i.strip_prefix(b" ") else { return Ok((i, CommandBody::ResetKey(None))) };
+    let (i, mailbox) = mailbox(i, ctx)?;
+    let mechanism = |i| map(atom_str(i), Atom::checked);
+    map(crate::lex::trailing(i, ctx, mechanism), |mechanisms| {
+        CommandBody::ResetKey(Some((mailbox, mechanisms)))
+    })
+}
+
+/// ` a b c`, or nothing at all.
+pub(super) fn strings(i: In<'_>, ctx: Ctx) -> Res<'_, Strings<'_>> {
+    match i.strip_prefix(b" ") {
+        Some(i) => Strings::parse_bare(i, ctx),
+        None => Ok((i, Strings::default())),
+    }
+}
+
+/// `set (type (parameters)) items`
+pub(super) fn convert(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
+    let (i, set) = saved_or_set(i, ctx)?;
+    let (i, to) = after_sp(i, |i| Opaque::parse(i, ctx))?;
+    map(after_sp(i, |i| Opaque::parse(i, ctx)), |items| CommandBody::Convert { uid, set, to, items })
+}
+
+pub(super) fn conversions(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+    let (i, from) = astring(i, ctx)?;
+    map(after_sp(i, |i| astring(i, ctx)), |to| CommandBody::Conversions { from, to })
+}
+
+pub(super) fn write_gen_url_auth(w: &mut Writer<'_>, urls: &[(Cow<'_, [u8]>, Atom<'_>)]) {
+    w.raw("GENURLAUTH");
+    for (url, mechanism) in urls {
+        w.raw(" ");
+        w.astring(url);
+        w.word(" ", mechanism.as_str());
+    }
+}
+
+pub(super) fn write_reset_key(w: &mut Writer<'_>, of: Option<&(Mailbox<'_>, Vec<Atom<'_>>)>) {
+    w.raw("RESETKEY");
+    if let Some((mailbox, mechanisms)) = of {
+        w.raw(" ");
+        w.astring(mailbox.as_wire());
+        mechanisms.iter().for_each(|mechanism| w.word(" ", mechanism.as_str()));
+    }
+}
+
+pub(super) fn write_strings(w: &mut Writer<'_>, name: &str, strings: &Strings<'_>) {
+    w.raw(name);
+    if !strings.is_empty() {
+        w.raw(" ");
+        strings.write_bare(w);
+    }
+}
