@@ -2,12 +2,17 @@
 //!
 //! The framing does no I/O: [`Decoder`] takes bytes in any split and gives [`Message`]s.
 
+mod writers;
+
 use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::codec::{Reader, Short, Writer};
 use crate::ids::{ClusterId, DeviceId, GenerationId, Lineage, Member, MemberSet, NodeId, VolumeId};
+
+pub(crate) use writers::LEASES_MAX;
+pub use writers::WriterMessage;
 
 /// The version of the wire protocol; a peer of another version is refused.
 pub const WIRE_VERSION: u8 = 2;
@@ -70,6 +75,16 @@ pub enum Refusal {
     CannotKeep,
     /// This replica is closing down, or a newer link replaces this one.
     Closing,
+    /// The leader's grant does not name the addressee's node as a writer. The link stays up.
+    NotWriter {
+        /// The leader's epoch.
+        epoch: u64,
+    },
+    /// The sender led and was told to stop. A successor needs an epoch above this. The link stays up.
+    Resigned {
+        /// The epoch the sender raised.
+        current: u64,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -87,6 +102,8 @@ impl fmt::Display for Refusal {
             Refusal::CannotKeep => f.write_str("the data that would be lost could not be kept as a snapshot"),
             Refusal::Protocol => f.write_str("a frame that does not belong here"),
             Refusal::Closing => f.write_str("closing, or replaced by a newer link"),
+            Refusal::NotWriter { epoch } => write!(f, "the grant of epoch {epoch} names no such writer"),
+            Refusal::Resigned { current } => write!(f, "leads no more: epoch {current} is known"),
         }
     }
 }
@@ -347,6 +364,8 @@ pub enum Message {
         /// The digest.
         digest: Digest,
     },
+    /// Between a leader and the other writers of its epoch.
+    Writer(WriterMessage),
 }
 
 /// The peer sent something that no replica sends; the link is of no use any more.
@@ -414,6 +433,7 @@ impl Message {
     pub(crate) fn data(&self) -> &[u8] {
         match self {
             Message::Write { data, .. } | Message::Copy { data, .. } | Message::Fetched { data, .. } => data,
+            Message::Writer(m) => m.data(),
             _ => &[],
         }
     }
@@ -516,6 +536,10 @@ impl Message {
                 put_digest(w.u64(*id), *digest);
                 (16, w.0, none)
             }
+            Message::Writer(m) => {
+                let (kind, head) = m.head();
+                (kind, head, m.data())
+            }
             Message::Reach { epoch, seq } => {
                 w.u64(*epoch).u64(*seq);
                 (64, w.0, none)
@@ -586,6 +610,7 @@ impl Message {
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
             16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
+            32..=47 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
             48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, granule: r.u32()? },
             49 => {
                 let (id, blocks) = (r.u64()?, r.u32()?);
@@ -681,13 +706,15 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::UndoFull => (9, 0),
         Refusal::Protocol => (10, 0),
         Refusal::Closing => (11, 0),
+        Refusal::NotWriter { epoch } => (32, *epoch),
+        Refusal::Resigned { current } => (33, *current),
         Refusal::CannotKeep => (48, 0),
         Refusal::CannotGrow => (64, 0),
     }
 }
 
 fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
-    if value != 0 && code != 1 {
+    if value != 0 && !matches!(code, 1 | 32 | 33) {
         return Err(Short);
     }
     Ok(match code {
@@ -701,6 +728,8 @@ fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
         9 => Refusal::UndoFull,
         10 => Refusal::Protocol,
         11 => Refusal::Closing,
+        32 => Refusal::NotWriter { epoch: value },
+        33 => Refusal::Resigned { current: value },
         48 => Refusal::CannotKeep,
         64 => Refusal::CannotGrow,
         _ => return Err(Short),

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use posthaste_blockrepl as repl;
-use posthaste_blockrepl::{ClusterId, DeviceId, Identity, Member, NodeId, Options, Paths, Volume, VolumeId};
+use posthaste_blockrepl::{
+    ClusterId, DeviceId, Identity, Member, NodeId, Options, Paths, SplitBrainPolicy, Volume, VolumeId,
+};
 use serde::Deserialize;
 
 use crate::tls;
@@ -24,6 +26,10 @@ struct File {
     write_through: bool,
     #[serde(default)]
     on_peer_loss: OnPeerLoss,
+    #[serde(default)]
+    split_brain: SplitBrain,
+    #[serde(default)]
+    verify_reads: bool,
     #[serde(default)]
     protocol: Protocol,
     #[serde(default)]
@@ -83,6 +89,33 @@ struct Resync {
     by_digest: bool,
     /// The resync after a crash may take this long.
     after_crash_seconds: Option<u64>,
+}
+
+/// Whose data is given up, and kept as a snapshot, when both machines wrote since they parted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum SplitBrain {
+    /// Nobody's, until `discard-peer`.
+    #[default]
+    Disconnect,
+    DiscardPeer,
+    DiscardYounger,
+    DiscardOlder,
+    DiscardZeroChanges,
+    DiscardLeastChanges,
+}
+
+impl From<SplitBrain> for SplitBrainPolicy {
+    fn from(policy: SplitBrain) -> Self {
+        match policy {
+            SplitBrain::Disconnect => SplitBrainPolicy::Disconnect,
+            SplitBrain::DiscardPeer => SplitBrainPolicy::DiscardPeer,
+            SplitBrain::DiscardYounger => SplitBrainPolicy::DiscardYounger,
+            SplitBrain::DiscardOlder => SplitBrainPolicy::DiscardOlder,
+            SplitBrain::DiscardZeroChanges => SplitBrainPolicy::DiscardZeroChanges,
+            SplitBrain::DiscardLeastChanges => SplitBrainPolicy::DiscardLeastChanges,
+        }
+    }
 }
 
 /// What a leader does when the other machine is lost.
@@ -183,7 +216,11 @@ impl Pair {
             write_through: file.write_through,
             on_peer_loss: file.on_peer_loss,
             protocol: file.protocol,
-            config: replica_config(file.protocol, file.congestion, &file.resync)?,
+            config: repl::Config {
+                split_brain: file.split_brain.into(),
+                verify_reads: file.verify_reads,
+                ..replica_config(file.protocol, file.congestion, &file.resync)?
+            },
             link_tls: file.link_tls,
             tls: file.tls,
             me,

@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Resume,
     Protocol(Protocol),
     Scrub,
+    Snapshots,
+    DropSnapshots,
     Metrics,
 }
 
@@ -52,6 +54,8 @@ impl Command {
             Command::Resume => words("resume", &[]),
             Command::Protocol(protocol) => format!("protocol {protocol:?}"),
             Command::Scrub => words("scrub", &[]),
+            Command::Snapshots => words("snapshots", &[]),
+            Command::DropSnapshots => words("drop-snapshots", &[]),
             Command::Metrics => words("metrics", &[]),
         }
     }
@@ -82,6 +86,8 @@ impl Command {
                 _ => return None,
             }),
             "scrub" => Command::Scrub,
+            "snapshots" => Command::Snapshots,
+            "drop-snapshots" => Command::DropSnapshots,
             "metrics" => Command::Metrics,
             _ => return None,
         };

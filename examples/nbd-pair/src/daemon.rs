@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use posthaste_blockrepl::core::{Event, Finding, LinkStatus, PeerStatus, RoleStatus, Status, Wrong};
+use posthaste_blockrepl::core::{
+    Event, Finding, LinkStatus, PeerStatus, RoleStatus, Snapshot, Status, Wrong,
+};
 use posthaste_blockrepl::nbd::{Export, Limits, Server};
 use posthaste_blockrepl::wire::Refusal;
 use posthaste_blockrepl::{BlockDevice, Grant, Hello, Link, Member, NodeId, Volume};
@@ -243,6 +245,8 @@ impl Daemon {
             }
             Command::Protocol(protocol) => self.change_protocol(protocol).await,
             Command::Scrub => self.scrub().await,
+            Command::DropSnapshots => self.drop_snapshots().await,
+            Command::Snapshots => Ok(self.volume.snapshots().iter().map(kept).collect()),
             Command::Metrics => Ok(self.volume.metrics().prometheus(&self.pair.export)),
         }
     }
@@ -414,6 +418,14 @@ impl Daemon {
         if report.incomplete.is_empty() { Ok(text) } else { Err(format!("{text}the link broke meanwhile")) }
     }
 
+    async fn drop_snapshots(&self) -> Result<String, String> {
+        let all = self.volume.snapshots();
+        for snapshot in &all {
+            self.volume.delete_snapshot(snapshot.id).await.map_err(|e| e.to_string())?;
+        }
+        Ok(format!("{} snapshots deleted\n", all.len()))
+    }
+
     async fn scrub(&self) -> Result<String, String> {
         let report = self.volume.scrub().await.map_err(|e| e.to_string())?;
         let mut text = format!(
@@ -507,4 +519,14 @@ fn told(finding: &Finding) -> String {
     };
     let then = if *healed { "healed" } else { "NOT healed" };
     format!("node {node}: {len} bytes at {offset}: this copy {what}; {then}\n")
+}
+
+/// A line about a copy that was given up.
+fn kept(snapshot: &Snapshot) -> String {
+    let written: u64 = snapshot.written.iter().map(|(_, len)| len).sum();
+    let Snapshot { id, generation, .. } = snapshot;
+    format!(
+        "snapshot {id}: generation {}, {written} bytes written since the copies parted\n",
+        generation.generation
+    )
 }

@@ -105,6 +105,10 @@ enum Cmd {
         #[arg(value_enum, ignore_case = true)]
         protocol: config::Protocol,
     },
+    /// Lists the copies that were given up here and kept: files beside the data file.
+    Snapshots(#[command(flatten)] Here),
+    /// Deletes them all.
+    DropSnapshots(#[command(flatten)] Here),
     /// Reads this machine's copy against its checksums, and heals it.
     Scrub(#[command(flatten)] Here),
     /// Counters of this machine's copy, as Prometheus reads them.
@@ -141,6 +145,8 @@ fn act(command: Cmd) -> Result<String, String> {
         Cmd::Pause(here) => (here, Command::Pause),
         Cmd::Resume(here) => (here, Command::Resume),
         Cmd::Protocol { here, protocol } => (here, Command::Protocol(protocol)),
+        Cmd::Snapshots(here) => (here, Command::Snapshots),
+        Cmd::DropSnapshots(here) => (here, Command::DropSnapshots),
         Cmd::Scrub(here) => (here, Command::Scrub),
         Cmd::Metrics(here) => (here, Command::Metrics),
     };

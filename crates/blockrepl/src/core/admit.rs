@@ -6,19 +6,21 @@ use crate::config::UndoPolicy;
 use crate::meta::{decode_undo, encode_undo};
 
 impl Queued {
-    fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         match self {
-            Queued::Local { data, .. } | Queued::Remote { data, .. } | Queued::Copy { data, .. } => {
-                data.len() as u64 + 64
-            }
+            Queued::Local { data, .. }
+            | Queued::Forward { data, .. }
+            | Queued::Remote { data, .. }
+            | Queued::Copy { data, .. } => data.len() as u64 + 64,
             _ => 64,
         }
     }
 
-    fn link(&self) -> Option<LinkId> {
+    pub(super) fn link(&self) -> Option<LinkId> {
         match self {
             Queued::Local { .. } => None,
-            Queued::Remote { link, .. }
+            Queued::Forward { link, .. }
+            | Queued::Remote { link, .. }
             | Queued::Copy { link, .. }
             | Queued::Flush { link, .. }
             | Queued::SyncStart { link, .. }
@@ -47,6 +49,7 @@ impl Replica {
         self.queue.retain(|q| q.link().is_none());
         self.queued_bytes = self.queue.iter().map(Queued::len).sum();
         self.acks.clear();
+        self.applying.clear();
         self.gate = Gate::Open;
         self.abandon_snapshot();
     }
@@ -73,7 +76,7 @@ impl Replica {
 
     fn admissible(&mut self, head: &Queued) -> bool {
         match head {
-            Queued::Local { offset, data, .. } => {
+            Queued::Local { offset, data, .. } | Queued::Forward { offset, data, .. } => {
                 let (first, last) = granule_range(*offset, data.len());
                 self.reading.range(first..=last).next().is_none()
                     && self.mends.range(first..=last).next().is_none()
@@ -100,19 +103,26 @@ impl Replica {
 
     fn admit(&mut self, head: Queued) {
         match head {
-            Queued::Local { request, offset, data } => self.admit_local(request, offset, data),
+            Queued::Local { request, offset, data } => {
+                self.order_write(Asker::Owner(request), None, offset, data);
+            }
+            Queued::Forward { link, id, seen, leased, offset, data } => {
+                // A lease has put it behind what it would otherwise have raced with.
+                let seen = Some(if leased { self.seq } else { seen });
+                self.order_write(Asker::Writer { link, id }, seen, offset, data);
+            }
             Queued::Remote { link, seq, offset, data } => {
                 let weight = data.len() as u64 + 64;
                 self.note_recent(seq, offset, data.len());
                 self.mark_outsiders(offset, data.len());
                 self.bound_recent();
-                self.write(OpKind::Remote { link, weight }, offset, data);
+                self.write(OpKind::Remote { link, weight, seq }, offset, data);
             }
             Queued::Copy { link, granule, data } => {
                 let weight = data.len() as u64 + 64;
                 let data = if data.is_empty() { self.zeros(granule) } else { data };
                 let offset = u64::from(granule) * crate::bitmap::GRANULE;
-                self.write(OpKind::Remote { link, weight }, offset, data.clone());
+                self.write(OpKind::Remote { link, weight, seq: 0 }, offset, data.clone());
                 self.repaired(granule, data);
             }
             Queued::Fetch { link, id, granule } => self.fetch(link, id, granule),

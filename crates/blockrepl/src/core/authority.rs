@@ -13,7 +13,14 @@ impl Replica {
         if epoch < self.floor {
             return self.done(request, Err(Denied::EpochTooLow { asked: epoch, current: self.floor }));
         }
+        if epoch < self.known {
+            return self.done(request, Err(Denied::EpochTooLow { asked: epoch, current: self.known }));
+        }
+        let led = self.leading().is_some();
         self.begin_raise(epoch);
+        if led && self.leading().is_none() {
+            self.tell_resigned(epoch);
+        }
         match &mut self.raise {
             Some(raise) => raise.requests.push((request, epoch)),
             None => {
@@ -29,7 +36,9 @@ impl Replica {
             return;
         }
         self.floor = self.floor.max(epoch);
+        self.known = self.known.max(epoch);
         self.fence(epoch);
+        self.fence_session(epoch);
         self.leave_source();
         self.purge_remote();
         self.settle_recent();
@@ -39,6 +48,14 @@ impl Replica {
             None => {
                 self.raise = Some(Raise { epoch, commit: None, requests: Vec::new(), begins: Vec::new() })
             }
+        }
+    }
+
+    /// Those who followed need not guess which epoch a successor must exceed.
+    fn tell_resigned(&mut self, current: u64) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.send(link, Message::Refused(Refusal::Resigned { current }));
         }
     }
 
@@ -104,6 +121,7 @@ impl Replica {
         if let Err(why) = self.may_lead(&grant) {
             return self.done(request, Err(why));
         }
+        self.end_session(Denied::Closed);
         self.leave_source();
         self.purge_remote();
         self.settle_recent();
@@ -241,6 +259,7 @@ impl Replica {
             l.recorded = recorded;
         }
         self.settle_pending(&set);
+        self.revoke_writers();
         self.tell_slow_ones_again();
         let counted = self.counted();
         let gone: Vec<Member> = before.difference(&counted).copied().collect();
@@ -396,6 +415,7 @@ impl Replica {
         for link in links {
             self.refuse(link, Refusal::Closing);
         }
+        self.end_session(Denied::Closed);
         self.fail_local(Denied::Closed);
         self.role = Role::Closed;
         self.settle_recent();

@@ -7,8 +7,12 @@ impl Replica {
         if let Err(why) = self.may_write() {
             return self.done(request, Err(why));
         }
+        self.ask_flush(Asker::Owner(request));
+    }
+
+    pub(super) fn ask_flush(&mut self, by: Asker) {
         let (seq, order, since) = (self.seq, self.order, self.now);
-        self.flushes.push_back(FlushRequest { request, seq, order, since });
+        self.flushes.push_back(FlushRequest { by, seq, order, since });
         self.foreground();
         self.want_flush_up_to(seq, order);
     }
@@ -220,7 +224,7 @@ impl Replica {
             }
             if let Some(done) = self.flushes.pop_front() {
                 self.flush_took(self.now.saturating_sub(done.since));
-                self.done(done.request, Ok(Reply::Flushed));
+                self.answer(done.by, Ok(Reply::Flushed));
             }
         }
     }
@@ -281,6 +285,16 @@ impl Replica {
 
     /// When the next [`Input::Tick`] is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
+        self.stream_timeout().into_iter().chain(self.lease_timeout()).chain(self.session_timeout()).min()
+    }
+
+    /// When a lease of a writer that is away ends.
+    fn lease_timeout(&self) -> Option<Duration> {
+        let over = self.writers.away().map(|(_, lost)| lost + self.config.lease_grace);
+        over.min().map(|at| at.max(self.now))
+    }
+
+    fn stream_timeout(&self) -> Option<Duration> {
         let version = self.leading()?.told;
         let due = |l: &Link| match &l.side {
             Side::Target(t) => {

@@ -97,6 +97,7 @@ impl Replica {
         }
         self.seq = seq;
         self.set_stable(stable);
+        self.note_arrival(seq, offset, data.len());
         self.enqueue(Queued::Remote { link, seq, offset, data });
     }
 

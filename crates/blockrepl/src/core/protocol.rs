@@ -63,7 +63,8 @@ impl Replica {
 
     /// Whether the peer follows the stream and no flush waits for its disk.
     pub(super) fn lags(&self, member: &Member) -> bool {
-        self.protocol(member.node) != Protocol::C && !self.counts(member)
+        let optional = self.protocol(member.node) != Protocol::C && !self.counts(member);
+        optional && !self.writers.reads(member.node)
     }
 
     /// The set that a peer is told: with itself, if the flushes wait for it.
@@ -120,6 +121,7 @@ impl Replica {
             t.joins = None;
         }
         self.event(Event::PeerSynced { peer: member.node, device: member.device });
+        self.let_read(link);
     }
 
     /// Whether the peer may be proposed: it holds all that was ever acknowledged, and is waited for.

@@ -19,6 +19,9 @@ impl Replica {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
         let (seq, lineage, asked) = (self.seq, self.sb.lineage.clone(), self.now);
         let Some(l) = self.links.get_mut(&link) else { return };
+        if l.hello.device == DeviceId::default() {
+            return self.send(link, Message::Writer(crate::wire::WriterMessage::Leads { epoch }));
+        }
         l.side = Side::Target(Box::new(Target {
             state: TargetState::Beginning,
             asked,
@@ -58,6 +61,7 @@ impl Replica {
         if self.target(link).is_none_or(|t| t.state != TargetState::Beginning) {
             return;
         }
+        self.reads_no_more(link);
         let mut plan = self.plan(member, &lineage, sync, &members);
         if matches!(plan, Plan::Diverged)
             && let Some(split) = self.split_brain(member, &answer)
@@ -244,29 +248,17 @@ impl Replica {
             return self.done(request, Ok(Reply::Written));
         }
         self.foreground();
-        self.enqueue(Queued::Local { request, offset, data });
+        self.take_in(Queued::Local { request, offset, data });
     }
 
-    /// One write goes to the disk and to every peer that keeps up; for the others it is noted.
-    pub(super) fn admit_local(&mut self, request: RequestId, offset: u64, data: Bytes) {
-        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else {
-            return self.done(request, Err(Denied::NotLeading));
-        };
-        self.seq += 1;
-        let (seq, stable) = (self.seq, self.everywhere);
-        self.note_recent(seq, offset, data.len());
-        let message = Message::Write { epoch, seq, stable, offset, data: data.clone() };
-        let sent = self.send_to_targets(&message, offset, data.len());
-        let (first, last) = super::persist::granule_range(offset, data.len());
-        for slot in 0..self.slots.len() {
-            if !sent.contains(&self.slots[slot].head.device) {
-                (first..=last).for_each(|g| self.mark(slot, g));
-            }
-        }
-        self.write(OpKind::Local(request), offset, data);
-    }
-
-    fn send_to_targets(&mut self, message: &Message, offset: u64, len: usize) -> Vec<DeviceId> {
+    /// To the writer that it comes from goes its place only: it has the data.
+    pub(super) fn send_to_targets(
+        &mut self,
+        message: &Message,
+        by: Asker,
+        offset: u64,
+        len: usize,
+    ) -> Vec<DeviceId> {
         let window = self.config.peer_window();
         let (first, last) = super::persist::granule_range(offset, len);
         let mut sent = Vec::new();
@@ -282,7 +274,8 @@ impl Replica {
             }
             t.sent_bytes += message.weight();
             sent.push(link.hello.device);
-            self.out.push_back(Output::Send { link: *id, message: message.clone() });
+            let message = place_for(*id, by, message).unwrap_or_else(|| message.clone());
+            self.out.push_back(Output::Send { link: *id, message });
         }
         sent
     }
@@ -419,5 +412,16 @@ impl CopyState {
         if let CopyState::Sent { again, .. } | CopyState::Asked { again } = self {
             *again = true;
         }
+    }
+}
+
+/// What the writer that forwarded this write is sent in place of it.
+fn place_for(to: LinkId, by: Asker, message: &Message) -> Option<Message> {
+    let Message::Write { epoch, seq, stable, .. } = *message else { return None };
+    match by {
+        Asker::Writer { link, id } if link == to => {
+            Some(Message::Writer(crate::wire::WriterMessage::Ordered { epoch, seq, stable, id, apply: true }))
+        }
+        _ => None,
     }
 }

@@ -17,24 +17,24 @@ use crate::harness::{SIZE, grant, identity, set};
 
 const WAIT: Duration = Duration::from_secs(10);
 
-fn paths(dir: &Path, n: usize) -> Paths {
+pub fn paths(dir: &Path, n: usize) -> Paths {
     Paths { data: dir.join(format!("{n}.data")), meta: dir.join(format!("{n}.meta")) }
 }
 
-fn volatile() -> Options {
+pub fn volatile() -> Options {
     Options { volatile: true, ..Options::default() }
 }
 
-fn create(dir: &TempDir, n: usize) -> Volume {
+pub fn create(dir: &TempDir, n: usize) -> Volume {
     Volume::create(&paths(dir.path(), n), &identity(n), SIZE, volatile()).unwrap()
 }
 
-fn open(dir: &TempDir, n: usize) -> Volume {
+pub fn open(dir: &TempDir, n: usize) -> Volume {
     Volume::open(&paths(dir.path(), n), &identity(n), volatile()).unwrap()
 }
 
 /// Connects two volumes; the acceptor finds out by the hello which volume is meant.
-async fn connect(a: &Volume, b: &Volume) -> (Link, Link) {
+pub async fn connect(a: &Volume, b: &Volume) -> (Link, Link) {
     let (ours, mut theirs) = tokio::io::duplex(1 << 16);
     let accepted = async {
         let hello = Hello::read(&mut theirs).await.unwrap();
@@ -45,7 +45,7 @@ async fn connect(a: &Volume, b: &Volume) -> (Link, Link) {
     (dialled.unwrap(), accepted)
 }
 
-async fn until(what: &str, mut ready: impl FnMut() -> bool) {
+pub async fn until(what: &str, mut ready: impl FnMut() -> bool) {
     let wait = async {
         while !ready() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -69,11 +69,11 @@ fn link_status(volume: &Volume) -> Option<LinkStatus> {
     volume.status().peers.first().map(|p| p.link)
 }
 
-fn content(dir: &TempDir, n: usize) -> Vec<u8> {
+pub fn content(dir: &TempDir, n: usize) -> Vec<u8> {
     std::fs::read(paths(dir.path(), n).data).unwrap()[DATA_HEADER_LEN as usize..].to_vec()
 }
 
-async fn pair(dir: &TempDir) -> (Volume, Volume, Arc<dyn BlockDevice>, Link) {
+pub async fn pair(dir: &TempDir) -> (Volume, Volume, Arc<dyn BlockDevice>, Link) {
     let (a, b) = (create(dir, 0), create(dir, 1));
     let device = lead(&a, 1, 0, &[0, 1], 1).await;
     let (link, _) = connect(&a, &b).await;
@@ -81,12 +81,16 @@ async fn pair(dir: &TempDir) -> (Volume, Volume, Arc<dyn BlockDevice>, Link) {
     (a, b, device, link)
 }
 
-async fn flush(device: &Arc<dyn BlockDevice>) -> Result<(), DeviceError> {
+pub async fn flush(device: &Arc<dyn BlockDevice>) -> Result<(), DeviceError> {
     let device = device.clone();
     spawn_blocking(move || device.flush()).await.unwrap()
 }
 
-async fn write(device: &Arc<dyn BlockDevice>, offset: u64, data: &'static [u8]) -> Result<(), DeviceError> {
+pub async fn write(
+    device: &Arc<dyn BlockDevice>,
+    offset: u64,
+    data: &'static [u8],
+) -> Result<(), DeviceError> {
     let device = device.clone();
     spawn_blocking(move || device.write_at(offset, data)).await.unwrap()
 }
@@ -432,6 +436,93 @@ fn what_a_growth_that_failed_left_behind_never_shows() {
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!(bytes.len(), 20_480);
     assert!(bytes[..8192].iter().all(|b| *b == 1) && bytes[8192..].iter().all(|b| *b == 0));
+}
+
+fn flip_on_disk(dir: &TempDir, n: usize, at: u64) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(paths(dir.path(), n).data).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 4096 + at).unwrap();
+    file.write_all_at(&[byte[0] ^ 8], 4096 + at).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_verified_read_never_gives_damaged_bytes_and_heals_the_file() {
+    let dir = TempDir::new().unwrap();
+    let options = || Options {
+        config: posthaste_blockrepl::Config { verify_reads: true, ..Default::default() },
+        ..Options::default()
+    };
+    let make = |n| Volume::create(&paths(dir.path(), n), &identity(n), SIZE, options()).unwrap();
+    let (a, b) = (make(0), make(1));
+    let device = lead(&a, 1, 0, &[0, 1], 1).await;
+    let (_link, _) = connect(&a, &b).await;
+    until("sync", || link_status(&a) == Some(LinkStatus::Synced)).await;
+    write(&device, 8192, &[5; 8192]).await.unwrap();
+    flush(&device).await.unwrap();
+    for at in [8192 + 17, 8192 + 8191] {
+        flip_on_disk(&dir, 0, at);
+        let device = device.clone();
+        let seen = tokio::task::spawn_blocking(move || {
+            let mut seen = [0; 6000];
+            device.read_at(8192 + 1000, &mut seen).map(|()| seen)
+        });
+        let seen = seen.await.unwrap();
+        assert!(seen.unwrap() == [5; 6000]);
+    }
+    let mut healed = [0; 8192];
+    device.read_at(8192, &mut healed).unwrap();
+    assert!(healed == [5; 8192]);
+    assert!(a.status().integrity.healed_here >= 1);
+    flip_on_disk(&dir, 1, 8192);
+    let report = b.scrub().await.unwrap();
+    assert_eq!(report.findings.iter().map(|f| (f.offset, f.healed)).collect::<Vec<_>>(), [(8192, true)]);
+    assert_eq!(b.scrub().await.unwrap().findings, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_losing_generation_is_a_read_only_device_beside_the_live_one() {
+    let dir = TempDir::new().unwrap();
+    let (a, b, device, link) = pair(&dir).await;
+    write(&device, 0, b"on both").await.unwrap();
+    flush(&device).await.unwrap();
+    link.cut();
+    until("loss", || link_status(&a) == Some(LinkStatus::Down)).await;
+    // Both were told to go on alone.
+    a.set_grant(grant(1, 0, &[0], 2)).unwrap();
+    write(&device, 0, b"by node 0").await.unwrap();
+    write(&device, SIZE - 8, b"the end.").await.unwrap();
+    flush(&device).await.unwrap();
+    let other = lead(&b, 2, 1, &[1], 3).await;
+    write(&other, 0, b"by node 1").await.unwrap();
+    flush(&other).await.unwrap();
+    b.discard(identity(0).device);
+    let (_link, _) = connect(&b, &a).await;
+    until("resync", || link_status(&b) == Some(LinkStatus::Synced)).await;
+
+    let kept = a.snapshots();
+    assert_eq!(
+        kept.iter().map(|s| (s.id, s.generation.generation, s.size)).collect::<Vec<_>>(),
+        [(1, 2, SIZE)]
+    );
+    let image = a.open_snapshot(1).unwrap();
+    let read = |at: u64, len: usize| {
+        let mut bytes = vec![0; len];
+        image.read_at(at, &mut bytes).unwrap();
+        bytes
+    };
+    assert_eq!((read(0, 9), read(SIZE - 8, 8)), (b"by node 0".to_vec(), b"the end.".to_vec()));
+    assert_eq!(image.write_at(0, b"no"), Err(DeviceError::ReadOnly));
+    write(&other, 0, b"moves on").await.unwrap();
+    flush(&other).await.unwrap();
+    assert_eq!(read(0, 9), b"by node 0");
+    let file = paths(dir.path(), 0).data.with_file_name(format!(
+        "{}.snapshot-1",
+        paths(dir.path(), 0).data.file_name().unwrap().to_str().unwrap()
+    ));
+    assert!(file.exists());
+    a.delete_snapshot(1).await.unwrap();
+    assert!(!file.exists() && a.snapshots().is_empty() && a.open_snapshot(1).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! Checksums: which copy is wrong, and its healing. Flipped bits, lost and misdirected writes, bad sectors.
 
-use posthaste_blockrepl::core::{Denied, Event, Finding, Reply, ScrubReport, VerifyReport, Wrong};
+use posthaste_blockrepl::core::{Denied, Event, Finding, Input, Reply, ScrubReport, VerifyReport, Wrong};
+use posthaste_blockrepl::wire::{Message, Refusal};
 use posthaste_blockrepl::{GRANULE, NodeId};
 
 use crate::harness::*;
@@ -201,4 +202,51 @@ fn without_a_peer_damage_is_told_and_left_alone() {
     assert_eq!(net.answers[&read], Err(Denied::Corrupt { offset: AT, len: 1 }));
     assert!(matches!(net.answers[&fine], Ok(Reply::Read(_))));
     assert_eq!(net.status(0).integrity.lost, 2);
+}
+
+/// A peer that breaks the rules of the integrity messages is refused, and nothing is overwritten.
+#[test]
+fn hostile_integrity_messages_are_refused_without_effect() {
+    let fetched = |good, void, len: usize| Message::Fetched { id: 1, good, void, data: vec![9; len].into() };
+    let to_leader = [
+        Message::Rotten { granule: u32::MAX },
+        Message::Rotten { granule: (SIZE / GRANULE) as u32 },
+        fetched(0, 0, 100),
+        fetched(3, 1, GRANULE as usize),
+        fetched(0, 0, GRANULE as usize + 1),
+    ];
+    let to_follower = [
+        Message::Fetch { epoch: 1, id: 1, granule: u32::MAX },
+        Message::Fetch { epoch: 7, id: 1, granule: 0 },
+        Message::Agreed { epoch: 7, id: 1 },
+    ];
+    let to = |n: usize, messages: Vec<Message>| messages.into_iter().map(move |m| (n, m));
+    for (victim, message) in to(0, to_leader.into()).chain(to(1, to_follower.into())) {
+        let mut net = written(9);
+        let before = [0, 1].map(|n| net.nodes[n].data.live.clone());
+        flip(&mut net, 0, AT);
+        let link = net.connect(0, 1);
+        net.settle();
+        if victim == 0 {
+            // A granule is being judged when the message comes: the peer's answer is still under way.
+            net.deaf = Some(0);
+            net.scrub(0);
+            net.settle();
+        }
+        net.input(victim, Input::Message { link, message: message.clone() });
+        let refused = |e: &Event| matches!(e, Event::Refused { why: Refusal::Protocol, .. });
+        assert!(net.nodes[victim].events.iter().any(refused), "{message:?}");
+        net.deaf = None;
+        net.settle();
+        assert!(net.nodes[1].data.live == before[1], "{message:?}");
+    }
+    // Answers to what nobody asked are passed over.
+    let mut net = written(9);
+    let link = net.connect(0, 1);
+    net.settle();
+    let before = [0, 1].map(|n| net.nodes[n].data.live.clone());
+    net.input(0, Input::Message { link, message: fetched(0xFFFF, 0, GRANULE as usize) });
+    net.input(1, Input::Message { link, message: Message::Agreed { epoch: 1, id: 3 } });
+    net.settle();
+    assert!(net.connected(0, 1) && [0, 1].map(|n| net.nodes[n].data.live.clone()) == before);
 }

@@ -17,4 +17,8 @@ mod replication;
 mod resize;
 mod resync;
 mod splitbrain;
+mod sums_model;
 mod wire;
+mod writers;
+mod writers_chaos;
+mod writers_driver;

@@ -400,7 +400,7 @@ fn every_crash_point_of_the_metadata_recovers() {
 }
 
 /// Writes into many extents, a removal, a resync: every kind of metadata update.
-fn script(net: &mut Net) {
+pub fn script(net: &mut Net) {
     for i in 0..12u64 {
         net.write(0, (i * 7 % 4) * (1 << 20) + i * GRANULE, &[i as u8 + 1; 4096]);
     }
