@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::codec::{Reader, Short, Writer};
-use crate::ids::{ClusterId, DeviceId, GenerationId, Lineage, MemberSet, NodeId, VolumeId};
+use crate::ids::{ClusterId, DeviceId, GenerationId, Lineage, Member, MemberSet, NodeId, VolumeId};
 
 pub(crate) use writers::LEASES_MAX;
 pub use writers::WriterMessage;
@@ -334,6 +334,17 @@ pub enum Message {
         /// Whether it does.
         same: bool,
     },
+    /// A replica outside the set may differ from the leader here, as of here in the stream.
+    Lacks {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which replica.
+        member: Member,
+        /// The generation of its data.
+        base: GenerationId,
+        /// Granules: `(first, count)`.
+        dirty: Vec<(u32, u32)>,
+    },
     /// Grow to this size.
     Resize {
         /// The leader's epoch.
@@ -545,6 +556,11 @@ impl Message {
                 w.u64(*epoch).u64(*size);
                 (68, w.0, none)
             }
+            Message::Lacks { epoch, member, base, dirty } => {
+                w.u64(*epoch).u64(member.node.0).bytes(&member.device.0).generation(*base);
+                put_runs(&mut w, dirty);
+                (70, w.0, none)
+            }
             Message::Resized { size } => {
                 w.u64(*size);
                 (69, w.0, none)
@@ -609,6 +625,12 @@ impl Message {
             67 => Message::Compared { granule: r.u32()?, same: r.flag()? },
             68 => Message::Resize { epoch: r.u64()?, size: r.u64()? },
             69 => Message::Resized { size: r.u64()? },
+            70 => Message::Lacks {
+                epoch: r.u64()?,
+                member: Member { node: NodeId(r.u64()?), device: r.device()? },
+                base: r.generation()?,
+                dirty: take_runs(&mut r)?,
+            },
             _ => return Err(Short),
         };
         r.end()?;
@@ -645,10 +667,20 @@ fn take_hello(r: &mut Reader<'_>) -> Result<Hello, Short> {
 fn put_resync_state(w: &mut Writer, consistent: bool, sync: Option<(DeviceId, u64)>, dirty: &[(u32, u32)]) {
     let (source, number) = sync.unwrap_or_default();
     w.u8(u8::from(consistent)).u8(u8::from(sync.is_some()));
-    w.bytes(&source.0).u64(number).u32(dirty.len() as u32);
-    for (first, count) in dirty {
+    w.bytes(&source.0).u64(number);
+    put_runs(w, dirty);
+}
+
+fn put_runs(w: &mut Writer, runs: &[(u32, u32)]) {
+    w.u32(runs.len() as u32);
+    for (first, count) in runs {
         w.u32(*first).u32(*count);
     }
+}
+
+fn take_runs(r: &mut Reader<'_>) -> Result<Vec<(u32, u32)>, Short> {
+    let runs = r.count(RUNS_MAX)?;
+    (0..runs).map(|_| Ok((r.u32()?, r.u32()?))).collect()
 }
 
 fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {
@@ -658,8 +690,7 @@ fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {
     if !syncing && sync != Default::default() {
         return Err(Short);
     }
-    let runs = r.count(RUNS_MAX)?;
-    let dirty = (0..runs).map(|_| Ok((r.u32()?, r.u32()?))).collect::<Result<_, Short>>()?;
+    let dirty = take_runs(r)?;
     Ok(Message::BeginAck { lineage, members, base, consistent, sync: syncing.then_some(sync), dirty })
 }
 

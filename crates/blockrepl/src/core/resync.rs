@@ -80,10 +80,7 @@ impl Replica {
                 self.mark_all(slot);
             }
             Plan::Partial { forget_theirs: false } => {
-                for (first, count) in dirty {
-                    let end = first.saturating_add(count).min(self.layout.granules());
-                    (first.min(end)..end).for_each(|g| self.mark(slot, g));
-                }
+                self.mark_runs(slot, &dirty);
             }
             _ => {}
         }
@@ -189,6 +186,9 @@ impl Replica {
         {
             self.send(link, adopt);
         }
+        self.tell_lacks(link, true);
+        self.tell_lacks(link, false);
+        self.tell_others(member);
     }
 
     /// The leader's owner does something: its resyncs must not be in the way.
