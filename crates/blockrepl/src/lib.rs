@@ -58,6 +58,9 @@
 //! puts them in an order. After a break it goes on where it stopped, under the same leader; a
 //! peer that a leader left half-copied is copied in full by the next one (by digest: compared in full).
 //!
+//! A new replica joins as a blank one that connects: it is copied in full and then is a candidate. One that a grant has left out
+//! is taken out for good by [`Volume::forget`].
+//!
 //! [`Volume::resize`] grows the device in use, never shrinks it. NBD clients see the new size when they connect anew.
 //!
 //! # Several writers
@@ -141,8 +144,8 @@
 //! # What it does not do yet
 //!
 //! A second writer's reads of its own copy are not checked against the block checksums, and one under
-//! protocol A or B reads at the leader. With three and more replicas, one that was away
-//! while the leadership moved is copied in full, and so is one that lost a split brain. A read error inside a
+//! protocol A or B reads at the leader. A replica that a leader left half-copied is copied in full by the next
+//! one, and so is one that lost a split brain. A read error inside a
 //! resync or of a before-image still fails the disk; a reread after healing may come from the page cache.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.

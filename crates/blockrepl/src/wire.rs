@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::codec::{Reader, Short, Writer};
-use crate::ids::{ClusterId, DeviceId, GenerationId, Lineage, MemberSet, NodeId, VolumeId};
+use crate::ids::{ClusterId, DeviceId, GenerationId, Lineage, Member, MemberSet, NodeId, VolumeId};
 
 pub(crate) use writers::LEASES_MAX;
 pub use writers::WriterMessage;
@@ -336,6 +336,17 @@ pub enum Message {
         /// Whether it does.
         same: bool,
     },
+    /// A replica outside the set may differ from the leader here, as of here in the stream.
+    Lacks {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which replica.
+        member: Member,
+        /// The generation of its data.
+        base: GenerationId,
+        /// Granules: `(first, count)`.
+        dirty: Vec<(u32, u32)>,
+    },
     /// Grow to this size.
     Resize {
         /// The leader's epoch.
@@ -548,6 +559,11 @@ impl Message {
                 w.u64(*epoch).u64(*size);
                 (68, w.0, none)
             }
+            Message::Lacks { epoch, member, base, dirty } => {
+                w.u64(*epoch).u64(member.node.0).bytes(&member.device.0).generation(*base);
+                put_runs(&mut w, dirty);
+                (70, w.0, none)
+            }
             Message::Resized { size } => {
                 w.u64(*size);
                 (69, w.0, none)
@@ -613,6 +629,12 @@ impl Message {
             67 => Message::Compared { granule: r.u32()?, same: r.flag()? },
             68 => Message::Resize { epoch: r.u64()?, size: r.u64()? },
             69 => Message::Resized { size: r.u64()? },
+            70 => Message::Lacks {
+                epoch: r.u64()?,
+                member: Member { node: NodeId(r.u64()?), device: r.device()? },
+                base: r.generation()?,
+                dirty: take_runs(&mut r)?,
+            },
             _ => return Err(Short),
         };
         r.end()?;

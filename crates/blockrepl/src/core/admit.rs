@@ -126,6 +126,7 @@ impl Replica {
             Queued::Remote { link, seq, offset, data } => {
                 let weight = data.len() as u64 + 64;
                 self.note_recent(seq, offset, data.len());
+                self.mark_outsiders(offset, data.len());
                 self.bound_recent();
                 self.write(OpKind::Remote { link, weight, seq }, offset, data);
             }

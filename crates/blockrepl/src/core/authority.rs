@@ -309,7 +309,9 @@ impl Replica {
         let now = self.now;
         for link in links {
             let Some(message) = self.adopt_message(link) else { continue };
+            self.tell_lacks(link, true);
             self.send(link, message);
+            self.tell_lacks(link, false);
             if let Some(Link { side: Side::Target(t), .. }) = self.links.get_mut(&link) {
                 t.asked = now;
             }

@@ -59,13 +59,17 @@ impl Replica {
         self.send(link, answer);
     }
 
-    /// What may differ here from the leader's copy. Without a bitmap for it: what was hot.
+    /// What may differ here from the leader's copy. Without a bitmap for it: what was hot, and what any other may lack.
     fn dirty_towards(&mut self, leader: DeviceId) -> Vec<(u32, u32)> {
         if let Some(slot) = self.slot_of(leader) {
             return self.slots[slot].bits.runs(RUNS_MAX);
         }
-        let hot = self.hot.keys();
-        hot.map(|e| (e * crate::bitmap::GRANULES_PER_EXTENT, crate::bitmap::GRANULES_PER_EXTENT)).collect()
+        let mut bits = Bitmap::new(self.layout.granules());
+        let per = crate::bitmap::GRANULES_PER_EXTENT;
+        self.hot.keys().for_each(|extent| bits.set_run(extent.saturating_mul(per), per));
+        let others = self.slots.iter().flat_map(|s| s.bits.runs(RUNS_MAX));
+        others.for_each(|(first, count)| bits.set_run(first, count));
+        bits.runs(RUNS_MAX)
     }
 
     /// Whether the message comes from the leader we follow, in its epoch. Answers if not.

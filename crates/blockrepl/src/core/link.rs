@@ -161,6 +161,7 @@ impl Replica {
         | Message::Reach { epoch, .. }
         | Message::Compare { epoch, .. }
         | Message::Resize { epoch, .. }
+        | Message::Lacks { epoch, .. }
         | Message::Verify { epoch, .. }) = &message
         else {
             return;
@@ -181,6 +182,7 @@ impl Replica {
             Message::Copy { granule, heal, data, .. } => self.remote_copy(link, granule, heal, data),
             Message::SyncEnd { .. } => self.enqueue(Queued::SyncEnd { link, message }),
             Message::Adopt { version, lineage, members, .. } => self.adopt(link, version, &lineage, &members),
+            Message::Lacks { member, base, dirty, .. } => self.note_lacks(member, base, &dirty),
             Message::Resize { size, .. } => self.remote_resize(link, size),
             Message::Reach { seq, .. } => self.send(link, Message::Reached { seq }),
             Message::Compare { granule, digest, .. } => self.remote_compare(link, granule, digest),

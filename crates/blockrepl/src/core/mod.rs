@@ -12,6 +12,7 @@ mod follow;
 mod leases;
 mod link;
 mod mend;
+mod others;
 mod pace;
 mod persist;
 mod protocol;

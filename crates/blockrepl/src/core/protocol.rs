@@ -48,7 +48,7 @@ impl Replica {
     }
 
     /// All synced peers are to record the set anew.
-    fn tell_version(&mut self) -> u64 {
+    pub(super) fn tell_version(&mut self) -> u64 {
         let Role::Leading(l) = &mut self.role else { return 0 };
         l.version += 1;
         l.version

@@ -209,6 +209,9 @@ impl Replica {
         {
             self.send(link, adopt);
         }
+        self.tell_lacks(link, true);
+        self.tell_lacks(link, false);
+        self.tell_others(member);
     }
 
     /// The leader's owner does something: its resyncs must not be in the way.

@@ -598,6 +598,9 @@ pub enum Denied {
     /// One of these runs already.
     #[error("another request of this kind is under way")]
     Busy,
+    /// A member of the in-sync set is not forgotten: a grant must leave it out first.
+    #[error("node {0} is counted as in sync: propose its removal first")]
+    StillCounted(NodeId),
     /// The disk failed and the replica has detached (R11).
     #[error("the disk failed: {0}")]
     Disk(Arc<str>),

@@ -224,6 +224,11 @@ impl Volume {
         self.shared().with(Worker::Threads, |state, now| state.core.set_protocol(now, peer, protocol));
     }
 
+    /// Takes a replica out for good. See [`Replica::forget`].
+    pub fn forget(&self, device: DeviceId) -> Result<(), Denied> {
+        self.shared().with(Worker::Threads, |state, now| state.core.forget(now, device))
+    }
+
     /// Holds the resync of a peer from here. See [`Replica::pause_resync`].
     pub fn pause_resync(&self, peer: NodeId) {
         self.shared().with(Worker::Threads, |state, now| state.core.pause_resync(now, peer, true));

@@ -4,6 +4,7 @@
 
 mod chaos;
 mod control;
+mod copies;
 mod disks;
 mod driver;
 mod format;

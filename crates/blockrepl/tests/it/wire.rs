@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use posthaste_blockrepl::wire::{Decoder, Digest, HEADER_LEN, Message, Refusal, WireError, WriterMessage};
+use posthaste_blockrepl::{DeviceId, GenerationId, Member, NodeId};
 use proptest::prelude::*;
 
 fn writer_message() -> impl Strategy<Value = WriterMessage> {
@@ -89,6 +90,11 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u64>().prop_map(|seq| Message::Reached { seq }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Resize { epoch, size }),
         any::<u64>().prop_map(|size| Message::Resized { size }),
+        (any::<u64>(), any::<u64>(), proptest::collection::vec((any::<u32>(), any::<u32>()), 0..20))
+            .prop_map(|(epoch, node, dirty)| {
+                let member = Member { node: NodeId(node), device: DeviceId([7; 16]) };
+                Message::Lacks { epoch, member, base: GenerationId::default(), dirty }
+            }),
         (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(epoch, granule, crc, mix)| {
             Message::Compare { epoch, granule, digest: Digest { crc, mix } }
         }),
