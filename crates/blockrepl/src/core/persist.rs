@@ -278,14 +278,6 @@ impl Replica {
         }
     }
 
-    /// Marks runs that came from a peer.
-    pub(super) fn mark_runs(&mut self, slot: usize, runs: &[(u32, u32)]) {
-        for (first, count) in runs {
-            let end = first.saturating_add(*count).min(self.layout.granules());
-            (*first.min(&end)..end).for_each(|g| self.mark(slot, g));
-        }
-    }
-
     pub(super) fn mark_all(&mut self, slot: usize) {
         (0..self.layout.granules()).for_each(|g| self.mark(slot, g));
     }
