@@ -151,6 +151,11 @@
 //! On-disk and wire formats are drawn in `docs/format.md`.
 
 mod bitmap;
+#[cfg(feature = "bugs")]
+#[doc(hidden)]
+pub mod bugs;
+#[cfg(not(feature = "bugs"))]
+mod bugs;
 mod codec;
 mod config;
 pub mod core;

@@ -234,6 +234,8 @@ pub enum Message {
         lineage: Lineage,
         /// The in-sync set to record.
         members: MemberSet,
+        /// Granules that other members may lack: `(first, count)`.
+        dirty: Vec<(u32, u32)>,
     },
     /// `SyncEnd` is durable.
     SyncDone {
@@ -492,8 +494,9 @@ impl Message {
                 w.u64(*epoch).u32(*granule).u8(u8::from(*heal));
                 (10, w.0, data)
             }
-            Message::SyncEnd { epoch, version, lineage, members } => {
+            Message::SyncEnd { epoch, version, lineage, members, dirty } => {
                 w.u64(*epoch).u64(*version).lineage(lineage).members(members);
+                put_runs(&mut w, dirty);
                 (11, w.0, none)
             }
             Message::SyncDone { version } => {
@@ -599,7 +602,8 @@ impl Message {
             }
             11 => {
                 let (epoch, version) = (r.u64()?, r.u64()?);
-                Message::SyncEnd { epoch, version, lineage: r.lineage()?, members: r.members()? }
+                let (lineage, members) = (r.lineage()?, r.members()?);
+                Message::SyncEnd { epoch, version, lineage, members, dirty: take_runs(&mut r)? }
             }
             12 => Message::SyncDone { version: r.u64()? },
             13 => {

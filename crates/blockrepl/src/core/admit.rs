@@ -36,11 +36,23 @@ impl Replica {
     pub(super) fn enqueue(&mut self, entry: Queued) {
         self.queued_bytes += entry.len();
         self.queue.push_back(entry);
+        if self.bug(Bug::OutOfOrder) {
+            self.swap_last();
+        }
         if self.queued_bytes > self.queue_limit {
             // An honest leader stops at its window, long before.
             if let Some(link) = self.queue.back().and_then(Queued::link) {
                 self.refuse(link, Refusal::Protocol);
             }
+        }
+    }
+
+    /// What [`Bug::OutOfOrder`] does.
+    fn swap_last(&mut self) {
+        let len = self.queue.len();
+        let remote = |at: usize| matches!(self.queue.get(at), Some(Queued::Remote { .. }));
+        if len >= 2 && remote(len - 1) && remote(len - 2) {
+            self.queue.swap(len - 1, len - 2);
         }
     }
 
@@ -78,7 +90,7 @@ impl Replica {
         match head {
             Queued::Local { offset, data, .. } | Queued::Forward { offset, data, .. } => {
                 let (first, last) = granule_range(*offset, data.len());
-                self.reading.range(first..=last).next().is_none()
+                (self.reading.range(first..=last).next().is_none() || self.bug(Bug::CopyOvertakes))
                     && self.mends.range(first..=last).next().is_none()
                     && self.is_hot(*offset, data.len())
                     && self.make_room()
@@ -217,6 +229,10 @@ impl Replica {
             return self.undo_full();
         }
         for granule in wanted {
+            if self.bug(Bug::LoseBeforeImage) && granule % 2 == 1 {
+                self.undo.saved.insert(granule);
+                continue;
+            }
             self.undo.reading.insert(granule, None);
             let offset = u64::from(granule) * crate::bitmap::GRANULE;
             let len = self.layout.granule_len(granule) as u32;

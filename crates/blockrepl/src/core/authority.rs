@@ -61,10 +61,11 @@ impl Replica {
 
     pub(super) fn pump_raise(&mut self) {
         let Some((epoch, commit)) = self.raise.as_ref().map(|r| (r.epoch, r.commit)) else { return };
-        if self.writes_in_flight > 0 {
+        let drained = self.bug(Bug::OpenBeforeDrained);
+        if self.writes_in_flight > 0 && !drained {
             return;
         }
-        if self.local.flushed < self.order {
+        if self.local.flushed < self.order && !drained {
             self.local.wanted = self.order;
             return;
         }
@@ -102,7 +103,7 @@ impl Replica {
             epoch: self.sb.epoch,
             generation: self.sb.lineage.current().generation,
             device: self.sb.identity.device,
-            consistent: self.sb.consistent,
+            consistent: self.sb.consistent || self.bug(Bug::LeadHalf),
             can_roll_back: self.undo_active(),
         }
     }
@@ -167,7 +168,7 @@ impl Replica {
                 Err(Denied::NotRaised { asked: grant.epoch, durable: self.sb.epoch })
             }
             () if self.leading().is_some() || self.rollback.is_some() => Err(Denied::Busy),
-            () if !self.sb.consistent => Err(Denied::Inconsistent),
+            () if !self.sb.consistent && !self.bug(Bug::LeadHalf) => Err(Denied::Inconsistent),
             () if grant.leader != self.me().node || !grant.in_sync.contains(&self.me()) => {
                 Err(Denied::NotGranted)
             }

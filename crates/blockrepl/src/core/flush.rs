@@ -56,7 +56,8 @@ impl Replica {
 
     /// Answers the leader's flushes that the local disk has covered.
     pub(super) fn answer_leader(&mut self) {
-        while let Some(AckDue { link, id, .. }) = self.acks.pop_front_if(|a| a.order <= self.local.flushed) {
+        let done = if self.bug(Bug::AckUnflushed) { self.order } else { self.local.flushed };
+        while let Some(AckDue { link, id, .. }) = self.acks.pop_front_if(|a| a.order <= done) {
             self.answer_flush(link, id);
         }
     }
@@ -138,6 +139,15 @@ impl Replica {
                 _ => self.away.get(&m.device).copied().unwrap_or(0),
             }
         };
+        if self.bug(Bug::StableTooEarly) {
+            return self.stable;
+        }
+        // A follower that has not adopted the newest set could still lead for a member that was removed from it.
+        let version = self.leading().map_or(0, |l| l.version);
+        let behind_the_set = |l: &Link| matches!(&l.side, Side::Target(t) if t.state == TargetState::Synced && t.adopted < version);
+        if self.links.values().any(behind_the_set) {
+            return 0;
+        }
         let mut members = self.counted();
         let ends = |l: &&Link| matches!(&l.side, Side::Target(t) if t.state >= TargetState::Finishing);
         members.extend(self.links.values().filter(ends).map(Link::member).filter(|m| !self.lags(m)));
@@ -172,6 +182,10 @@ impl Replica {
     pub(super) fn required(&self) -> MemberSet {
         let Some(leading) = self.leading() else { return MemberSet::new() };
         let mut set = leading.grant.in_sync.clone();
+        if self.bug(Bug::ForgetUnion) {
+            set.remove(&self.me());
+            return set;
+        }
         set.extend(leading.pending.iter().flatten());
         for link in self.links.values() {
             let member = link.member();
@@ -195,6 +209,9 @@ impl Replica {
             waits.push(Waiting::Metadata);
         }
         let version = leading.version;
+        if self.bug(Bug::AckBeforePeer) {
+            return waits;
+        }
         waits.extend(self.required().iter().filter_map(|m| self.waits_for(*m, seq, version)));
         waits.extend(self.links.values().filter_map(|l| match &l.side {
             Side::Target(t) if self.unreached(&l.member(), t, seq) => Some(Waiting::PeerMemory(l.hello.node)),

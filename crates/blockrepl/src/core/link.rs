@@ -105,6 +105,7 @@ impl Replica {
         let Side::Target(t) = std::mem::replace(&mut l.side, Side::Idle) else { return };
         if t.state != TargetState::Beginning
             && let Some(slot) = self.slot_of(device)
+            && !self.bug(Bug::ForgetUnflushed)
         {
             self.mark_recent(slot, t.flushed.max(t.noted));
         }

@@ -36,6 +36,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::bitmap::Bitmap;
+use crate::bugs::Bug;
 use crate::config::{Config, Protocol};
 use crate::ids::{DeviceId, Grant, Identity, Lineage, Member, MemberSet, NodeId};
 use crate::meta::{Layout, SlotHead, Superblock};
@@ -137,6 +138,8 @@ pub struct Replica {
     applying: VecDeque<(u64, bool)>,
     /// The highest epoch heard of; a lower one would be fenced at once.
     known: u64,
+    #[cfg(feature = "bugs")]
+    bug: Option<Bug>,
 }
 
 #[derive(Debug)]
@@ -463,6 +466,30 @@ impl Replica {
         self.layout.size
     }
 
+    /// Switches a known bug on. It must be done before anything else.
+    #[cfg(feature = "bugs")]
+    #[doc(hidden)]
+    pub fn with_bug(mut self, bug: Bug) -> Self {
+        self.bug = Some(bug);
+        if self.bug(Bug::ForgetHot) {
+            (0..self.slots.len()).for_each(|slot| self.unmark_all(slot));
+            self.hot.clear();
+        }
+        self
+    }
+
+    /// Whether a known bug is switched on: never, without the feature `bugs`.
+    #[inline(always)]
+    fn bug(&self, bug: Bug) -> bool {
+        #[cfg(feature = "bugs")]
+        return self.bug == Some(bug);
+        #[cfg(not(feature = "bugs"))]
+        {
+            let _ = bug;
+            false
+        }
+    }
+
     fn me(&self) -> Member {
         Member { node: self.sb.identity.node, device: self.sb.identity.device }
     }
@@ -534,6 +561,9 @@ impl Replica {
             return;
         };
         match result {
+            Err(_) if self.bug(Bug::RetryFlush) && matches!(kind, OpKind::DataFlush) => {
+                self.disk(kind, DiskOp::Flush);
+            }
             result if matches!(kind, OpKind::Grow) => self.file_grown(result),
             _ if self.failed.is_some() => {}
             result => match self.read_done(kind, result) {

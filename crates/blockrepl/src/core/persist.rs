@@ -168,6 +168,8 @@ impl Replica {
             session: None,
             applying: VecDeque::new(),
             known: 0,
+            #[cfg(feature = "bugs")]
+            bug: None,
         };
         for slot in 0..replica.slots.len() {
             replica.mark_hot(slot);

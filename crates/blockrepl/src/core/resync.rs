@@ -3,6 +3,7 @@
 use super::*;
 use crate::bitmap::GRANULE;
 use crate::ids::Lineage;
+use crate::wire::RUNS_MAX;
 
 /// What the leader concludes from a follower's state.
 enum Plan {
@@ -95,7 +96,8 @@ impl Replica {
         match known {
             Some(head) if (head.base == current || ours.current() == current) && same_source => {
                 // In a resync that goes on, our bitmap already holds what theirs said.
-                let forget_theirs = sync.is_some_and(|(_, number)| number == head.sync && number != 0);
+                let forget_theirs = sync.is_some_and(|(_, number)| number == head.sync && number != 0)
+                    || self.bug(Bug::ForgetTheirBits);
                 Plan::Partial { forget_theirs }
             }
             _ if theirs.is_blank() || ours.contains(current) => Plan::Full,
@@ -122,6 +124,9 @@ impl Replica {
 
     fn start_target(&mut self, link: LinkId, slot: usize, consistent: bool, full: bool) {
         let seq = self.seq;
+        if self.bug(Bug::RemovedCounts) && consistent && !full {
+            self.unmark_all(slot);
+        }
         let clean = consistent && self.slots[slot].bits.count() == 0;
         let Some(t) = self.target(link) else { return };
         (t.flushed, t.noted, t.state) = (seq, seq, TargetState::Syncing);
@@ -162,7 +167,25 @@ impl Replica {
         if let Some(rate) = measured {
             self.config.measured(rate);
         }
-        self.send(link, Message::SyncEnd { epoch, version, lineage, members });
+        let dirty = self.lacked_by_others(link);
+        self.send(link, Message::SyncEnd { epoch, version, lineage, members, dirty });
+    }
+
+    /// What members besides the target may lack: were it to lead, its own notes would not tell, for it has got
+    /// that as copies.
+    fn lacked_by_others(&self, link: LinkId) -> Vec<(u32, u32)> {
+        let target = self.links.get(&link).map(|l| l.hello.device);
+        let mut lacked = Bitmap::new(self.layout.granules());
+        let others = self.slots.iter().filter(|s| Some(s.head.device) != target);
+        let bits = others.flat_map(|s| s.bits.runs(usize::MAX));
+        let unflushed = self.recent.iter().filter(|r| r.seq > self.everywhere);
+        let unflushed = unflushed.map(|r| (r.first, r.last - r.first + 1));
+        for (first, count) in bits.chain(unflushed) {
+            for granule in first..first + count {
+                lacked.set(granule);
+            }
+        }
+        lacked.runs(RUNS_MAX)
     }
 
     pub(super) fn sync_done(&mut self, link: LinkId, version: u64) {
@@ -386,6 +409,12 @@ impl Replica {
         }
         let heal = t.state == TargetState::Synced;
         t.copies.insert(granule, CopyState::Sent { flush: t.next_flush, again: false });
+        if self.bug(Bug::ClearBeforeFlush)
+            && let Some(slot) = self.links.get(&link).and_then(|l| self.slot_of(l.hello.device))
+        {
+            self.unmark(slot, granule);
+        }
+        let Some(t) = self.target(link) else { return };
         let data = if data.iter().all(|b| *b == 0) { Bytes::new() } else { data };
         let message = Message::Copy { epoch, granule, heal, data };
         t.sent_bytes += message.weight();

@@ -58,6 +58,13 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<u32>(), any::<bool>(), data)
             .prop_map(|(epoch, granule, heal, data)| Message::Copy { epoch, granule, heal, data }),
         (any::<u64>(), any::<u64>()).prop_map(|(id, bytes)| Message::FlushAck { id, bytes }),
+        (any::<u64>(), any::<u64>(), runs.clone()).prop_map(|(epoch, version, dirty)| Message::SyncEnd {
+            epoch,
+            version,
+            lineage: Default::default(),
+            members: Default::default(),
+            dirty
+        }),
         (any::<bool>(), runs).prop_map(|(consistent, dirty)| Message::BeginAck {
             lineage: Default::default(),
             members: Default::default(),
