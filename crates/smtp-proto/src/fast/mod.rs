@@ -8,4 +8,4 @@ mod ascii;
 mod neighbours;
 
 pub(crate) use ascii::Ascii;
-pub(crate) use neighbours::{is_remarkable, remarkable};
+pub(crate) use neighbours::{copy_to_remarkable, is_remarkable, remarkable};

@@ -11,10 +11,28 @@ pub(crate) fn is_remarkable(a: u8, b: u8) -> bool {
 pub(crate) fn remarkable(text: &[u8]) -> Option<usize> {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
-        return unsafe { avx2::remarkable(text) };
+        // SAFETY: the processor has AVX2; nothing is written where nothing is copied.
+        return unsafe { avx2::remarkable::<false>(text, std::ptr::null_mut()) };
     }
     portable(text)
+}
+
+/// The same, and appends to `out` what was looked at: `text` through the first of the two, or all of it.
+pub(crate) fn copy_to_remarkable(text: &[u8], out: &mut Vec<u8>) -> Option<usize> {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        out.reserve(text.len());
+        let behind = out.spare_capacity_mut().as_mut_ptr().cast();
+        // SAFETY: the processor has AVX2; there is room for all of `text` behind what `out` holds.
+        let found = unsafe { avx2::remarkable::<true>(text, behind) };
+        let len = out.len() + found.map_or(text.len(), |at| at + 1);
+        // SAFETY: that many are within the room, and were copied.
+        unsafe { out.set_len(len) };
+        return found;
+    }
+    let found = portable(text);
+    out.extend_from_slice(&text[..found.map_or(text.len(), |at| at + 1)]);
+    found
 }
 
 /// By blocks without a branch, which the compiler turns into the vector instructions that all processors of a kind have.
@@ -50,68 +68,102 @@ mod avx2 {
     use std::arch::x86_64::{
         __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_loadu_si256, _mm256_min_epu8,
         _mm256_movemask_epi8, _mm256_or_si256, _mm256_set1_epi8, _mm256_setr_epi8, _mm256_setzero_si256,
-        _mm256_shuffle_epi8, _mm256_xor_si256,
+        _mm256_shuffle_epi8, _mm256_storeu_si256, _mm256_testz_si256, _mm256_xor_si256,
     };
 
     /// Pairs looked at by one instruction.
     const WIDTH: usize = 32;
     /// Pairs looked at between two branches.
-    const BLOCK: usize = 8 * WIDTH;
+    const BLOCK: usize = 4 * WIDTH;
 
+    /// Where the first remarkable pair is. With `COPY`, `text` was copied to `to` through the first of the two, or all.
+    ///
     /// # Safety
     ///
-    /// The processor must have AVX2.
+    /// The processor must have AVX2. With `COPY`, `text.len()` octets must be writable at `to`, and no part of `text`.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn remarkable(text: &[u8]) -> Option<usize> {
-        // One octet more than the block, for the neighbour of its last.
-        let Some(last) = text.len().checked_sub(BLOCK + 1) else { return super::portable(text) };
+    pub(super) unsafe fn remarkable<const COPY: bool>(text: &[u8], to: *mut u8) -> Option<usize> {
+        let pairs = text.len().saturating_sub(1);
+        let Some(last) = pairs.checked_sub(WIDTH) else {
+            if COPY {
+                // SAFETY: as many are writable, says our caller.
+                unsafe { to.copy_from_nonoverlapping(text.as_ptr(), text.len()) };
+            }
+            return super::portable(text);
+        };
         let mut at = 0;
-        loop {
-            let block = text[at..].first_chunk::<{ BLOCK + 1 }>()?;
-            // SAFETY: the processor has AVX2, says our caller.
-            if unsafe { marks(block) } != 0 {
-                // SAFETY: the same.
-                return Some(at + unsafe { first_mark(block) });
+        while at + BLOCK <= pairs {
+            // SAFETY: the block and the octet behind it lie in `text`, so there is as much room at `to`.
+            let marks = unsafe { block::<COPY>(text.as_ptr().add(at), to.wrapping_add(at)) };
+            if let Some(found) = marks {
+                return Some(at + found);
             }
-            if at == last {
-                return None;
-            }
-            // The last block overlaps the one before it.
-            at = last.min(at + BLOCK);
+            at += BLOCK;
         }
+        while at < pairs {
+            // The last overlaps what was looked at.
+            at = at.min(last);
+            // SAFETY: `last` is the last place with so many octets and one behind them; the same at `to`.
+            let marks = unsafe { Marks::of::<COPY>(text.as_ptr().add(at), to.wrapping_add(at)) }.bits();
+            if marks != 0 {
+                return Some(at + marks.trailing_zeros() as usize);
+            }
+            at += WIDTH;
+        }
+        if COPY {
+            // SAFETY: the last octet, which has no neighbour, has its room as all have.
+            unsafe { to.add(pairs).write(text[pairs]) };
+        }
+        None
     }
 
     /// The first marked pair of a block.
     ///
     /// # Safety
     ///
-    /// The processor must have AVX2.
+    /// The processor must have AVX2. `BLOCK` octets and one behind them must be readable at `text`; with `COPY`, `BLOCK`
+    /// octets must be writable at `to`.
     #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn first_mark(block: &[u8; BLOCK + 1]) -> usize {
-        let mut first = 0;
-        // From the end, and without a branch that could be guessed wrong.
-        for at in [7, 6, 5, 4, 3, 2, 1, 0].map(|n| n * WIDTH) {
-            // SAFETY: the processor has AVX2, says our caller.
-            let marks = unsafe { marks(&block[at..at + WIDTH + 1]) };
-            first = if marks == 0 { first } else { at + marks.trailing_zeros() as usize };
+    unsafe fn block<const COPY: bool>(text: *const u8, to: *mut u8) -> Option<usize> {
+        // SAFETY: `BLOCK` is four times `WIDTH`.
+        let [a, b, c, d] = [0, 1, 2, 3]
+            .map(|n| unsafe { Marks::of::<COPY>(text.add(n * WIDTH), to.wrapping_add(n * WIDTH)) });
+        if a.or(b).or(c.or(d)).is_none() {
+            return None;
         }
-        first
+        let halves = [(a, b), (c, d)].map(|(low, high)| u64::from(low.bits()) | u64::from(high.bits()) << WIDTH);
+        let first = u128::from(halves[0]) | u128::from(halves[1]) << (2 * WIDTH);
+        Some(first.trailing_zeros() as usize)
     }
 
-    /// Marks, by bits, where remarkable pairs begin: where in each `WIDTH` of them, for all these alike.
-    ///
-    /// What may not stand behind an octet is looked up for the first of each pair, and held against the second: 0x7F wants
-    /// an LF, 0 wants none, 0x80 wants none and no dot, and 0x55 wants what there is not.
-    ///
-    /// # Safety
-    ///
-    /// The processor must have AVX2.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    unsafe fn marks(pairs: &[u8]) -> u32 {
-        // SAFETY: the processor has AVX2, says our caller; `a` and `b` are `WIDTH` octets each, anywhere.
-        unsafe {
+    /// Marks where remarkable pairs begin among `WIDTH` of them: by octets of `ends` with a bit of `END`, and by octets of
+    /// `dots` that are not zero.
+    #[derive(Clone, Copy)]
+    struct Marks {
+        ends: __m256i,
+        dots: __m256i,
+    }
+
+    const END: i8 = 0x7F;
+
+    impl Marks {
+        /// What may not stand behind an octet is looked up for the first of each pair, and held against the second: 0x7F
+        /// wants an LF, 0 wants none, 0x80 wants none and no dot, and 0x55 wants what there is not.
+        ///
+        /// # Safety
+        ///
+        /// The processor must have AVX2. `WIDTH` octets and one behind them must be readable at `text`; with `COPY`,
+        /// `WIDTH` octets must be writable at `to`.
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        unsafe fn of<const COPY: bool>(text: *const u8, to: *mut u8) -> Self {
+            // SAFETY: says our caller; these loads and this store may be anywhere.
+            let (a, b) = unsafe { (_mm256_loadu_si256(text.cast()), _mm256_loadu_si256(text.add(1).cast())) };
+            if COPY {
+                // SAFETY: the same.
+                unsafe { _mm256_storeu_si256(to.cast(), a) };
+            }
             #[rustfmt::skip]
             let behind = _mm256_setr_epi8(
                 0x55, 0, 0, 0, 0, 0, 0, 0, 0, 0, -0x80, 0, 0, 0x7F, 0, 0,
@@ -119,19 +171,40 @@ mod avx2 {
             );
             // The table has 16 places; the octets from this one on want nothing special.
             let others = _mm256_set1_epi8(0x0E);
-            let (lf, dot) = (_mm256_set1_epi8(b'\n' as i8), _mm256_set1_epi8(b'.' as i8));
-            let (mut line_ends, mut dots) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-            for (a, b) in pairs.chunks_exact(WIDTH).zip(pairs[1..].chunks_exact(WIDTH)) {
-                let a: __m256i = _mm256_loadu_si256(a.as_ptr().cast());
-                let b = _mm256_loadu_si256(b.as_ptr().cast());
-                let wanted = _mm256_shuffle_epi8(behind, _mm256_min_epu8(a, others));
-                let line_end = _mm256_xor_si256(wanted, _mm256_cmpeq_epi8(b, lf));
-                line_ends = _mm256_or_si256(line_ends, line_end);
-                dots = _mm256_or_si256(dots, _mm256_and_si256(wanted, _mm256_cmpeq_epi8(b, dot)));
+            let wanted = _mm256_shuffle_epi8(behind, _mm256_min_epu8(a, others));
+            let is = |b, octet: u8| _mm256_cmpeq_epi8(b, _mm256_set1_epi8(octet as i8));
+            Self {
+                ends: _mm256_xor_si256(wanted, is(b, b'\n')),
+                dots: _mm256_and_si256(wanted, is(b, b'.')),
             }
-            let line_ends = _mm256_and_si256(line_ends, _mm256_set1_epi8(0x7F));
-            let plain = _mm256_cmpeq_epi8(_mm256_or_si256(line_ends, dots), _mm256_setzero_si256());
-            !_mm256_movemask_epi8(plain) as u32
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn or(self, other: Self) -> Self {
+            Self {
+                ends: _mm256_or_si256(self.ends, other.ends),
+                dots: _mm256_or_si256(self.dots, other.dots),
+            }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn all(self) -> __m256i {
+            _mm256_or_si256(_mm256_and_si256(self.ends, _mm256_set1_epi8(END)), self.dots)
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn is_none(self) -> bool {
+            let all = self.all();
+            _mm256_testz_si256(all, all) != 0
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx2")]
+        fn bits(self) -> u32 {
+            !_mm256_movemask_epi8(_mm256_cmpeq_epi8(self.all(), _mm256_setzero_si256())) as u32
         }
     }
 }
@@ -140,14 +213,23 @@ mod avx2 {
 mod tests {
     use super::*;
 
+    /// Where they are, found while copying, which appends what was looked at and nothing else.
+    fn copied(text: &[u8]) -> Option<usize> {
+        let mut out = b"before".to_vec();
+        let found = copy_to_remarkable(text, &mut out);
+        let expected = &text[..found.map_or(text.len(), |at| at + 1)];
+        assert_eq!(out, [b"before", expected].concat(), "{}", text.len());
+        found
+    }
+
     #[test]
     fn remarkable_neighbours_are_found_at_every_place() {
         for len in [2, 3, 31, 32, 33, 127, 128, 129, 130, 256, 257, 300, 1100] {
             let plain = b"ab\r\nc.d\r\n-\xff".iter().copied().cycle().take(len).collect::<Vec<u8>>();
             let plain_end = if plain.ends_with(b"\r") { len - 1 } else { len };
             assert_eq!(
-                (remarkable(&plain[..plain_end]), portable(&plain[..plain_end])),
-                (None, None),
+                [remarkable, portable, copied].map(|find| find(&plain[..plain_end])),
+                [None; 3],
                 "{len}"
             );
             for at in 0..len {
@@ -157,6 +239,7 @@ mod tests {
                     let expected = one_by_one(&text);
                     assert_eq!(remarkable(&text), expected, "{len} {at} {b}");
                     assert_eq!(portable(&text), expected, "{len} {at} {b}");
+                    assert_eq!(copied(&text), expected, "{len} {at} {b}");
                 }
             }
         }
@@ -164,6 +247,8 @@ mod tests {
 
     #[test]
     fn too_little_has_no_neighbours() {
-        assert_eq!((remarkable(b""), remarkable(b"\n"), remarkable(b"\0")), (None, None, None));
+        for text in [&b""[..], b"\n", b"\0"] {
+            assert_eq!([remarkable, portable, copied].map(|find| find(text)), [None; 3]);
+        }
     }
 }
