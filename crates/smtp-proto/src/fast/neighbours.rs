@@ -91,7 +91,13 @@ mod avx2 {
             }
             return super::portable(text);
         };
-        let mut at = 0;
+        // SAFETY: there are so many pairs, and as much room at `to`.
+        let marks = unsafe { Marks::of::<COPY>(text.as_ptr(), to) }.bits();
+        if marks != 0 {
+            return Some(marks.trailing_zeros() as usize);
+        }
+        // From here on no load of the first octets of pairs crosses a cache line.
+        let mut at = WIDTH - text.as_ptr().addr() % WIDTH;
         while at + BLOCK <= pairs {
             // SAFETY: the block and the octet behind it lie in `text`, so there is as much room at `to`.
             let marks = unsafe { block::<COPY>(text.as_ptr().add(at), to.wrapping_add(at)) };
