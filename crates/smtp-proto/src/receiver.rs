@@ -149,7 +149,8 @@ impl Receiver {
     }
 
     /// The same for whoever keeps the message in memory: its octets do not come as [`Event::Body`] but are appended to
-    /// `out`, in the one pass that also looks at them. At most one octet more than `input` has is appended: a CR held back before.
+    /// `out`, in the one pass that also looks at them. At most one octet more than `input` has is appended: a CR that was
+    /// held back before.
     #[inline(never)]
     pub fn next_into<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8], out: &mut Vec<u8>) -> Option<Event<'s>> {
         match self.state {
