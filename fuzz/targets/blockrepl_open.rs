@@ -81,7 +81,11 @@ fn drive(replica: &mut Replica, image: &mut Vec<u8>, input: Input) {
             }
             DiskOp::Read { len, .. } => read = vec![0; len as usize].into(),
             DiskOp::MetaGrow { to, .. } => image.resize(to as usize, 0),
-            DiskOp::Write { .. } | DiskOp::Flush | DiskOp::MetaFlush | DiskOp::Grow { .. } | DiskOp::Snapshot(_) => {}
+            DiskOp::Write { .. }
+            | DiskOp::Flush
+            | DiskOp::MetaFlush
+            | DiskOp::Grow { .. }
+            | DiskOp::Snapshot(_) => {}
         }
         replica.handle(Duration::ZERO, Input::DiskDone { op, result: Ok(read) });
     }

@@ -9,18 +9,18 @@ use posthaste_maildir::uidlist::UidList;
 
 fn check(list: &UidList) {
     assert!(list.validity() != 0);
-    let uids: Vec<u32> = list.records().iter().map(|record| record.uid).collect();
+    let uids: Vec<u32> = list.records().map(|record| record.uid).collect();
     assert!(uids.windows(2).all(|pair| pair[0] < pair[1]), "{uids:?}");
     let floor = uids.last().map_or(1, |last| u64::from(*last) + 1);
     assert!(list.next_uid().is_none_or(|next| u64::from(next) >= floor));
     for record in list.records() {
-        assert_eq!(list.uid(record.base.as_bytes()), Some(record.uid));
+        assert_eq!(list.uid(record.base), Some(record.uid));
     }
     let text = list.render();
     let (again, used) = UidList::parse(&text).expect("its own rendering");
     assert_eq!(used, text.len());
     assert_eq!((again.validity(), again.next_uid()), (list.validity(), list.next_uid()));
-    assert_eq!(again.records(), list.records());
+    assert!(again.records().eq(list.records()));
     assert_eq!(again.render(), text);
     assert!(!again.needs_rewrite());
 }
@@ -29,8 +29,8 @@ fn a_new_message_gets_a_new_uid(mut list: UidList) {
     let base = BaseName::parse(b"1700000000.M1P1.fuzz-new").expect("a name");
     let (next, known) = (list.next_uid(), list.uid(base.as_bytes()));
     if known.is_none() {
-        let before: Vec<u32> = list.records().iter().map(|record| record.uid).collect();
-        let got = list.assign(base).map(|record| record.uid);
+        let before: Vec<u32> = list.records().map(|record| record.uid).collect();
+        let got = list.assign(&base).map(|record| record.uid);
         assert_eq!(got, next);
         assert!(got.is_none_or(|uid| before.iter().all(|old| *old < uid)));
         check(&list);
@@ -51,7 +51,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok((mut grown, read)) = UidList::parse(&text[..cut]) {
         // The reader comes back to what it could not use yet.
         grown.extend(&text[read..]);
-        assert_eq!(grown.records(), whole.records());
+        assert!(grown.records().eq(whole.records()));
         assert_eq!(grown.next_uid(), whole.next_uid());
     }
     a_new_message_gets_a_new_uid(whole);

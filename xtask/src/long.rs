@@ -14,7 +14,12 @@ pub(crate) fn long(demos: u64, netns: u64, (seeds, seconds): (u64, u64)) -> Resu
     }
     println!("simulating {seeds} seeds, for {seconds} s at most");
     let mut sim = run::cargo(&["run", "--release", "--package", "posthaste-sim", "--", "--seeds"]);
-    run::pass(sim.arg(seeds.to_string()).arg("--seconds").arg(seconds.to_string()))
+    run::pass(sim.arg(seeds.to_string()).arg("--seconds").arg(seconds.to_string()))?;
+    println!("simulating {seeds} seeds of replicated block devices, for {seconds} s at most");
+    let mut sim =
+        run::cargo(&["run", "--release", "--package", "posthaste-sim", "--", "--blocks", "--seeds"]);
+    // Others than CI's.
+    run::pass(sim.arg(seeds.to_string()).args(["--from", "10000000", "--seconds"]).arg(seconds.to_string()))
 }
 
 fn demo(seed: u64, more: &[&str]) -> Result<(), String> {

@@ -44,6 +44,13 @@ impl Bitmap {
         fresh
     }
 
+    /// Sets `count` bits from `first` on, as far as there are any.
+    pub(crate) fn set_run(&mut self, first: u32, count: u32) {
+        for bit in first..first.saturating_add(count).min(self.len) {
+            self.set(bit);
+        }
+    }
+
     /// Returns whether the bit was set.
     pub(crate) fn clear(&mut self, bit: u32) -> bool {
         let was = self.get(bit);

@@ -104,6 +104,12 @@ pub struct Config {
     pub undo_bytes: Option<u64>,
     /// When the undo area is full.
     pub undo_policy: UndoPolicy,
+    /// A writer that is away keeps its range leases for this long. Default 5 s.
+    pub lease_grace: Duration,
+    /// What a writer that is not the leader does while the leader is away: its operations wait (`None`, the
+    /// default: until the leader returns or the epoch ends), or fail with [`Denied::NoLeader`](crate::Denied::NoLeader)
+    /// after this long. A failed write may or may not have been done.
+    pub leader_wait: Option<Duration>,
     /// Whether each read of a handle is checked against the checksums of its blocks, and served from a peer
     /// (and healed here) when it does not match. Costs a CRC of what is read, rounded up to whole blocks of
     /// 4096 bytes. Off, reads are served from a peer only when the disk reports an error. Default off.
@@ -161,6 +167,8 @@ impl Default for Config {
             slow_after: Duration::from_millis(300),
             undo_bytes: None,
             undo_policy: UndoPolicy::Continue,
+            lease_grace: Duration::from_secs(5),
+            leader_wait: None,
             verify_reads: false,
             split_brain: SplitBrainPolicy::Disconnect,
             snapshots_max: 2,

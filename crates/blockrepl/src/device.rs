@@ -66,6 +66,19 @@ pub enum DeviceError {
     /// The local disk failed; the replica has detached (R11).
     #[error("the disk failed: {0}")]
     Failed(Arc<str>),
+    /// Another node leads and has been away for longer than `Config::leader_wait`. A write that failed so may
+    /// have been done. The handle is still good.
+    #[error("the leader of epoch {epoch} is away")]
+    Unreachable {
+        /// The handle's epoch.
+        epoch: u64,
+    },
+    /// Another node leads, and its grant no longer names this one as a writer. The handle is dead.
+    #[error("this node is no writer of epoch {epoch} any more")]
+    Revoked {
+        /// The handle's epoch.
+        epoch: u64,
+    },
     /// The bytes are damaged on the local disk, and no peer has them. The device goes on.
     #[error("{len} bytes at {offset} cannot be read: no copy of them is right")]
     Corrupt {

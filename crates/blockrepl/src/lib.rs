@@ -58,7 +58,57 @@
 //! puts them in an order. After a break it goes on where it stopped, under the same leader; a
 //! peer that a leader left half-copied is copied in full by the next one (by digest: compared in full).
 //!
+//! A new replica joins as a blank one that connects: it is copied in full and then is a candidate. One that a grant has left out
+//! is taken out for good by [`Volume::forget`].
+//!
 //! [`Volume::resize`] grows the device in use, never shrinks it. NBD clients see the new size when they connect anew.
+//!
+//! # Several writers
+//!
+//! A [`Grant`] may name writers besides the leader. On their nodes [`Volume::join`] gives a handle of the
+//! same epoch: writes are forwarded to the leader, which gives them their place in its stream; all copies
+//! apply them in that order. A write is complete, and may be read, once every copy that is read has it.
+//!
+//! ```
+//! # use posthaste_blockrepl::*;
+//! # #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let member = |n: u64| Member { node: NodeId(n), device: DeviceId([n as u8; 16]) };
+//! # let open = |n: u64| {
+//! #     let paths = Paths { data: dir.path().join(format!("{n}.data")), meta: dir.path().join(format!("{n}.meta")) };
+//! #     let (cluster, volume) = (ClusterId([7; 16]), VolumeId([8; 16]));
+//! #     let identity = Identity { cluster, volume, device: member(n).device, node: NodeId(n) };
+//! #     Volume::create(&paths, &identity, 1 << 20, Options::default())
+//! # };
+//! # let (a, b) = (open(1)?, open(2)?);
+//! # let (ours, mut theirs) = tokio::io::duplex(64 << 10);
+//! # let accept = async { b.accept(Hello::read(&mut theirs).await?, theirs).await };
+//! let grant = Grant::new(1, NodeId(1), [member(1), member(2)].into(), 1).with_writers([NodeId(2)]);
+//! a.raise_epoch(grant.epoch).await?;
+//! let here = a.lead(grant).await?;
+//! # let (dialled, accepted) = tokio::join!(a.attach(NodeId(2), ours), accept);
+//! # let _links = (dialled?, accepted?);
+//! let there = b.join(1).await?;
+//! let lease = b.lease_range(1, 0, 4096).await?; // optional: nobody else writes here meanwhile
+//! tokio::task::spawn_blocking(move || {
+//!     there.write_at(0, b"from there")?;
+//!     let mut seen = [0; 10];
+//!     here.read_at(0, &mut seen)?;
+//!     assert_eq!(&seen, b"from there");
+//!     here.flush()
+//! })
+//! .await??;
+//! drop(lease);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! While a writer that reads its own copy is away, writes wait for it: until it is back, or a grant takes it
+//! from the writers, which says that it does not read any more (its lease is over). A leader whose disk
+//! failed: let an in-sync peer lead a higher epoch with this node among the writers, and [`join`](Volume::join) it with
+//! the same [`Volume`], which is now one [without a disk](Volume::diskless); to attach a disk again, open it as another
+//! `Volume`, link it and join.
 //!
 //! # Disks
 //!
@@ -93,14 +143,19 @@
 //!
 //! # What it does not do yet
 //!
-//! One writer at a time (no dual-primary), a failed local disk ends the
-//! leadership instead of being served from the peer. With three and more replicas, one that was away
-//! while the leadership moved is copied in full, and so is one that lost a split brain. A read error inside a
+//! A second writer's reads of its own copy are not checked against the block checksums, and one under
+//! protocol A or B reads at the leader. A replica that a leader left half-copied is copied in full by the next
+//! one, and so is one that lost a split brain. A read error inside a
 //! resync or of a before-image still fails the disk; a reread after healing may come from the page cache.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 
 mod bitmap;
+#[cfg(feature = "bugs")]
+#[doc(hidden)]
+pub mod bugs;
+#[cfg(not(feature = "bugs"))]
+mod bugs;
 mod codec;
 mod config;
 pub mod core;
@@ -120,7 +175,7 @@ pub use core::{Denied, Event, Status};
 pub use device::{BlockDevice, DeviceError};
 pub use disk::{DirectDisk, Disk, FileDisk, MemDisk, VolatileDisk};
 pub use driver::{
-    Count, LATENCY_BOUNDS_US, Latency, Link, LinkError, Metrics, Options, Paths, Volume, Written,
+    Count, LATENCY_BOUNDS_US, Latency, Link, LinkError, Metrics, Options, Paths, RangeLease, Volume, Written,
 };
 pub use ids::{
     ClusterId, DeviceId, GenerationId, Grant, Identity, Lineage, Member, MemberSet, NodeId, Raised, VolumeId,

@@ -2,12 +2,17 @@
 //!
 //! The framing does no I/O: [`Decoder`] takes bytes in any split and gives [`Message`]s.
 
+mod writers;
+
 use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::codec::{Reader, Short, Writer};
-use crate::ids::{ClusterId, DeviceId, GenerationId, Lineage, MemberSet, NodeId, VolumeId};
+use crate::ids::{ClusterId, DeviceId, GenerationId, Lineage, Member, MemberSet, NodeId, VolumeId};
+
+pub(crate) use writers::LEASES_MAX;
+pub use writers::WriterMessage;
 
 /// The version of the wire protocol; a peer of another version is refused.
 pub const WIRE_VERSION: u8 = 2;
@@ -70,6 +75,16 @@ pub enum Refusal {
     CannotKeep,
     /// This replica is closing down, or a newer link replaces this one.
     Closing,
+    /// The leader's grant does not name the addressee's node as a writer. The link stays up.
+    NotWriter {
+        /// The leader's epoch.
+        epoch: u64,
+    },
+    /// The sender led and was told to stop. A successor needs an epoch above this. The link stays up.
+    Resigned {
+        /// The epoch the sender raised.
+        current: u64,
+    },
 }
 
 impl fmt::Display for Refusal {
@@ -87,6 +102,8 @@ impl fmt::Display for Refusal {
             Refusal::CannotKeep => f.write_str("the data that would be lost could not be kept as a snapshot"),
             Refusal::Protocol => f.write_str("a frame that does not belong here"),
             Refusal::Closing => f.write_str("closing, or replaced by a newer link"),
+            Refusal::NotWriter { epoch } => write!(f, "the grant of epoch {epoch} names no such writer"),
+            Refusal::Resigned { current } => write!(f, "leads no more: epoch {current} is known"),
         }
     }
 }
@@ -217,6 +234,8 @@ pub enum Message {
         lineage: Lineage,
         /// The in-sync set to record.
         members: MemberSet,
+        /// Granules that other members may lack: `(first, count)`.
+        dirty: Vec<(u32, u32)>,
     },
     /// `SyncEnd` is durable.
     SyncDone {
@@ -317,6 +336,17 @@ pub enum Message {
         /// Whether it does.
         same: bool,
     },
+    /// A replica outside the set may differ from the leader here, as of here in the stream.
+    Lacks {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which replica.
+        member: Member,
+        /// The generation of its data.
+        base: GenerationId,
+        /// Granules: `(first, count)`.
+        dirty: Vec<(u32, u32)>,
+    },
     /// Grow to this size.
     Resize {
         /// The leader's epoch.
@@ -336,6 +366,8 @@ pub enum Message {
         /// The digest.
         digest: Digest,
     },
+    /// Between a leader and the other writers of its epoch.
+    Writer(WriterMessage),
 }
 
 /// The peer sent something that no replica sends; the link is of no use any more.
@@ -403,6 +435,7 @@ impl Message {
     pub(crate) fn data(&self) -> &[u8] {
         match self {
             Message::Write { data, .. } | Message::Copy { data, .. } | Message::Fetched { data, .. } => data,
+            Message::Writer(m) => m.data(),
             _ => &[],
         }
     }
@@ -461,8 +494,9 @@ impl Message {
                 w.u64(*epoch).u32(*granule).u8(u8::from(*heal));
                 (10, w.0, data)
             }
-            Message::SyncEnd { epoch, version, lineage, members } => {
+            Message::SyncEnd { epoch, version, lineage, members, dirty } => {
                 w.u64(*epoch).u64(*version).lineage(lineage).members(members);
+                put_runs(&mut w, dirty);
                 (11, w.0, none)
             }
             Message::SyncDone { version } => {
@@ -505,6 +539,10 @@ impl Message {
                 put_digest(w.u64(*id), *digest);
                 (16, w.0, none)
             }
+            Message::Writer(m) => {
+                let (kind, head) = m.head();
+                (kind, head, m.data())
+            }
             Message::Reach { epoch, seq } => {
                 w.u64(*epoch).u64(*seq);
                 (64, w.0, none)
@@ -520,6 +558,11 @@ impl Message {
             Message::Resize { epoch, size } => {
                 w.u64(*epoch).u64(*size);
                 (68, w.0, none)
+            }
+            Message::Lacks { epoch, member, base, dirty } => {
+                w.u64(*epoch).u64(member.node.0).bytes(&member.device.0).generation(*base);
+                put_runs(&mut w, dirty);
+                (70, w.0, none)
             }
             Message::Resized { size } => {
                 w.u64(*size);
@@ -559,7 +602,8 @@ impl Message {
             }
             11 => {
                 let (epoch, version) = (r.u64()?, r.u64()?);
-                Message::SyncEnd { epoch, version, lineage: r.lineage()?, members: r.members()? }
+                let (lineage, members) = (r.lineage()?, r.members()?);
+                Message::SyncEnd { epoch, version, lineage, members, dirty: take_runs(&mut r)? }
             }
             12 => Message::SyncDone { version: r.u64()? },
             13 => {
@@ -570,6 +614,7 @@ impl Message {
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
             16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
+            32..=47 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
             48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, granule: r.u32()? },
             49 => {
                 let (id, blocks) = (r.u64()?, r.u32()?);
@@ -584,6 +629,12 @@ impl Message {
             67 => Message::Compared { granule: r.u32()?, same: r.flag()? },
             68 => Message::Resize { epoch: r.u64()?, size: r.u64()? },
             69 => Message::Resized { size: r.u64()? },
+            70 => Message::Lacks {
+                epoch: r.u64()?,
+                member: Member { node: NodeId(r.u64()?), device: r.device()? },
+                base: r.generation()?,
+                dirty: take_runs(&mut r)?,
+            },
             _ => return Err(Short),
         };
         r.end()?;
@@ -620,10 +671,20 @@ fn take_hello(r: &mut Reader<'_>) -> Result<Hello, Short> {
 fn put_resync_state(w: &mut Writer, consistent: bool, sync: Option<(DeviceId, u64)>, dirty: &[(u32, u32)]) {
     let (source, number) = sync.unwrap_or_default();
     w.u8(u8::from(consistent)).u8(u8::from(sync.is_some()));
-    w.bytes(&source.0).u64(number).u32(dirty.len() as u32);
-    for (first, count) in dirty {
+    w.bytes(&source.0).u64(number);
+    put_runs(w, dirty);
+}
+
+fn put_runs(w: &mut Writer, runs: &[(u32, u32)]) {
+    w.u32(runs.len() as u32);
+    for (first, count) in runs {
         w.u32(*first).u32(*count);
     }
+}
+
+fn take_runs(r: &mut Reader<'_>) -> Result<Vec<(u32, u32)>, Short> {
+    let runs = r.count(RUNS_MAX)?;
+    (0..runs).map(|_| Ok((r.u32()?, r.u32()?))).collect()
 }
 
 fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {
@@ -633,8 +694,7 @@ fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {
     if !syncing && sync != Default::default() {
         return Err(Short);
     }
-    let runs = r.count(RUNS_MAX)?;
-    let dirty = (0..runs).map(|_| Ok((r.u32()?, r.u32()?))).collect::<Result<_, Short>>()?;
+    let dirty = take_runs(r)?;
     Ok(Message::BeginAck { lineage, members, base, consistent, sync: syncing.then_some(sync), dirty })
 }
 
@@ -650,13 +710,15 @@ fn refusal_code(r: &Refusal) -> (u8, u64) {
         Refusal::UndoFull => (9, 0),
         Refusal::Protocol => (10, 0),
         Refusal::Closing => (11, 0),
+        Refusal::NotWriter { epoch } => (32, *epoch),
+        Refusal::Resigned { current } => (33, *current),
         Refusal::CannotKeep => (48, 0),
         Refusal::CannotGrow => (64, 0),
     }
 }
 
 fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
-    if value != 0 && code != 1 {
+    if value != 0 && !matches!(code, 1 | 32 | 33) {
         return Err(Short);
     }
     Ok(match code {
@@ -670,6 +732,8 @@ fn refusal_from(code: u8, value: u64) -> Result<Refusal, Short> {
         9 => Refusal::UndoFull,
         10 => Refusal::Protocol,
         11 => Refusal::Closing,
+        32 => Refusal::NotWriter { epoch: value },
+        33 => Refusal::Resigned { current: value },
         48 => Refusal::CannotKeep,
         64 => Refusal::CannotGrow,
         _ => return Err(Short),

@@ -80,6 +80,10 @@ quirks! {
     NIL_PARAM_VALUE,
     /// NIL for a body's media type or subtype; read as empty.
     NIL_MEDIA,
+    /// A multipart without parts (Dovecot; Ruby's bug 7153, in net-imap's fixtures).
+    EMPTY_MULTIPART,
+    /// More than one space before a body's parameters (net-imap's fixtures).
+    BODY_SPACES,
     /// A status response that ends behind its word or code, without text (Gmail: imap-codec `quirk_missing_text`,
     /// modern-email/defects #28).
     MISSING_TEXT,

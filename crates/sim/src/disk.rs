@@ -18,12 +18,18 @@ pub struct Image {
 }
 
 impl Image {
-    fn new(len: u64) -> Self {
+    pub(crate) fn new(len: u64) -> Self {
         Self { pages: vec![None; (len as usize).div_ceil(PAGE)] }
     }
 
+    /// Makes it longer, by zeros.
+    pub(crate) fn grow(&mut self, len: u64) {
+        let pages = (len as usize).div_ceil(PAGE).max(self.pages.len());
+        self.pages.resize(pages, None);
+    }
+
     /// Writes at an offset.
-    fn write(&mut self, mut offset: usize, mut data: &[u8]) {
+    pub(crate) fn write(&mut self, mut offset: usize, mut data: &[u8]) {
         while !data.is_empty() {
             let (page, within) = (offset / PAGE, offset % PAGE);
             let len = data.len().min(PAGE - within);

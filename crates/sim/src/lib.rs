@@ -35,6 +35,7 @@
 //!
 //! `bugs`: known [bugs](Bug) that can be switched on, to measure what a hunt finds. Test-only.
 
+pub mod blocks;
 pub mod bugs;
 pub mod checkers;
 pub mod client;

@@ -1,5 +1,7 @@
 //! Runs seeds, replays one, hunts the known bugs.
 
+mod block_runs;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,12 @@ struct Args {
     /// Find each known bug, and print the first seed that does (with the feature `bugs`).
     #[arg(long)]
     bugs: bool,
+    /// Simulate replicas of a block device only, with their own scenarios and known bugs, on all cores.
+    #[arg(long)]
+    blocks: bool,
+    /// On so many threads (with --blocks); without it on all cores.
+    #[arg(long)]
+    jobs: Option<usize>,
     /// List scenarios and known bugs.
     #[arg(long)]
     list: bool,
@@ -55,6 +63,7 @@ fn main() -> ExitCode {
     // A core's panic is a finding like any other; it is printed with its seed.
     std::panic::set_hook(Box::new(|_| {}));
     let found = match args.bugs {
+        _ if args.blocks => blocks(&args),
         true => hunt(args.seeds.max(500), end(&args)),
         false => parse(&args).map(|(scenario, bug)| explore(&args, scenario, bug)),
     };
@@ -68,9 +77,34 @@ fn main() -> ExitCode {
     }
 }
 
+fn blocks(args: &Args) -> Result<bool, String> {
+    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    let jobs = args.jobs.unwrap_or_else(cores).max(1);
+    if args.bugs {
+        return block_runs::hunt(args.seeds.max(500), end(args), jobs);
+    }
+    block_runs::explore(&block_runs::Ask {
+        seeds: seeds(args),
+        scenario: args.scenario.as_deref(),
+        bug: args.bug.as_deref(),
+        trace: args.trace,
+        trace_hash: args.trace_hash,
+        end: end(args),
+        jobs,
+    })
+}
+
+fn seeds(args: &Args) -> std::ops::Range<u64> {
+    match args.seed {
+        Some(seed) => seed..seed + 1,
+        None => args.from..args.from + args.seeds,
+    }
+}
+
 fn list() {
     println!("scenarios: {}", SCENARIOS.iter().map(|s| s.name).collect::<Vec<_>>().join(", "));
     Bug::ALL.iter().for_each(|b| println!("bug {}: {}", b.name(), b.what()));
+    block_runs::list();
 }
 
 fn parse(args: &Args) -> Result<(Option<Scenario>, Option<Bug>), String> {
@@ -93,10 +127,7 @@ fn end(args: &Args) -> Option<Instant> {
 
 /// Runs the seeds; whether all went well.
 fn explore(args: &Args, scenario: Option<Scenario>, bug: Option<Bug>) -> bool {
-    let seeds = match args.seed {
-        Some(seed) => seed..seed + 1,
-        None => args.from..args.from + args.seeds,
-    };
+    let seeds = seeds(args);
     let end = end(args);
     let mut totals = Totals { from: seeds.start, ..Totals::default() };
     for seed in seeds {

@@ -6,19 +6,21 @@ use crate::config::UndoPolicy;
 use crate::meta::{decode_undo, encode_undo};
 
 impl Queued {
-    fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         match self {
-            Queued::Local { data, .. } | Queued::Remote { data, .. } | Queued::Copy { data, .. } => {
-                data.len() as u64 + 64
-            }
+            Queued::Local { data, .. }
+            | Queued::Forward { data, .. }
+            | Queued::Remote { data, .. }
+            | Queued::Copy { data, .. } => data.len() as u64 + 64,
             _ => 64,
         }
     }
 
-    fn link(&self) -> Option<LinkId> {
+    pub(super) fn link(&self) -> Option<LinkId> {
         match self {
             Queued::Local { .. } => None,
-            Queued::Remote { link, .. }
+            Queued::Forward { link, .. }
+            | Queued::Remote { link, .. }
             | Queued::Copy { link, .. }
             | Queued::Flush { link, .. }
             | Queued::SyncStart { link, .. }
@@ -34,6 +36,9 @@ impl Replica {
     pub(super) fn enqueue(&mut self, entry: Queued) {
         self.queued_bytes += entry.len();
         self.queue.push_back(entry);
+        if self.bug(Bug::OutOfOrder) {
+            self.swap_last();
+        }
         if self.queued_bytes > self.queue_limit {
             // An honest leader stops at its window, long before.
             if let Some(link) = self.queue.back().and_then(Queued::link) {
@@ -42,11 +47,21 @@ impl Replica {
         }
     }
 
+    /// What [`Bug::OutOfOrder`] does.
+    fn swap_last(&mut self) {
+        let len = self.queue.len();
+        let remote = |at: usize| matches!(self.queue.get(at), Some(Queued::Remote { .. }));
+        if len >= 2 && remote(len - 1) && remote(len - 2) {
+            self.queue.swap(len - 1, len - 2);
+        }
+    }
+
     /// Drops what came from a leader and did not reach the disk: none of it was acknowledged.
     pub(super) fn purge_remote(&mut self) {
         self.queue.retain(|q| q.link().is_none());
         self.queued_bytes = self.queue.iter().map(Queued::len).sum();
         self.acks.clear();
+        self.applying.clear();
         self.gate = Gate::Open;
         self.abandon_snapshot();
     }
@@ -73,9 +88,9 @@ impl Replica {
 
     fn admissible(&mut self, head: &Queued) -> bool {
         match head {
-            Queued::Local { offset, data, .. } => {
+            Queued::Local { offset, data, .. } | Queued::Forward { offset, data, .. } => {
                 let (first, last) = granule_range(*offset, data.len());
-                self.reading.range(first..=last).next().is_none()
+                (self.reading.range(first..=last).next().is_none() || self.bug(Bug::CopyOvertakes))
                     && self.mends.range(first..=last).next().is_none()
                     && self.is_hot(*offset, data.len())
                     && self.make_room()
@@ -100,18 +115,26 @@ impl Replica {
 
     fn admit(&mut self, head: Queued) {
         match head {
-            Queued::Local { request, offset, data } => self.admit_local(request, offset, data),
+            Queued::Local { request, offset, data } => {
+                self.order_write(Asker::Owner(request), None, offset, data);
+            }
+            Queued::Forward { link, id, seen, leased, offset, data } => {
+                // A lease has put it behind what it would otherwise have raced with.
+                let seen = Some(if leased { self.seq } else { seen });
+                self.order_write(Asker::Writer { link, id }, seen, offset, data);
+            }
             Queued::Remote { link, seq, offset, data } => {
                 let weight = data.len() as u64 + 64;
                 self.note_recent(seq, offset, data.len());
+                self.mark_outsiders(offset, data.len());
                 self.bound_recent();
-                self.write(OpKind::Remote { link, weight }, offset, data);
+                self.write(OpKind::Remote { link, weight, seq }, offset, data);
             }
             Queued::Copy { link, granule, data } => {
                 let weight = data.len() as u64 + 64;
                 let data = if data.is_empty() { self.zeros(granule) } else { data };
                 let offset = u64::from(granule) * crate::bitmap::GRANULE;
-                self.write(OpKind::Remote { link, weight }, offset, data.clone());
+                self.write(OpKind::Remote { link, weight, seq: 0 }, offset, data.clone());
                 self.repaired(granule, data);
             }
             Queued::Fetch { link, id, granule } => self.fetch(link, id, granule),
@@ -206,6 +229,10 @@ impl Replica {
             return self.undo_full();
         }
         for granule in wanted {
+            if self.bug(Bug::LoseBeforeImage) && granule % 2 == 1 {
+                self.undo.saved.insert(granule);
+                continue;
+            }
             self.undo.reading.insert(granule, None);
             let offset = u64::from(granule) * crate::bitmap::GRANULE;
             let len = self.layout.granule_len(granule) as u32;

@@ -13,7 +13,14 @@ impl Replica {
         if epoch < self.floor {
             return self.done(request, Err(Denied::EpochTooLow { asked: epoch, current: self.floor }));
         }
+        if epoch < self.known {
+            return self.done(request, Err(Denied::EpochTooLow { asked: epoch, current: self.known }));
+        }
+        let led = self.leading().is_some();
         self.begin_raise(epoch);
+        if led && self.leading().is_none() {
+            self.tell_resigned(epoch);
+        }
         match &mut self.raise {
             Some(raise) => raise.requests.push((request, epoch)),
             None => {
@@ -29,7 +36,9 @@ impl Replica {
             return;
         }
         self.floor = self.floor.max(epoch);
+        self.known = self.known.max(epoch);
         self.fence(epoch);
+        self.fence_session(epoch);
         self.leave_source();
         self.purge_remote();
         self.settle_recent();
@@ -42,12 +51,21 @@ impl Replica {
         }
     }
 
+    /// Those who followed need not guess which epoch a successor must exceed.
+    fn tell_resigned(&mut self, current: u64) {
+        let links: Vec<LinkId> = self.links.keys().copied().collect();
+        for link in links {
+            self.send(link, Message::Refused(Refusal::Resigned { current }));
+        }
+    }
+
     pub(super) fn pump_raise(&mut self) {
         let Some((epoch, commit)) = self.raise.as_ref().map(|r| (r.epoch, r.commit)) else { return };
-        if self.writes_in_flight > 0 {
+        let drained = self.bug(Bug::OpenBeforeDrained);
+        if self.writes_in_flight > 0 && !drained {
             return;
         }
-        if self.local.flushed < self.order {
+        if self.local.flushed < self.order && !drained {
             self.local.wanted = self.order;
             return;
         }
@@ -85,7 +103,7 @@ impl Replica {
             epoch: self.sb.epoch,
             generation: self.sb.lineage.current().generation,
             device: self.sb.identity.device,
-            consistent: self.sb.consistent,
+            consistent: self.sb.consistent || self.bug(Bug::LeadHalf),
             can_roll_back: self.undo_active(),
         }
     }
@@ -104,6 +122,7 @@ impl Replica {
         if let Err(why) = self.may_lead(&grant) {
             return self.done(request, Err(why));
         }
+        self.end_session(Denied::Closed);
         self.leave_source();
         self.purge_remote();
         self.settle_recent();
@@ -149,7 +168,7 @@ impl Replica {
                 Err(Denied::NotRaised { asked: grant.epoch, durable: self.sb.epoch })
             }
             () if self.leading().is_some() || self.rollback.is_some() => Err(Denied::Busy),
-            () if !self.sb.consistent => Err(Denied::Inconsistent),
+            () if !self.sb.consistent && !self.bug(Bug::LeadHalf) => Err(Denied::Inconsistent),
             () if grant.leader != self.me().node || !grant.in_sync.contains(&self.me()) => {
                 Err(Denied::NotGranted)
             }
@@ -241,6 +260,7 @@ impl Replica {
             l.recorded = recorded;
         }
         self.settle_pending(&set);
+        self.revoke_writers();
         self.tell_slow_ones_again();
         let counted = self.counted();
         let gone: Vec<Member> = before.difference(&counted).copied().collect();
@@ -289,7 +309,9 @@ impl Replica {
         let now = self.now;
         for link in links {
             let Some(message) = self.adopt_message(link) else { continue };
+            self.tell_lacks(link, true);
             self.send(link, message);
+            self.tell_lacks(link, false);
             if let Some(Link { side: Side::Target(t), .. }) = self.links.get_mut(&link) {
                 t.asked = now;
             }
@@ -394,6 +416,7 @@ impl Replica {
         for link in links {
             self.refuse(link, Refusal::Closing);
         }
+        self.end_session(Denied::Closed);
         self.fail_local(Denied::Closed);
         self.role = Role::Closed;
         self.settle_recent();

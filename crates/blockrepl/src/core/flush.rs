@@ -7,8 +7,12 @@ impl Replica {
         if let Err(why) = self.may_write() {
             return self.done(request, Err(why));
         }
+        self.ask_flush(Asker::Owner(request));
+    }
+
+    pub(super) fn ask_flush(&mut self, by: Asker) {
         let (seq, order, since) = (self.seq, self.order, self.now);
-        self.flushes.push_back(FlushRequest { request, seq, order, since });
+        self.flushes.push_back(FlushRequest { by, seq, order, since });
         self.foreground();
         self.want_flush_up_to(seq, order);
     }
@@ -52,7 +56,8 @@ impl Replica {
 
     /// Answers the leader's flushes that the local disk has covered.
     pub(super) fn answer_leader(&mut self) {
-        while let Some(AckDue { link, id, .. }) = self.acks.pop_front_if(|a| a.order <= self.local.flushed) {
+        let done = if self.bug(Bug::AckUnflushed) { self.order } else { self.local.flushed };
+        while let Some(AckDue { link, id, .. }) = self.acks.pop_front_if(|a| a.order <= done) {
             self.answer_flush(link, id);
         }
     }
@@ -134,6 +139,15 @@ impl Replica {
                 _ => self.away.get(&m.device).copied().unwrap_or(0),
             }
         };
+        if self.bug(Bug::StableTooEarly) {
+            return self.stable;
+        }
+        // A follower that has not adopted the newest set could still lead for a member that was removed from it.
+        let version = self.leading().map_or(0, |l| l.version);
+        let behind_the_set = |l: &Link| matches!(&l.side, Side::Target(t) if t.state == TargetState::Synced && t.adopted < version);
+        if self.links.values().any(behind_the_set) {
+            return 0;
+        }
         let mut members = self.counted();
         let ends = |l: &&Link| matches!(&l.side, Side::Target(t) if t.state >= TargetState::Finishing);
         members.extend(self.links.values().filter(ends).map(Link::member).filter(|m| !self.lags(m)));
@@ -168,6 +182,10 @@ impl Replica {
     pub(super) fn required(&self) -> MemberSet {
         let Some(leading) = self.leading() else { return MemberSet::new() };
         let mut set = leading.grant.in_sync.clone();
+        if self.bug(Bug::ForgetUnion) {
+            set.remove(&self.me());
+            return set;
+        }
         set.extend(leading.pending.iter().flatten());
         for link in self.links.values() {
             let member = link.member();
@@ -191,6 +209,9 @@ impl Replica {
             waits.push(Waiting::Metadata);
         }
         let version = leading.version;
+        if self.bug(Bug::AckBeforePeer) {
+            return waits;
+        }
         waits.extend(self.required().iter().filter_map(|m| self.waits_for(*m, seq, version)));
         waits.extend(self.links.values().filter_map(|l| match &l.side {
             Side::Target(t) if self.unreached(&l.member(), t, seq) => Some(Waiting::PeerMemory(l.hello.node)),
@@ -220,7 +241,7 @@ impl Replica {
             }
             if let Some(done) = self.flushes.pop_front() {
                 self.flush_took(self.now.saturating_sub(done.since));
-                self.done(done.request, Ok(Reply::Flushed));
+                self.answer(done.by, Ok(Reply::Flushed));
             }
         }
     }
@@ -281,6 +302,16 @@ impl Replica {
 
     /// When the next [`Input::Tick`] is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
+        self.stream_timeout().into_iter().chain(self.lease_timeout()).chain(self.session_timeout()).min()
+    }
+
+    /// When a lease of a writer that is away ends.
+    fn lease_timeout(&self) -> Option<Duration> {
+        let over = self.writers.away().map(|(_, lost)| lost + self.config.lease_grace);
+        over.min().map(|at| at.max(self.now))
+    }
+
+    fn stream_timeout(&self) -> Option<Duration> {
         let version = self.leading()?.told;
         let due = |l: &Link| match &l.side {
             Side::Target(t) => {

@@ -9,9 +9,9 @@ impl Replica {
             cluster: self.sb.identity.cluster,
             volume: self.sb.identity.volume,
             node: self.sb.identity.node,
-            device: self.sb.identity.device,
+            device: if self.failed.is_some() { DeviceId::default() } else { self.sb.identity.device },
             size: self.layout.size,
-            epoch: self.floor,
+            epoch: self.floor.max(self.known),
             generation: self.sb.lineage.current(),
             leading: self.leading().is_some(),
         }
@@ -20,10 +20,7 @@ impl Replica {
     /// Why a peer with this hello is not let in.
     fn objection(&self, hello: &Hello) -> Option<Refusal> {
         let id = &self.sb.identity;
-        if self.failed.is_some() {
-            return Some(Refusal::DiskFailed);
-        }
-        if self.unusable().is_some() {
+        if self.failed.is_none() && self.unusable().is_some() || matches!(self.role, Role::Closed) {
             return Some(Refusal::Closing);
         }
         if hello.cluster != id.cluster {
@@ -46,10 +43,22 @@ impl Replica {
             self.refuse(old, Refusal::Closing);
         }
         let (peer, device) = (hello.node, hello.device);
+        self.known = self.known.max(hello.epoch);
         self.links.insert(
             link,
-            Link { hello, side: Side::Idle, begin: None, lineage: None, parked: None, fenced_told: 0 },
+            Link {
+                hello,
+                side: Side::Idle,
+                begin: None,
+                lineage: None,
+                parked: None,
+                fenced_told: 0,
+                leads: None,
+            },
         );
+        if self.failed.is_some() {
+            self.fence_session(self.known);
+        }
         self.event(Event::PeerConnected { peer, device });
         if self.leading().is_some_and(|l| l.request.is_none()) {
             self.send_begin(link);
@@ -58,6 +67,7 @@ impl Replica {
 
     pub(super) fn link_down(&mut self, link: LinkId) {
         self.end_target(link);
+        self.writer_link_down(link);
         let Some(gone) = self.links.remove(&link) else { return };
         if matches!(gone.side, Side::Source { .. }) {
             self.purge_remote();
@@ -95,6 +105,7 @@ impl Replica {
         let Side::Target(t) = std::mem::replace(&mut l.side, Side::Idle) else { return };
         if t.state != TargetState::Beginning
             && let Some(slot) = self.slot_of(device)
+            && !self.bug(Bug::ForgetUnflushed)
         {
             self.mark_recent(slot, t.flushed.max(t.noted));
         }
@@ -106,12 +117,15 @@ impl Replica {
     }
 
     pub(super) fn message(&mut self, link: LinkId, message: Message) {
-        if !self.links.contains_key(&link) || self.failed.is_some() {
+        if !self.links.contains_key(&link) {
             return;
         }
         match message {
-            Message::Hello(_) => self.refuse(link, Refusal::Protocol),
             Message::Refused(why) => self.refused(link, why),
+            Message::Writer(message) if self.failed.is_some() => self.session_message(link, message),
+            // It was sent before our hello, or by one that does not know yet.
+            _ if self.failed.is_some() => self.refuse(link, Refusal::DiskFailed),
+            Message::Hello(_) => self.refuse(link, Refusal::Protocol),
             Message::Begin { epoch, seq, lineage } => {
                 if let Some(l) = self.links.get_mut(&link) {
                     l.lineage = Some(lineage);
@@ -119,6 +133,7 @@ impl Replica {
                 self.begin(link, epoch, seq)
             }
             Message::BeginAck { .. } => self.begin_ack(link, message),
+            Message::Writer(message) => self.writer_message(link, message),
             Message::FlushAck { id, bytes } => self.flush_acked(link, id, bytes),
             Message::Progress { bytes } => self.progress(link, bytes),
             Message::SyncDone { version } => self.sync_done(link, version),
@@ -146,6 +161,7 @@ impl Replica {
         | Message::Reach { epoch, .. }
         | Message::Compare { epoch, .. }
         | Message::Resize { epoch, .. }
+        | Message::Lacks { epoch, .. }
         | Message::Verify { epoch, .. }) = &message
         else {
             return;
@@ -166,6 +182,7 @@ impl Replica {
             Message::Copy { granule, heal, data, .. } => self.remote_copy(link, granule, heal, data),
             Message::SyncEnd { .. } => self.enqueue(Queued::SyncEnd { link, message }),
             Message::Adopt { version, lineage, members, .. } => self.adopt(link, version, &lineage, &members),
+            Message::Lacks { member, base, dirty, .. } => self.note_lacks(member, base, &dirty),
             Message::Resize { size, .. } => self.remote_resize(link, size),
             Message::Reach { seq, .. } => self.send(link, Message::Reached { seq }),
             Message::Compare { granule, digest, .. } => self.remote_compare(link, granule, digest),
@@ -180,7 +197,15 @@ impl Replica {
         let Some(l) = self.links.get(&link) else { return };
         let peer = l.hello.node;
         match why {
+            Refusal::NotWriter { epoch } => {
+                if self.session.as_ref().is_some_and(|s| s.is(epoch)) {
+                    self.end_session(Denied::NotWriter { epoch });
+                }
+            }
+            Refusal::Resigned { current } => self.leader_resigned(link, peer, current),
             Refusal::Fenced { current } => {
+                self.known = self.known.max(current);
+                self.fence_session(current);
                 if self.leading().is_some_and(|l| l.grant.epoch < current) {
                     self.event(Event::RefusedBy { peer, why });
                     self.fence(current);
@@ -191,6 +216,16 @@ impl Replica {
                 self.out.push_back(Output::CloseLink { link });
                 self.link_down(link);
             }
+        }
+    }
+
+    fn leader_resigned(&mut self, link: LinkId, peer: NodeId, epoch: u64) {
+        self.known = self.known.max(epoch);
+        self.fence_session(epoch);
+        let Some(l) = self.links.get_mut(&link) else { return };
+        let led = matches!(l.side, Side::Source { .. }) || l.leads.take().is_some();
+        if led {
+            self.event(Event::LeaderResigned { peer, epoch });
         }
     }
 

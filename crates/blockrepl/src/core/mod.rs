@@ -9,8 +9,10 @@ mod admit;
 mod authority;
 mod flush;
 mod follow;
+mod leases;
 mod link;
 mod mend;
+mod others;
 mod pace;
 mod persist;
 mod protocol;
@@ -18,12 +20,14 @@ mod reads;
 mod resize;
 mod resync;
 mod scrub;
+mod session;
 mod snapshots;
 mod split;
 mod status;
 mod sums;
 mod types;
 mod verify;
+mod writers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -32,6 +36,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::bitmap::Bitmap;
+use crate::bugs::Bug;
 use crate::config::{Config, Protocol};
 use crate::ids::{DeviceId, Grant, Identity, Lineage, Member, MemberSet, NodeId};
 use crate::meta::{Layout, SlotHead, Superblock};
@@ -39,12 +44,16 @@ use crate::wire::{Digest, Hello, Message, Refusal};
 
 use pace::Pace;
 use protocol::Join;
+use writers::{Asker, Writers};
+
 pub(crate) use sums::sums_of;
 
+pub use session::SessionStatus;
 pub use status::{LinkStatus, PeerStatus, ResyncStatus, RoleStatus, Status};
 pub use types::{
-    Branch, Denied, DiskOp, Event, Finding, Input, Integrity, LinkId, OpId, Output, Reply, RequestId,
-    ScrubReport, Snapshot, SnapshotOp, SplitBrain, Verdict, VerifyReport, WRITE_MAX, Waiting, Wrong,
+    Branch, Denied, DiskOp, Event, Finding, Input, Integrity, LeaseId, LinkId, OpId, Output, RemoteOp, Reply,
+    RequestId, ScrubReport, Snapshot, SnapshotOp, SplitBrain, Verdict, VerifyReport, WRITE_MAX, Waiting,
+    Wrong,
 };
 
 /// One replica of one volume.
@@ -121,6 +130,16 @@ pub struct Replica {
     growth: Option<resize::Growth>,
     failed: Option<Arc<str>>,
     queue_limit: u64,
+    /// The other writers, when this replica leads.
+    writers: Writers,
+    /// This node's handle under another leader.
+    session: Option<session::Session>,
+    /// Writes of the stream on their way to the disk, and whether they are there.
+    applying: VecDeque<(u64, bool)>,
+    /// The highest epoch heard of; a lower one would be fenced at once.
+    known: u64,
+    #[cfg(feature = "bugs")]
+    bug: Option<Bug>,
 }
 
 #[derive(Debug)]
@@ -176,6 +195,8 @@ struct Link {
     /// Its `BeginAck`, while it grows.
     parked: Option<Message>,
     fenced_told: u64,
+    /// The epoch that the peer leads, as it told a node without a disk.
+    leads: Option<u64>,
 }
 
 impl Link {
@@ -254,6 +275,7 @@ enum CopyState {
 #[derive(Debug)]
 enum Queued {
     Local { request: RequestId, offset: u64, data: Bytes },
+    Forward { link: LinkId, id: u64, seen: u64, leased: bool, offset: u64, data: Bytes },
     Remote { link: LinkId, seq: u64, offset: u64, data: Bytes },
     Copy { link: LinkId, granule: u32, data: Bytes },
     Flush { link: LinkId, id: u64 },
@@ -289,7 +311,7 @@ struct AckDue {
 
 #[derive(Debug)]
 struct FlushRequest {
-    request: RequestId,
+    by: Asker,
     seq: u64,
     order: u64,
     since: Duration,
@@ -334,9 +356,16 @@ struct Undo {
 #[derive(Debug)]
 enum OpKind {
     Local(RequestId),
+    /// A leader's write that other writers must have too.
+    Shared(u64),
     Remote {
         link: LinkId,
         weight: u64,
+        seq: u64,
+    },
+    SessionRead {
+        session: u64,
+        id: u64,
     },
     DataFlush,
     Grow,
@@ -367,7 +396,7 @@ enum OpKind {
         sums: Vec<u32>,
     },
     CheckedRead {
-        request: RequestId,
+        asker: Asker,
         sums: Vec<u32>,
     },
     /// A granule that the leader has healed here is read again.
@@ -395,12 +424,17 @@ impl Replica {
         match input {
             Input::Write { request, offset, data } => self.local_write(request, offset, data),
             Input::Flush { request } => self.local_flush(request),
+            Input::Join { request, epoch, session } => self.join(request, epoch, session),
+            Input::Remote { request, session, op } => self.remote_op(request, session, op),
+            Input::Leave { session } => self.leave(session),
+            Input::Lease { request, epoch, offset, len } => self.lease(request, epoch, offset, len),
+            Input::Unlease(lease) => self.unlease(lease),
             Input::Raise { request, epoch } => self.raise(request, epoch),
             Input::Lead { request, grant } => self.lead(request, grant),
             Input::Rollback { request } => self.roll_back(request),
             Input::Verify { request } => self.start_verify(request),
             Input::Scrub { request } => self.start_scrub(request),
-            Input::Read { request, offset, len } => self.start_read(request, offset, len),
+            Input::Read { request, offset, len } => self.local_read(request, offset, len),
             Input::Resize { request, size } => self.resize(request, size),
             Input::DeleteSnapshot { request, id } => self.delete_snapshot(request, id),
             Input::Discard { device } => {
@@ -430,6 +464,30 @@ impl Replica {
     /// The device's size in bytes.
     pub fn size(&self) -> u64 {
         self.layout.size
+    }
+
+    /// Switches a known bug on. It must be done before anything else.
+    #[cfg(feature = "bugs")]
+    #[doc(hidden)]
+    pub fn with_bug(mut self, bug: Bug) -> Self {
+        self.bug = Some(bug);
+        if self.bug(Bug::ForgetHot) {
+            (0..self.slots.len()).for_each(|slot| self.unmark_all(slot));
+            self.hot.clear();
+        }
+        self
+    }
+
+    /// Whether a known bug is switched on: never, without the feature `bugs`.
+    #[inline(always)]
+    fn bug(&self, bug: Bug) -> bool {
+        #[cfg(feature = "bugs")]
+        return self.bug == Some(bug);
+        #[cfg(not(feature = "bugs"))]
+        {
+            let _ = bug;
+            false
+        }
     }
 
     fn me(&self) -> Member {
@@ -465,6 +523,7 @@ impl Replica {
     /// Does all that has become possible. Each pump says whether it changed anything that
     /// another could wait for.
     fn advance(&mut self) {
+        self.pump_session();
         if self.failed.is_some() {
             return;
         }
@@ -472,6 +531,8 @@ impl Replica {
             | self.pump_undo()
             | self.pump_copies()
             | self.pump_verify()
+            | self.pump_visible()
+            | self.pump_leases()
             | self.pump_reads()
             | self.pump_mends()
             | self.pump_snapshots()
@@ -496,16 +557,23 @@ impl Replica {
     }
 
     fn disk_done(&mut self, op: OpId, result: Result<Bytes, Arc<str>>) {
-        let Some((kind, _)) = self.ops.remove(&op) else {
+        let Some((kind, begun)) = self.ops.remove(&op) else {
             return;
         };
         match result {
+            Err(_) if self.bug(Bug::RetryFlush) && matches!(kind, OpKind::DataFlush) => {
+                self.disk(kind, DiskOp::Flush);
+            }
             result if matches!(kind, OpKind::Grow) => self.file_grown(result),
             _ if self.failed.is_some() => {}
             result => match self.read_done(kind, result) {
                 None => {}
                 Some((kind, Ok(data))) => self.op_done(kind, data),
-                Some((_, Err(reason))) => self.disk_failed(reason),
+                Some((kind, Err(reason))) => {
+                    // Who waits for it is answered with all the others.
+                    self.ops.insert(op, (kind, begun));
+                    self.disk_failed(reason);
+                }
             },
         }
     }
@@ -526,7 +594,8 @@ impl Replica {
             OpKind::FetchRead { link, id, sums } => {
                 self.fetch_answer(link, id, &sums, result.unwrap_or_default());
             }
-            OpKind::CheckedRead { request, sums } => self.read_checked(request, &sums, result.ok()),
+            OpKind::CheckedRead { asker, sums } => self.read_checked(asker, &sums, result.ok()),
+            OpKind::SessionRead { session, id } => self.session_read(session, id, result.ok()),
             OpKind::RepairCheck { granule, data } => self.repair_checked(granule, &data, result),
             // What cannot be read differs.
             OpKind::Compare { link, granule, digest } => {
@@ -543,8 +612,13 @@ impl Replica {
                 self.writes_in_flight -= 1;
                 self.done(request, Ok(Reply::Written));
             }
-            OpKind::Remote { link, weight } => {
+            OpKind::Shared(seq) => {
                 self.writes_in_flight -= 1;
+                self.shared_written(seq);
+            }
+            OpKind::Remote { link, weight, seq } => {
+                self.writes_in_flight -= 1;
+                self.note_applied(seq);
                 self.written_for(link, weight);
             }
             OpKind::DataFlush => self.local_flushed(),
@@ -591,8 +665,10 @@ impl Replica {
     fn fail_requests(&mut self, why: Denied) {
         let mut requests = Vec::new();
         for (kind, _) in std::mem::take(&mut self.ops).into_values() {
-            if let OpKind::Local(request) = kind {
-                requests.push(request);
+            match kind {
+                OpKind::Local(request) => requests.push(request),
+                OpKind::SessionRead { session, id } => self.session_read(session, id, None),
+                _ => {}
             }
         }
         requests.extend(self.raise.take().into_iter().flat_map(|r| r.requests).map(|(request, _)| request));
@@ -609,7 +685,11 @@ impl Replica {
 
     /// Answers what a leader's owner waits for: queued writes, flushes, the verify, the lead.
     fn fail_local(&mut self, why: Denied) {
-        let mut requests: Vec<RequestId> = self.flushes.drain(..).map(|f| f.request).collect();
+        let mut requests = std::mem::take(&mut self.writers).requests();
+        requests.extend(self.flushes.drain(..).filter_map(|f| match f.by {
+            Asker::Owner(request) => Some(request),
+            Asker::Writer { .. } => None,
+        }));
         let queue = std::mem::take(&mut self.queue);
         requests.extend(queue.into_iter().filter_map(|q| match q {
             Queued::Local { request, .. } => Some(request),
@@ -632,6 +712,8 @@ impl Replica {
 
     fn tick(&mut self) {
         self.note_slow_peers();
+        self.end_lost_leases();
+        self.give_up_waiting();
         self.tell_stable();
     }
 

@@ -93,7 +93,7 @@ impl Replica {
         self.layout.meta_len()
     }
 
-    fn with(
+    pub(super) fn with(
         config: Config,
         mut sb: Superblock,
         slots: Vec<Slot>,
@@ -164,6 +164,12 @@ impl Replica {
             growth: None,
             failed: None,
             queue_limit,
+            writers: Writers::default(),
+            session: None,
+            applying: VecDeque::new(),
+            known: 0,
+            #[cfg(feature = "bugs")]
+            bug: None,
         };
         for slot in 0..replica.slots.len() {
             replica.mark_hot(slot);
@@ -346,7 +352,9 @@ impl Replica {
                 break;
             }
             match entry {
-                Queued::Local { offset, data, .. } | Queued::Remote { offset, data, .. } => {
+                Queued::Local { offset, data, .. }
+                | Queued::Forward { offset, data, .. }
+                | Queued::Remote { offset, data, .. } => {
                     needed.extend(extents(*offset, data.len()));
                 }
                 Queued::Copy { granule, .. } if self.sb.sync.is_none() => {

@@ -48,7 +48,7 @@ impl Replica {
     }
 
     /// All synced peers are to record the set anew.
-    fn tell_version(&mut self) -> u64 {
+    pub(super) fn tell_version(&mut self) -> u64 {
         let Role::Leading(l) = &mut self.role else { return 0 };
         l.version += 1;
         l.version
@@ -63,7 +63,8 @@ impl Replica {
 
     /// Whether the peer follows the stream and no flush waits for its disk.
     pub(super) fn lags(&self, member: &Member) -> bool {
-        self.protocol(member.node) != Protocol::C && !self.counts(member)
+        let optional = self.protocol(member.node) != Protocol::C && !self.counts(member);
+        optional && !self.writers.reads(member.node)
     }
 
     /// The set that a peer is told: with itself, if the flushes wait for it.
@@ -120,6 +121,7 @@ impl Replica {
             t.joins = None;
         }
         self.event(Event::PeerSynced { peer: member.node, device: member.device });
+        self.let_read(link);
     }
 
     /// Whether the peer may be proposed: it holds all that was ever acknowledged, and is waited for.

@@ -1,13 +1,14 @@
 //! Reads whose bytes are checked: served from a peer, and healed here, when the local copy is damaged.
 
 use super::sums::{VOID, sums_of};
+use super::writers::Span;
 use super::*;
 use crate::bitmap::GRANULE;
 use crate::meta::BLOCK;
 
 /// The reads that are not answered yet.
 #[derive(Debug, Default)]
-pub(super) struct Checked(BTreeMap<RequestId, Read>);
+pub(super) struct Checked(BTreeMap<Asker, Read>);
 
 #[derive(Debug)]
 struct Read {
@@ -33,7 +34,16 @@ enum ReadState {
 impl Checked {
     /// Forgets all, for their answers.
     pub(super) fn take(&mut self) -> Vec<RequestId> {
-        std::mem::take(&mut self.0).into_keys().collect()
+        let owner = |asker| match asker {
+            Asker::Owner(request) => Some(request),
+            Asker::Writer { .. } => None,
+        };
+        std::mem::take(&mut self.0).into_keys().filter_map(owner).collect()
+    }
+
+    /// Forgets those of a link that is gone.
+    pub(super) fn drop_link(&mut self, link: LinkId) {
+        self.0.retain(|asker, _| !matches!(asker, Asker::Writer { link: l, .. } if *l == link));
     }
 }
 
@@ -46,7 +56,7 @@ impl Read {
 }
 
 impl Replica {
-    pub(super) fn start_read(&mut self, request: RequestId, offset: u64, len: u32) {
+    pub(super) fn local_read(&mut self, request: RequestId, offset: u64, len: u32) {
         if let Err(why) = self.may_write() {
             return self.done(request, Err(why));
         }
@@ -57,22 +67,27 @@ impl Replica {
         if len == 0 {
             return self.done(request, Ok(Reply::Read(Bytes::new())));
         }
-        self.checked.0.insert(request, Read { offset, len, state: ReadState::Asked { again: false } });
+        self.start_read(Asker::Owner(request), offset, len);
+    }
+
+    pub(super) fn start_read(&mut self, asker: Asker, offset: u64, len: u32) {
+        self.checked.0.insert(asker, Read { offset, len, state: ReadState::Asked { again: false } });
     }
 
     pub(super) fn pump_reads(&mut self) -> bool {
         if self.checked.0.is_empty() {
             return false;
         }
-        let requests: Vec<RequestId> = self.checked.0.keys().copied().collect();
-        for request in requests {
-            let Some(read) = self.checked.0.get(&request) else { continue };
+        let askers: Vec<Asker> = self.checked.0.keys().copied().collect();
+        for asker in askers {
+            let Some(read) = self.checked.0.get(&asker) else { continue };
             let (start, len) = read.blocks();
             match &read.state {
                 ReadState::Asked { again } => {
-                    let again = *again;
-                    if self.sums_ready(start, len) {
-                        self.issue_read(request, start, len, again);
+                    let (again, span) = (*again, Span::new(read.offset, u64::from(read.len)));
+                    // What is not complete everywhere is shown nowhere.
+                    if !self.writers.flying(span) && self.sums_ready(start, len) {
+                        self.issue_read(asker, start, len, again);
                     }
                 }
                 ReadState::Mending(granules) => {
@@ -88,16 +103,16 @@ impl Replica {
         false
     }
 
-    fn issue_read(&mut self, request: RequestId, start: u64, len: u64, again: bool) {
+    fn issue_read(&mut self, asker: Asker, start: u64, len: u64, again: bool) {
         let sums = self.sums(start, len);
-        if let Some(read) = self.checked.0.get_mut(&request) {
+        if let Some(read) = self.checked.0.get_mut(&asker) {
             read.state = ReadState::Reading { again };
         }
-        self.disk(OpKind::CheckedRead { request, sums }, DiskOp::Read { offset: start, len: len as u32 });
+        self.disk(OpKind::CheckedRead { asker, sums }, DiskOp::Read { offset: start, len: len as u32 });
     }
 
-    pub(super) fn read_checked(&mut self, request: RequestId, sums: &[u32], data: Option<Bytes>) {
-        let Some(read) = self.checked.0.get_mut(&request) else { return };
+    pub(super) fn read_checked(&mut self, asker: Asker, sums: &[u32], data: Option<Bytes>) {
+        let Some(read) = self.checked.0.get_mut(&asker) else { return };
         let (start, whole) = read.blocks();
         let ReadState::Reading { again } = read.state else { return };
         let bad = match &data {
@@ -113,8 +128,8 @@ impl Replica {
             _ if again => Err(Denied::Corrupt { offset, len: len as u64 }),
             _ => return read.state = ReadState::Mending(bad),
         };
-        self.checked.0.remove(&request);
-        self.done(request, answer);
+        self.checked.0.remove(&asker);
+        self.answer(asker, answer);
     }
 
     /// A granule was judged.

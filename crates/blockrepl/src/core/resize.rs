@@ -188,6 +188,8 @@ impl Replica {
         let durable = |g: &mut Growth| g.commit.is_some_and(|commit| self.commit.durable >= commit);
         let Some(growth) = self.growth.take_if(durable) else { return };
         let size = growth.size;
+        // Before the answer: who hears that it has grown must find it so.
+        self.event(Event::Resized { size });
         for by in growth.asked_by {
             match by {
                 AskedBy::Owner(request) => self.done(request, Ok(Reply::Resized { size })),
@@ -198,7 +200,6 @@ impl Replica {
             }
         }
         self.drop_small_ones();
-        self.event(Event::Resized { size });
     }
 
     /// A peer that came meanwhile and was not told: it grows when it connects anew.

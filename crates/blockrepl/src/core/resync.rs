@@ -3,6 +3,7 @@
 use super::*;
 use crate::bitmap::GRANULE;
 use crate::ids::Lineage;
+use crate::wire::RUNS_MAX;
 
 /// What the leader concludes from a follower's state.
 enum Plan {
@@ -19,6 +20,9 @@ impl Replica {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
         let (seq, lineage, asked) = (self.seq, self.sb.lineage.clone(), self.now);
         let Some(l) = self.links.get_mut(&link) else { return };
+        if l.hello.device == DeviceId::default() {
+            return self.send(link, Message::Writer(crate::wire::WriterMessage::Leads { epoch }));
+        }
         l.side = Side::Target(Box::new(Target {
             state: TargetState::Beginning,
             asked,
@@ -58,6 +62,7 @@ impl Replica {
         if self.target(link).is_none_or(|t| t.state != TargetState::Beginning) {
             return;
         }
+        self.reads_no_more(link);
         let mut plan = self.plan(member, &lineage, sync, &members);
         if matches!(plan, Plan::Diverged)
             && let Some(split) = self.split_brain(member, &answer)
@@ -76,10 +81,7 @@ impl Replica {
                 self.mark_all(slot);
             }
             Plan::Partial { forget_theirs: false } => {
-                for (first, count) in dirty {
-                    let end = first.saturating_add(count).min(self.layout.granules());
-                    (first.min(end)..end).for_each(|g| self.mark(slot, g));
-                }
+                self.mark_runs(slot, &dirty);
             }
             _ => {}
         }
@@ -94,7 +96,8 @@ impl Replica {
         match known {
             Some(head) if (head.base == current || ours.current() == current) && same_source => {
                 // In a resync that goes on, our bitmap already holds what theirs said.
-                let forget_theirs = sync.is_some_and(|(_, number)| number == head.sync && number != 0);
+                let forget_theirs = sync.is_some_and(|(_, number)| number == head.sync && number != 0)
+                    || self.bug(Bug::ForgetTheirBits);
                 Plan::Partial { forget_theirs }
             }
             _ if theirs.is_blank() || ours.contains(current) => Plan::Full,
@@ -121,6 +124,9 @@ impl Replica {
 
     fn start_target(&mut self, link: LinkId, slot: usize, consistent: bool, full: bool) {
         let seq = self.seq;
+        if self.bug(Bug::RemovedCounts) && consistent && !full {
+            self.unmark_all(slot);
+        }
         let clean = consistent && self.slots[slot].bits.count() == 0;
         let Some(t) = self.target(link) else { return };
         (t.flushed, t.noted, t.state) = (seq, seq, TargetState::Syncing);
@@ -161,7 +167,25 @@ impl Replica {
         if let Some(rate) = measured {
             self.config.measured(rate);
         }
-        self.send(link, Message::SyncEnd { epoch, version, lineage, members });
+        let dirty = self.lacked_by_others(link);
+        self.send(link, Message::SyncEnd { epoch, version, lineage, members, dirty });
+    }
+
+    /// What members besides the target may lack: were it to lead, its own notes would not tell, for it has got
+    /// that as copies.
+    fn lacked_by_others(&self, link: LinkId) -> Vec<(u32, u32)> {
+        let target = self.links.get(&link).map(|l| l.hello.device);
+        let mut lacked = Bitmap::new(self.layout.granules());
+        let others = self.slots.iter().filter(|s| Some(s.head.device) != target);
+        let bits = others.flat_map(|s| s.bits.runs(usize::MAX));
+        let unflushed = self.recent.iter().filter(|r| r.seq > self.everywhere);
+        let unflushed = unflushed.map(|r| (r.first, r.last - r.first + 1));
+        for (first, count) in bits.chain(unflushed) {
+            for granule in first..first + count {
+                lacked.set(granule);
+            }
+        }
+        lacked.runs(RUNS_MAX)
     }
 
     pub(super) fn sync_done(&mut self, link: LinkId, version: u64) {
@@ -185,6 +209,9 @@ impl Replica {
         {
             self.send(link, adopt);
         }
+        self.tell_lacks(link, true);
+        self.tell_lacks(link, false);
+        self.tell_others(member);
     }
 
     /// The leader's owner does something: its resyncs must not be in the way.
@@ -244,29 +271,17 @@ impl Replica {
             return self.done(request, Ok(Reply::Written));
         }
         self.foreground();
-        self.enqueue(Queued::Local { request, offset, data });
+        self.take_in(Queued::Local { request, offset, data });
     }
 
-    /// One write goes to the disk and to every peer that keeps up; for the others it is noted.
-    pub(super) fn admit_local(&mut self, request: RequestId, offset: u64, data: Bytes) {
-        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else {
-            return self.done(request, Err(Denied::NotLeading));
-        };
-        self.seq += 1;
-        let (seq, stable) = (self.seq, self.everywhere);
-        self.note_recent(seq, offset, data.len());
-        let message = Message::Write { epoch, seq, stable, offset, data: data.clone() };
-        let sent = self.send_to_targets(&message, offset, data.len());
-        let (first, last) = super::persist::granule_range(offset, data.len());
-        for slot in 0..self.slots.len() {
-            if !sent.contains(&self.slots[slot].head.device) {
-                (first..=last).for_each(|g| self.mark(slot, g));
-            }
-        }
-        self.write(OpKind::Local(request), offset, data);
-    }
-
-    fn send_to_targets(&mut self, message: &Message, offset: u64, len: usize) -> Vec<DeviceId> {
+    /// To the writer that it comes from goes its place only: it has the data.
+    pub(super) fn send_to_targets(
+        &mut self,
+        message: &Message,
+        by: Asker,
+        offset: u64,
+        len: usize,
+    ) -> Vec<DeviceId> {
         let window = self.config.peer_window();
         let (first, last) = super::persist::granule_range(offset, len);
         let mut sent = Vec::new();
@@ -282,7 +297,8 @@ impl Replica {
             }
             t.sent_bytes += message.weight();
             sent.push(link.hello.device);
-            self.out.push_back(Output::Send { link: *id, message: message.clone() });
+            let message = place_for(*id, by, message).unwrap_or_else(|| message.clone());
+            self.out.push_back(Output::Send { link: *id, message });
         }
         sent
     }
@@ -393,6 +409,12 @@ impl Replica {
         }
         let heal = t.state == TargetState::Synced;
         t.copies.insert(granule, CopyState::Sent { flush: t.next_flush, again: false });
+        if self.bug(Bug::ClearBeforeFlush)
+            && let Some(slot) = self.links.get(&link).and_then(|l| self.slot_of(l.hello.device))
+        {
+            self.unmark(slot, granule);
+        }
+        let Some(t) = self.target(link) else { return };
         let data = if data.iter().all(|b| *b == 0) { Bytes::new() } else { data };
         let message = Message::Copy { epoch, granule, heal, data };
         t.sent_bytes += message.weight();
@@ -419,5 +441,16 @@ impl CopyState {
         if let CopyState::Sent { again, .. } | CopyState::Asked { again } = self {
             *again = true;
         }
+    }
+}
+
+/// What the writer that forwarded this write is sent in place of it.
+fn place_for(to: LinkId, by: Asker, message: &Message) -> Option<Message> {
+    let Message::Write { epoch, seq, stable, .. } = *message else { return None };
+    match by {
+        Asker::Writer { link, id } if link == to => {
+            Some(Message::Writer(crate::wire::WriterMessage::Ordered { epoch, seq, stable, id, apply: true }))
+        }
+        _ => None,
     }
 }

@@ -89,7 +89,7 @@ pub struct Status {
     pub pending: Option<MemberSet>,
     /// All peers that are connected or tracked.
     pub peers: Vec<PeerStatus>,
-    /// Why the oldest flush waits; empty when none does.
+    /// Why the oldest flush, write or operation of a writer waits; empty when none does.
     pub waiting: Vec<Waiting>,
     /// Bytes that would be copied after a crash now, besides what is dirty already.
     pub hot_bytes: u64,
@@ -97,6 +97,14 @@ pub struct Status {
     pub integrity: Integrity,
     /// The disk's error.
     pub failed: Option<Arc<str>>,
+    /// The highest epoch heard of; a new leader's must exceed it, or equal it if it was raised here.
+    pub known_epoch: u64,
+    /// Nodes that write through this leader, and whether each reads its own copy.
+    pub writers: Vec<(NodeId, bool)>,
+    /// Writes of this leader's epoch that raced with another writer's to the same bytes.
+    pub overlaps: u64,
+    /// This node's handle under another leader.
+    pub session: Option<SessionStatus>,
 }
 
 impl Replica {
@@ -124,11 +132,22 @@ impl Replica {
             in_sync: self.sb.members.clone(),
             pending: self.leading().and_then(|l| l.pending.clone()),
             peers: self.peers(),
-            waiting: self.flushes.front().map(|f| self.waits(f.seq, f.order)).unwrap_or_default(),
+            waiting: self.waiting(),
             hot_bytes: self.hot.len() as u64 * EXTENT,
             integrity: Integrity { memory_bytes: self.sums.bytes(), ..self.integrity },
             failed: self.failed.clone(),
+            known_epoch: self.floor.max(self.known),
+            writers: self.writers.list().collect(),
+            overlaps: self.writers.overlaps(),
+            session: self.session_status(),
         }
+    }
+
+    fn waiting(&self) -> Vec<Waiting> {
+        let mut waits = self.flushes.front().map(|f| self.waits(f.seq, f.order)).unwrap_or_default();
+        waits.extend(self.write_waits());
+        waits.extend(self.session_waits());
+        waits
     }
 
     fn peers(&self) -> Vec<PeerStatus> {

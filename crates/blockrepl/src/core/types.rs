@@ -38,6 +38,42 @@ pub enum Input {
         /// the in-sync set.
         request: RequestId,
     },
+    /// Write under the leader of this epoch: become one of its writers.
+    Join {
+        /// Answered by [`Reply::Joined`].
+        request: RequestId,
+        /// The leader's epoch.
+        epoch: u64,
+        /// Names this joining; no other of this node may ever have had it (a random number does).
+        session: u64,
+    },
+    /// What a writer that joined does.
+    Remote {
+        /// Answered as the same operation of a leader is.
+        request: RequestId,
+        /// Its session.
+        session: u64,
+        /// What.
+        op: RemoteOp,
+    },
+    /// A writer that joined is done.
+    Leave {
+        /// Its session.
+        session: u64,
+    },
+    /// N3: keep all other writers out of a range.
+    Lease {
+        /// Answered by [`Reply::Leased`].
+        request: RequestId,
+        /// The epoch of the handle that asks.
+        epoch: u64,
+        /// Where, in bytes.
+        offset: u64,
+        /// How much, in bytes.
+        len: u64,
+    },
+    /// Give a range lease back.
+    Unlease(LeaseId),
     /// Refuse lower epochs from now on (R4).
     Raise {
         /// Answered by [`Reply::Raised`].
@@ -67,7 +103,8 @@ pub enum Input {
         /// Answered by [`Reply::Scrubbed`].
         request: RequestId,
     },
-    /// The leader's owner reads what is known to be what was written, if need be from a peer.
+    /// The leader's owner reads what is known to be what was written, if need be from a peer. With other
+    /// writers, all reads must go this way: a write that another's read could still miss is not shown.
     Read {
         /// Answered by [`Reply::Read`].
         request: RequestId,
@@ -133,6 +170,36 @@ pub enum Input {
     },
     /// Time passed; see [`Replica::poll_timeout`](super::Replica::poll_timeout).
     Tick,
+}
+
+/// An operation of a writer that is not the leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteOp {
+    /// As [`Input::Write`].
+    Write {
+        /// Where, in bytes.
+        offset: u64,
+        /// What; at most [`WRITE_MAX`] bytes.
+        data: Bytes,
+    },
+    /// As [`Input::Flush`].
+    Flush,
+    /// As [`Input::Read`].
+    Read {
+        /// Where, in bytes.
+        offset: u64,
+        /// How much, in bytes; at most [`WRITE_MAX`].
+        len: u32,
+    },
+}
+
+/// One range lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaseId {
+    /// The epoch in which it was granted; it ends with it.
+    pub epoch: u64,
+    /// Its number on this replica.
+    pub number: u64,
 }
 
 /// The longest single write.
@@ -328,6 +395,10 @@ pub struct SplitBrain {
 pub enum Reply {
     /// The write is visible.
     Written,
+    /// This replica is one of the epoch's writers.
+    Joined,
+    /// Nobody else writes to the range from here on.
+    Leased(LeaseId),
     /// Durable on the in-sync set.
     Flushed,
     /// The epoch is durable.
@@ -465,6 +536,18 @@ pub enum Denied {
     /// Only a leader can do that.
     #[error("this replica does not lead")]
     NotLeading,
+    /// The leader's grant does not name this node as a writer: whoever grants must add it.
+    #[error("the leader of epoch {epoch} was not granted this node as a writer")]
+    NotWriter {
+        /// The leader's epoch.
+        epoch: u64,
+    },
+    /// The leader is away, longer than `Config::leader_wait`. A write that fails so may have been done.
+    #[error("the leader of epoch {epoch} is away: connect it, or grant another epoch")]
+    NoLeader {
+        /// The epoch that was joined.
+        epoch: u64,
+    },
     /// A pending set may name only members and peers that are synced now, under protocol C (R1).
     #[error("node {0} is not synced under protocol C: it cannot be proposed as a member")]
     NotSynced(NodeId),
@@ -515,6 +598,9 @@ pub enum Denied {
     /// One of these runs already.
     #[error("another request of this kind is under way")]
     Busy,
+    /// A member of the in-sync set is not forgotten: a grant must leave it out first.
+    #[error("node {0} is counted as in sync: propose its removal first")]
+    StillCounted(NodeId),
     /// The disk failed and the replica has detached (R11).
     #[error("the disk failed: {0}")]
     Disk(Arc<str>),
@@ -645,6 +731,49 @@ pub enum Event {
     Damaged(Finding),
     /// The undo area is full: the resync goes on, but can no longer be rolled back.
     UndoLost,
+    /// A leader was told to stop. Of its in-sync peers one may be led now, under a higher epoch.
+    LeaderResigned {
+        /// The former leader.
+        peer: NodeId,
+        /// The epoch it raised; a successor needs a higher one.
+        epoch: u64,
+    },
+    /// Another node writes through this leader now.
+    WriterJoined {
+        /// Who.
+        peer: NodeId,
+    },
+    /// It does no more.
+    WriterLeft {
+        /// Who.
+        peer: NodeId,
+    },
+    /// Two writers wrote to the same bytes at the same time. All copies hold them in the order in which
+    /// they are named; which one that is was chance.
+    Overlap {
+        /// Whose write came first.
+        first: NodeId,
+        /// Whose came second.
+        second: NodeId,
+        /// Where they overlap, in bytes.
+        offset: u64,
+        /// How much, in bytes.
+        len: u64,
+    },
+    /// A range lease ended before it was given back: its holder was away for too long.
+    LeaseLost {
+        /// The holder.
+        holder: NodeId,
+        /// The lease, as its holder names it.
+        lease: LeaseId,
+    },
+    /// This replica wrote through the leader of this epoch and does no more; its handle is dead.
+    SessionEnded {
+        /// The epoch that was joined.
+        epoch: u64,
+        /// Why.
+        why: Denied,
+    },
     /// The device has grown here. Handles see it at once, NBD clients when they connect anew.
     Resized {
         /// Its size in bytes.
@@ -673,6 +802,17 @@ pub enum Waiting {
     LocalDisk,
     /// For the local metadata to hold the newest grant.
     Metadata,
+    /// A write waits for another writer's copy, which is read there, to have it.
+    Writer(NodeId),
+    /// The same, and that writer is away: until it returns or a grant takes it from the writers.
+    WriterDown(NodeId),
+    /// A write waits for the range lease of this node.
+    Lease(NodeId),
+    /// A writer waits for the leader of this epoch to be connected.
+    Leader {
+        /// The epoch.
+        epoch: u64,
+    },
 }
 
 impl fmt::Display for Waiting {
@@ -684,6 +824,14 @@ impl fmt::Display for Waiting {
             Waiting::PeerMemory(n) => write!(f, "waiting for node {n} to have the writes in memory"),
             Waiting::LocalDisk => f.write_str("waiting for the local disk"),
             Waiting::Metadata => f.write_str("waiting for the local metadata"),
+            Waiting::Writer(n) => write!(f, "waiting for node {n}, which reads its own copy"),
+            Waiting::WriterDown(n) => {
+                write!(f, "waiting for node {n}, or for a grant that takes it from the writers")
+            }
+            Waiting::Lease(n) => write!(f, "waiting for node {n} to give its range lease back"),
+            Waiting::Leader { epoch } => {
+                write!(f, "waiting for the leader of epoch {epoch}, or for a grant of a higher epoch")
+            }
         }
     }
 }

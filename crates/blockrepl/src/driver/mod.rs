@@ -8,6 +8,7 @@ mod metrics;
 mod outbox;
 mod pool;
 mod reads;
+mod remote;
 mod shared;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use shared::{Shared, Worker};
 
 pub use link::{Link, LinkError};
 pub use metrics::{Count, LATENCY_BOUNDS_US, Latency, Metrics};
+pub use remote::RangeLease;
 
 /// Where a replica's two files lie. They may be on different disks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +161,11 @@ impl Volume {
         let core = Replica::open(config.clone(), identity, |offset, buf| meta.read_at(offset, buf))?;
         check_len("metadata", &*meta, core.meta_len())?;
         check_head(&*data, identity, core.size())?;
-        let shared = Arc::new(Shared::new(core, (data, meta), snapshots, &config));
+        Self::start(Shared::new(core, (data, meta), snapshots, &config))
+    }
+
+    fn start(shared: Shared) -> Result<Volume, OpenError> {
+        let shared = Arc::new(shared);
         let threads = spawn_threads(&shared).map_err(OpenError::io("starting the disk threads"))?;
         Ok(Volume { owner: Arc::new(Owner { shared, threads }) })
     }
@@ -216,6 +222,11 @@ impl Volume {
     /// Changes what this replica, when it leads, waits for from a peer. See [`Replica::set_protocol`].
     pub fn set_protocol(&self, peer: NodeId, protocol: Protocol) {
         self.shared().with(Worker::Threads, |state, now| state.core.set_protocol(now, peer, protocol));
+    }
+
+    /// Takes a replica out for good. See [`Replica::forget`].
+    pub fn forget(&self, device: DeviceId) -> Result<(), Denied> {
+        self.shared().with(Worker::Threads, |state, now| state.core.forget(now, device))
     }
 
     /// Holds the resync of a peer from here. See [`Replica::pause_resync`].

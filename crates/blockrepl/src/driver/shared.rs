@@ -1,7 +1,7 @@
 //! What the handles, the disk threads and the links of one volume share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -119,6 +119,9 @@ pub(super) struct Shared {
     meta_lane: Lane,
     pool: Arc<Pool>,
     frame_limit: u32,
+    /// There are other writers: reads must pass through the core.
+    pub(super) many: AtomicBool,
+    pub(super) ticking: AtomicBool,
     pub(super) verify_reads: bool,
     /// Of the device, in bytes.
     pub(super) size: AtomicU64,
@@ -156,6 +159,8 @@ impl Shared {
             flush_lane: Lane::default(),
             meta_lane: Lane::default(),
             pool: Arc::default(),
+            many: AtomicBool::new(false),
+            ticking: AtomicBool::new(false),
             frame_limit: config.frame_bytes_max,
             verify_reads: config.verify_reads,
             size,
@@ -208,6 +213,8 @@ impl Shared {
     pub(super) fn with<R>(&self, worker: Worker, f: impl FnOnce(&mut State, Duration) -> R) -> R {
         let mut state = self.state();
         let result = f(&mut state, self.start.elapsed());
+        // Before another writer can hear that it is one.
+        self.many.store(state.core.is_shared(), Ordering::SeqCst);
         self.dispatch(&mut state, worker);
         let talking = std::mem::take(&mut state.talking);
         drop(state);
@@ -412,6 +419,10 @@ impl Shared {
 
     pub(super) fn serve_meta(&self) {
         self.meta_lane.serve(|batch| self.disk_jobs(batch));
+    }
+
+    pub(super) fn stopped(&self) -> bool {
+        self.state().stopped
     }
 
     /// As if the power failed: nothing more is written, every waiter and link ends.

@@ -17,24 +17,24 @@ use crate::harness::{SIZE, grant, identity, set};
 
 const WAIT: Duration = Duration::from_secs(10);
 
-fn paths(dir: &Path, n: usize) -> Paths {
+pub fn paths(dir: &Path, n: usize) -> Paths {
     Paths { data: dir.join(format!("{n}.data")), meta: dir.join(format!("{n}.meta")) }
 }
 
-fn volatile() -> Options {
+pub fn volatile() -> Options {
     Options { volatile: true, ..Options::default() }
 }
 
-fn create(dir: &TempDir, n: usize) -> Volume {
+pub fn create(dir: &TempDir, n: usize) -> Volume {
     Volume::create(&paths(dir.path(), n), &identity(n), SIZE, volatile()).unwrap()
 }
 
-fn open(dir: &TempDir, n: usize) -> Volume {
+pub fn open(dir: &TempDir, n: usize) -> Volume {
     Volume::open(&paths(dir.path(), n), &identity(n), volatile()).unwrap()
 }
 
 /// Connects two volumes; the acceptor finds out by the hello which volume is meant.
-async fn connect(a: &Volume, b: &Volume) -> (Link, Link) {
+pub async fn connect(a: &Volume, b: &Volume) -> (Link, Link) {
     let (ours, mut theirs) = tokio::io::duplex(1 << 16);
     let accepted = async {
         let hello = Hello::read(&mut theirs).await.unwrap();
@@ -45,7 +45,7 @@ async fn connect(a: &Volume, b: &Volume) -> (Link, Link) {
     (dialled.unwrap(), accepted)
 }
 
-async fn until(what: &str, mut ready: impl FnMut() -> bool) {
+pub async fn until(what: &str, mut ready: impl FnMut() -> bool) {
     let wait = async {
         while !ready() {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -69,11 +69,11 @@ fn link_status(volume: &Volume) -> Option<LinkStatus> {
     volume.status().peers.first().map(|p| p.link)
 }
 
-fn content(dir: &TempDir, n: usize) -> Vec<u8> {
+pub fn content(dir: &TempDir, n: usize) -> Vec<u8> {
     std::fs::read(paths(dir.path(), n).data).unwrap()[DATA_HEADER_LEN as usize..].to_vec()
 }
 
-async fn pair(dir: &TempDir) -> (Volume, Volume, Arc<dyn BlockDevice>, Link) {
+pub async fn pair(dir: &TempDir) -> (Volume, Volume, Arc<dyn BlockDevice>, Link) {
     let (a, b) = (create(dir, 0), create(dir, 1));
     let device = lead(&a, 1, 0, &[0, 1], 1).await;
     let (link, _) = connect(&a, &b).await;
@@ -81,12 +81,16 @@ async fn pair(dir: &TempDir) -> (Volume, Volume, Arc<dyn BlockDevice>, Link) {
     (a, b, device, link)
 }
 
-async fn flush(device: &Arc<dyn BlockDevice>) -> Result<(), DeviceError> {
+pub async fn flush(device: &Arc<dyn BlockDevice>) -> Result<(), DeviceError> {
     let device = device.clone();
     spawn_blocking(move || device.flush()).await.unwrap()
 }
 
-async fn write(device: &Arc<dyn BlockDevice>, offset: u64, data: &'static [u8]) -> Result<(), DeviceError> {
+pub async fn write(
+    device: &Arc<dyn BlockDevice>,
+    offset: u64,
+    data: &'static [u8],
+) -> Result<(), DeviceError> {
     let device = device.clone();
     spawn_blocking(move || device.write_at(offset, data)).await.unwrap()
 }

@@ -129,6 +129,8 @@ pub struct Net {
     pub deaf: Option<usize>,
     /// The metadata disk of this node does not answer.
     pub hung: Option<usize>,
+    /// The data disk of this node does not answer.
+    pub hung_data: Option<usize>,
     /// Neither disk of this node answers.
     pub hold_disks: Option<usize>,
 }
@@ -175,6 +177,7 @@ impl Net {
             now: Duration::ZERO,
             deaf: None,
             hung: None,
+            hung_data: None,
             hold_disks: None,
         };
         (0..count).for_each(|n| net.boot(n));
@@ -206,6 +209,12 @@ impl Net {
             die_after_syncs: None,
             meta_writes: 0,
         }
+    }
+
+    /// A node without a disk.
+    pub fn boot_diskless(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        node.replica = Some(Replica::diskless(node.config.clone(), &node.identity, SIZE).unwrap());
     }
 
     /// A new, blank disk with another device id in an old node.
@@ -344,7 +353,8 @@ impl Net {
             if self.hold_disks == Some(n) {
                 continue;
             }
-            choices.extend((!node.data_ops.is_empty()).then_some((0, n, LinkId(0))));
+            let answers = self.hung_data != Some(n) && !node.data_ops.is_empty();
+            choices.extend(answers.then_some((0, n, LinkId(0))));
             let answers = self.hung != Some(n) && !node.meta_ops.is_empty();
             choices.extend(answers.then_some((1, n, LinkId(0))));
         }
@@ -432,7 +442,7 @@ impl Net {
         }
     }
 
-    fn request(&mut self, n: usize, make: impl FnOnce(RequestId) -> Input) -> RequestId {
+    pub fn request(&mut self, n: usize, make: impl FnOnce(RequestId) -> Input) -> RequestId {
         self.next += 1;
         let request = RequestId(self.next);
         self.input(n, make(request));

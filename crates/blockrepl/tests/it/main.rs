@@ -4,6 +4,7 @@
 
 mod chaos;
 mod control;
+mod copies;
 mod disks;
 mod driver;
 mod format;
@@ -18,3 +19,6 @@ mod resync;
 mod splitbrain;
 mod sums_model;
 mod wire;
+mod writers;
+mod writers_chaos;
+mod writers_driver;

@@ -1,8 +1,52 @@
 //! Frames: laws, and hostile bytes.
 
 use bytes::{Bytes, BytesMut};
-use posthaste_blockrepl::wire::{Decoder, Digest, HEADER_LEN, Message, Refusal, WireError};
+use posthaste_blockrepl::wire::{Decoder, Digest, HEADER_LEN, Message, Refusal, WireError, WriterMessage};
+use posthaste_blockrepl::{DeviceId, GenerationId, Member, NodeId};
 use proptest::prelude::*;
+
+fn writer_message() -> impl Strategy<Value = WriterMessage> {
+    use WriterMessage as M;
+    let data = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+    let pairs = proptest::collection::vec(any::<(u64, u64)>(), 0..9);
+    let numbers = any::<(u64, u64, u64, u64)>();
+    prop_oneof![
+        any::<u64>().prop_map(|epoch| M::Leads { epoch }),
+        any::<(u64, u64)>().prop_map(|(epoch, session)| M::Join { epoch, session }),
+        (any::<(u64, u64)>(), pairs, proptest::collection::vec(any::<u64>(), 0..9))
+            .prop_map(|((epoch, session), ordered, leases)| M::Joined { epoch, session, ordered, leases }),
+        any::<(u64, u64)>().prop_map(|(epoch, seq)| M::ReadHere { epoch, seq }),
+        (numbers, data.clone()).prop_map(|((epoch, id, seen, offset), data)| M::Forward {
+            epoch,
+            id,
+            seen,
+            offset,
+            data
+        }),
+        (numbers, any::<bool>()).prop_map(|((epoch, seq, stable, id), apply)| M::Ordered {
+            epoch,
+            seq,
+            stable,
+            id,
+            apply
+        }),
+        any::<(u64, u64)>().prop_map(|(epoch, seq)| M::Applied { epoch, seq }),
+        any::<(u64, u64)>().prop_map(|(epoch, seq)| M::Visible { epoch, seq }),
+        any::<(u64, u64)>().prop_map(|(epoch, id)| M::FlushAsk { epoch, id }),
+        any::<u64>().prop_map(|id| M::Flushed { id }),
+        any::<(u64, u64, u64, u32)>().prop_map(|(epoch, id, offset, len)| M::ReadAt {
+            epoch,
+            id,
+            offset,
+            len
+        }),
+        (any::<u64>(), data).prop_map(|(id, data)| M::ReadData { id, data }),
+        numbers.prop_map(|(epoch, id, offset, len)| M::LeaseAsk { epoch, id, offset, len }),
+        any::<u64>().prop_map(|id| M::Leased { id }),
+        any::<(u64, u64)>().prop_map(|(epoch, id)| M::Release { epoch, id }),
+        any::<u64>().prop_map(|epoch| M::Leave { epoch }),
+    ]
+}
 
 fn message() -> impl Strategy<Value = Message> {
     let data = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
@@ -14,6 +58,13 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<u32>(), any::<bool>(), data)
             .prop_map(|(epoch, granule, heal, data)| Message::Copy { epoch, granule, heal, data }),
         (any::<u64>(), any::<u64>()).prop_map(|(id, bytes)| Message::FlushAck { id, bytes }),
+        (any::<u64>(), any::<u64>(), runs.clone()).prop_map(|(epoch, version, dirty)| Message::SyncEnd {
+            epoch,
+            version,
+            lineage: Default::default(),
+            members: Default::default(),
+            dirty
+        }),
         (any::<bool>(), runs).prop_map(|(consistent, dirty)| Message::BeginAck {
             lineage: Default::default(),
             members: Default::default(),
@@ -32,10 +83,18 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u32>().prop_map(|granule| Message::Rotten { granule }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, id)| Message::Agreed { epoch, id }),
         any::<u64>().prop_map(|current| Message::Refused(Refusal::Fenced { current })),
+        any::<u64>().prop_map(|epoch| Message::Refused(Refusal::NotWriter { epoch })),
+        any::<u64>().prop_map(|current| Message::Refused(Refusal::Resigned { current })),
+        writer_message().prop_map(Message::Writer),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, seq)| Message::Reach { epoch, seq }),
         any::<u64>().prop_map(|seq| Message::Reached { seq }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Resize { epoch, size }),
         any::<u64>().prop_map(|size| Message::Resized { size }),
+        (any::<u64>(), any::<u64>(), proptest::collection::vec((any::<u32>(), any::<u32>()), 0..20))
+            .prop_map(|(epoch, node, dirty)| {
+                let member = Member { node: NodeId(node), device: DeviceId([7; 16]) };
+                Message::Lacks { epoch, member, base: GenerationId::default(), dirty }
+            }),
         (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(epoch, granule, crc, mix)| {
             Message::Compare { epoch, granule, digest: Digest { crc, mix } }
         }),

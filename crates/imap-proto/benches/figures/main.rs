@@ -23,6 +23,8 @@ const SEED: u64 = 9051;
 type Measure = fn(Effort);
 /// Hostile input of a given size.
 type Hostile = fn(usize) -> String;
+/// Who reads it.
+type Reader = fn(&[u8]);
 
 #[global_allocator]
 static COUNTING: counting::Counting = counting::Counting;
@@ -305,21 +307,22 @@ fn encode_ours(known: &[(u32, u32, Vec<Flag<'_>>)], out: &mut Vec<u8>) {
 
 /// Twice the hostile input takes at most so many times as long: 2 is linear.
 fn hostile(effort: Effort) {
-    let inputs: [(&str, Hostile); 4] = [
-        ("deep search", |n| format!("a SEARCH {}ALL\r\n", "NOT (OR ALL (".repeat(n / 50))),
-        ("quotes", |n| format!("a LOGIN \"{}\r\n", "\\\"".repeat(n))),
-        ("flags", |n| format!("a STORE 1 FLAGS ({})\r\n", "x ".repeat(n))),
-        ("sets", |n| format!("a FETCH {}1 FLAGS\r\n", "1:*,".repeat(n))),
+    let inputs: [(&str, Hostile, Reader); 8] = [
+        ("deep search", |n| format!("a SEARCH {}ALL\r\n", "NOT (OR ALL (".repeat(n / 50)), refused),
+        ("quotes", |n| format!("a LOGIN \"{}\r\n", "\\\"".repeat(n)), refused),
+        ("flags", |n| format!("a STORE 1 FLAGS ({})\r\n", "x ".repeat(n)), refused),
+        ("sets", |n| format!("a FETCH {}1 FLAGS\r\n", "1:*,".repeat(n)), refused),
+        ("lines without end, an octet at a time", |n| "x ".repeat(n), endless),
+        ("literals, an octet at a time", |n| "a LOGIN {1+}\r\n".repeat(n / 10), endless),
+        ("deep structures", |n| format!("* 1 FETCH (BODY {}\r\n", "(".repeat(n)), refused_response),
+        ("deep threads", |n| format!("* THREAD {}1\r\n", "(1 ".repeat(n)), refused_response),
     ];
     let mut worst: f64 = 0.0;
-    for (name, make) in inputs {
+    for (name, make, read) in inputs {
         let (small, large) = (make(4000), make(8000));
         let outcome = race(
             effort,
-            vec![
-                contestant("n", || keep(refused(small.as_bytes()))),
-                contestant("2n", || keep(refused(large.as_bytes()))),
-            ],
+            vec![contestant("n", || read(small.as_bytes())), contestant("2n", || read(large.as_bytes()))],
         );
         outcome.print(name, 1, small.len());
         worst = worst.max(outcome.ratio("n", "2n"));
@@ -327,6 +330,19 @@ fn hostile(effort: Effort) {
     at_most("hostile-growth", worst, "x", 2.5);
 }
 
-fn refused(text: &[u8]) -> bool {
-    Command::parse(&text[..text.len() - 2], &ParseLimits::default()).is_err()
+fn refused(text: &[u8]) {
+    keep(Command::parse(&text[..text.len() - 2], &ParseLimits::default()).is_err());
+}
+
+fn refused_response(text: &[u8]) {
+    keep(Response::parse(&text[..text.len() - 2], &ParseLimits::client()).is_err());
+}
+
+fn endless(text: &[u8]) {
+    let mut decoder = CommandDecoder::new(Config::default());
+    for octet in text.chunks(1) {
+        let mut input = octet;
+        while !matches!(decoder.decode(&mut input), Event::NeedMore) {}
+    }
+    keep(decoder.held());
 }

@@ -233,7 +233,7 @@ impl<'a> BodyStructure<'a> {
                 children += 1;
             }
             let right = match &first.part {
-                Part::Multi(_) => children > 0,
+                Part::Multi(_) => true,
                 Part::Single(BodyPart { kind: PartKind::Message { .. }, .. }) => children == 1,
                 Part::Single(_) => children == 0,
             };
@@ -251,7 +251,8 @@ fn write_node(node: BodyNode<'_, '_>, w: &mut Writer<'_>) {
         Part::Single(part) => write_single(part, node, w),
         Part::Multi(multi) => {
             node.children().for_each(|child| write_node(child, w));
-            w.raw(" ");
+            // Without parts only as a server wrote it, see `Quirks::EMPTY_MULTIPART`.
+            w.raw(if node.nodes.len() > 1 { " " } else { "" });
             w.string(&multi.subtype);
             if let Some((params, extension)) = &multi.extension {
                 w.raw(" ");
@@ -353,6 +354,10 @@ fn multi<'a>(mut i: In<'a>, ctx: Ctx, nodes: &mut Vec<Node<'a>>) -> Res<'a, ()> 
 fn multi_end<'a>(i: In<'a>, ctx: Ctx) -> Res<'a, MultiPart<'a>> {
     let (i, ()) = sp(i)?;
     let (i, subtype) = media(i, ctx)?;
+    after_subtype(i, ctx, subtype)
+}
+
+fn after_subtype<'a>(i: In<'a>, ctx: Ctx, subtype: Cow<'a, [u8]>) -> Res<'a, MultiPart<'a>> {
     let Some(rest) = i.strip_prefix(b" ") else {
         return Ok((i, MultiPart { subtype, extension: None }));
     };
@@ -404,9 +409,17 @@ fn part_extension<'a>(i: In<'a>, ctx: Ctx, node: &mut Node<'a>) -> Res<'a, ()> {
 #[inline(never)]
 fn fields<'a>(i: In<'a>, ctx: Ctx, nodes: &mut Vec<Node<'a>>) -> Res<'a, ()> {
     let (i, media_type) = media(i, ctx)?;
+    if matches!(i, [b')', ..] | [b' ', b'(', ..]) && ctx.allows(Quirks::EMPTY_MULTIPART) {
+        let (i, multi) = after_subtype(i, ctx, media_type)?;
+        nodes.push(Node { nodes: 1, part: Part::Multi(multi) });
+        return Ok((i, ()));
+    }
     let (i, ()) = sp(i)?;
     let (i, subtype) = media(i, ctx)?;
-    let (i, ()) = sp(i)?;
+    let (mut i, ()) = sp(i)?;
+    while peek(i) == Some(b' ') && ctx.allows(Quirks::BODY_SPACES) {
+        i = &i[1..];
+    }
     let (i, params) = params(i, ctx)?;
     let (i, ()) = sp(i)?;
     let (i, id) = nstring(i, ctx)?;

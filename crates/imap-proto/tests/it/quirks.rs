@@ -53,6 +53,11 @@ fn each_quirk_parses_what_it_is_named_after_and_is_needed_for_it() {
         &body(text, "NIL NIL NIL \"7BIT\" -1 -1"),
         &body(text, "NIL NIL NIL \"7BIT\" 0 0"),
     );
+    only_with(
+        Quirks::BODY_SPACES,
+        &body(text, &format!(" (\"CHARSET\" \"x\") {BODY}")),
+        &body(text, &format!("(\"CHARSET\" \"x\") {BODY}")),
+    );
     only_with(Quirks::MISSING_TEXT, "a OK", "a OK ");
     only_with(Quirks::MISSING_TEXT, "* OK [UNSEEN 1]", "* OK [UNSEEN 1] ");
     only_with(Quirks::EMPTY_CONTINUE, "+", "+ ");
@@ -72,6 +77,28 @@ fn each_quirk_parses_what_it_is_named_after_and_is_needed_for_it() {
     let loose = Quirks::LOOSE_KEYWORDS;
     let text = b"* FLAGS ([Gmail]/x)";
     assert!(Response::parse(text, &with(none)).is_err() && Response::parse(text, &with(loose)).is_ok());
+}
+
+#[test]
+fn a_multipart_without_parts_is_one_by_quirk_wherever_it_stands() {
+    let envelope = "(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)";
+    let message = format!(
+        "* 1 FETCH (BODYSTRUCTURE (\"MESSAGE\" \"RFC822\" NIL NIL NIL \"7BIT\" 9 {envelope} (\"MIXED\" (\"BOUNDARY\" \"b\") NIL NIL NIL) 3))"
+    );
+    for text in ["* 1 FETCH (BODY (\"MIXED\"))", &message] {
+        assert!(Response::parse(text.as_bytes(), &with(Quirks::NONE)).is_err(), "{text}");
+        let limits = with(Quirks::EMPTY_MULTIPART);
+        let response = Response::parse(text.as_bytes(), &limits).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let Response::Data(Data::Fetch { items, .. }) = &response else { panic!("{text}") };
+        let (FetchData::Body(body) | FetchData::BodyStructure(body)) = &items[0] else { panic!("{text}") };
+        let root = body.root();
+        let innermost = root.children().next().unwrap_or(root);
+        let Part::Multi(multi) = innermost.part() else { panic!("{text}") };
+        assert_eq!((&multi.subtype[..], innermost.children().count()), (&b"MIXED"[..], 0));
+        let mut out = Vec::new();
+        response.encode(&mut out);
+        assert_eq!(out, format!("{text}\r\n").into_bytes());
+    }
 }
 
 #[test]

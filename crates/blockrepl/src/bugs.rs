@@ -1,0 +1,50 @@
+//! Known bugs of the core, to be switched on one at a time: what a test finds is what it is worth. (Feature
+//! `bugs`, for tests of this crate's tests only; without it every switch is a constant `false`.)
+
+macro_rules! bugs {
+    ($($name:ident = $text:literal: $doc:literal,)*) => {
+        /// One known bug.
+        #[cfg_attr(not(feature = "bugs"), allow(dead_code, unreachable_pub))]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Bug {
+            $(#[doc = $doc] $name,)*
+        }
+
+        #[cfg(feature = "bugs")]
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// What is wrong.
+            pub fn what(self) -> &'static str {
+                match self { $(Self::$name => $doc,)* }
+            }
+        }
+    };
+}
+
+bugs! {
+    SkipEpochCheck = "skip-epoch-check": "A leader of a lower epoch is obeyed.",
+    AckBeforePeer = "ack-before-peer": "A flush is acknowledged when the local disk has done it.",
+    ForgetBit = "forget-bit": "Of a write across two granules that is not sent, only the first is marked.",
+    ForgetUnflushed = "forget-unflushed": "What a lost peer had not flushed is not marked.",
+    LeadHalf = "lead-half": "A copy in the midst of a resync calls itself consistent, leads and is copied: the wrong way.",
+    OpenBeforeDrained = "open-before-drained": "An epoch is reported as raised while writes of the old one are under way.",
+    RetryFlush = "retry-flush": "A failed flush is tried again.",
+    ForgetHot = "forget-hot": "The hot extents are forgotten at a restart.",
+    ForgetUnion = "forget-union": "While a change of the set is pending, acknowledgements count on the old set alone.",
+    NoMark = "no-mark": "A target of a resync is not marked as inconsistent.",
+    LoseBeforeImage = "lose-before-image": "Some before-images are not kept.",
+    OutOfOrder = "out-of-order": "Of two writes that wait on a follower, the later one is done first.",
+    ClearBeforeFlush = "clear-before-flush": "A bit is cleared when its copy is sent.",
+    RemovedCounts = "removed-counts": "A removed member that returns counts as up to date at once.",
+    StableTooEarly = "stable-too-early": "Followers may forget what a member that is away still lacks.",
+    ForgetTheirBits = "forget-their-bits": "What differs by the returning peer's account is ignored.",
+    CopyOvertakes = "copy-overtakes": "A write does not wait for the copy of its granule that is being read.",
+    AckUnflushed = "ack-unflushed": "A follower answers a flush before its disk has.",
+}

@@ -1,0 +1,141 @@
+//! Clients of the block device: overlapping writes, flushes and reads on the node that leads.
+
+use std::collections::BTreeMap;
+
+use posthaste_blockrepl::core::{Denied, Input, Reply, RequestId};
+
+use super::layout::{PLACE, SECTORS, decode, encode, range};
+use super::oracle::id;
+use super::owner::{Asked, Stage};
+use super::world::{Event, World};
+
+/// What clients have under way in one leadership.
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    epoch: u64,
+    next: u64,
+    /// Not answered yet: name, first sector, sectors.
+    pub(super) writes: BTreeMap<RequestId, (u64, usize, usize)>,
+    /// Answered, in that order: name and sector.
+    done: Vec<(u64, usize)>,
+    flushed: usize,
+    /// A flush covers so many of `done`.
+    flushes: BTreeMap<RequestId, usize>,
+    busy: usize,
+    /// The write that is being given to the replica.
+    writing: Option<(u64, usize, usize)>,
+}
+
+impl Session {
+    pub(super) fn new(epoch: u64) -> Self {
+        Self { epoch, ..Self::default() }
+    }
+}
+
+impl World {
+    pub(super) fn begin_clients(&mut self, n: usize, epoch: u64) {
+        let life = self.machines[n].life;
+        for _ in 0..2 {
+            let after = self.rng.below(self.pace);
+            self.push(after, Event::Client { n, life, epoch });
+        }
+    }
+
+    /// One client does one thing.
+    pub(super) fn client(&mut self, n: usize, life: u64, epoch: u64) {
+        let serving = self.proc(n).is_some_and(|p| p.stage == Stage::Serving(epoch));
+        if !serving || self.clients_stop {
+            return;
+        }
+        let after = self.rng.below(self.pace) + 200;
+        self.push(after, Event::Client { n, life, epoch });
+        match self.rng.below(100) {
+            0..=54 => self.client_writes(n),
+            55..=69 => self.client_flushes(n),
+            _ => self.client_reads(n, epoch),
+        }
+    }
+
+    fn client_writes(&mut self, n: usize) {
+        let wanders = self.rng.chance(30);
+        let busy = self.rng.below(1 << 16) as usize;
+        let Some(p) = self.procs[n].as_mut().filter(|p| p.session.writes.len() < 24) else { return };
+        if wanders {
+            p.session.busy = busy;
+        }
+        let (first, len) = range(&mut self.rng, p.session.busy);
+        p.session.next += 1;
+        let name = id(p.session.epoch, p.session.next);
+        self.oracle.issue(name, first, len);
+        let (offset, data) = (super::layout::offset(first), encode(first, len, name));
+        self.say(|| format!("client on {n} writes {}.{} to {first}+{len}", name >> 32, name & 0xffff_ffff));
+        let Some(p) = self.proc(n) else { return };
+        p.session.writing = Some((name, first, len));
+        self.ask(n, Asked::Client, |request| Input::Write { request, offset, data });
+    }
+
+    /// Clients flush, all of them at once.
+    pub(super) fn client_flushes(&mut self, n: usize) {
+        self.ask(n, Asked::Client, |request| Input::Flush { request });
+    }
+
+    /// A reader is answered from the local disk while the lease holds (R5).
+    fn client_reads(&mut self, n: usize, epoch: u64) {
+        let local = self.local(n);
+        let leads = self.leads(n) && self.proc(n).is_some_and(|p| local < p.lease);
+        let Some(disks) = self.machines[n].disks.as_ref().filter(|_| leads) else { return };
+        if self.machines[n].distrusted {
+            return;
+        }
+        let first = self.rng.below((SECTORS / PLACE) as u64) as usize * PLACE;
+        let found: Vec<Option<u64>> = (first..first + PLACE).map(|s| decode(&disks[0].live, s)).collect();
+        for (at, found) in found.into_iter().enumerate() {
+            let verdict = self.oracle.read(epoch, first + at, found);
+            self.judge("linearizable", verdict);
+        }
+    }
+
+    /// A request goes to the replica: what it may do is noted before.
+    pub(super) fn client_asks(&mut self, n: usize, request: RequestId, input: &Input) {
+        let Some(p) = self.proc(n) else { return };
+        match input {
+            Input::Write { .. } => {
+                let write = p.session.writing.take();
+                p.session.writes.extend(write.map(|write| (request, write)));
+            }
+            Input::Flush { .. } => {
+                p.session.flushes.insert(request, p.session.done.len());
+            }
+            _ => {}
+        }
+    }
+
+    /// A replica answers: from this moment on it has promised.
+    pub(super) fn promise(&mut self, n: usize, request: RequestId, result: &Result<Reply, Denied>) {
+        let Some(p) = self.procs[n].as_mut() else { return };
+        let session = &mut p.session;
+        if let Some((name, first, len)) = session.writes.remove(&request)
+            && result.is_ok()
+        {
+            session.done.extend((first..first + len).map(|sector| (name, sector)));
+            self.oracle.written(name, first, len);
+        }
+        let covers = session.flushes.remove(&request).filter(|_| result.is_ok());
+        let Some(covers) = covers.filter(|covers| *covers >= session.flushed) else { return };
+        let from = std::mem::replace(&mut session.flushed, covers);
+        if self.split && session.epoch < self.authority.current().epoch {
+            // Given up by the operator.
+            return;
+        }
+        let trusted = |m: usize| self.opens_disks && !self.machines[m].distrusted;
+        let members = self.authority.current().in_sync.iter().map(|m| m.node.0 as usize - 1);
+        let images = members.filter(|m| trusted(*m)).filter_map(|m| {
+            let disks = self.machines[m].disks.as_ref()?;
+            Some((m, &disks[0].durable))
+        });
+        let images: Vec<_> = images.collect();
+        let verdict = self.oracle.flushed(&session.done[from..covers], &images);
+        self.mark(n as u64, covers as u64);
+        self.judge("R2", verdict);
+    }
+}

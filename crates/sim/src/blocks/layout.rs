@@ -1,0 +1,89 @@
+//! The device and where clients write: few sectors, that meet every boundary there is.
+
+use bytes::Bytes;
+use posthaste_blockrepl::Config;
+
+use crate::disk::{Image, SECTOR};
+use crate::rng::Rng;
+
+/// Bytes of the device: more extents than the activity log keeps hot.
+pub const SIZE: u64 = 12 << 20;
+const EXTENT: u64 = 1 << 20;
+const GRANULE: u64 = 64 << 10;
+/// Sectors of one place; a place lies across the boundary of two granules, the last one of each extent but
+/// one across that of two extents.
+pub const PLACE: usize = 12;
+const PLACES_PER_EXTENT: usize = 2;
+/// Places in all.
+pub const PLACES: usize = (SIZE / EXTENT) as usize * PLACES_PER_EXTENT - 1;
+/// Sectors that clients write.
+pub const SECTORS: usize = PLACES * PLACE;
+
+/// Where a sector lies, in bytes.
+pub fn offset(sector: usize) -> u64 {
+    let (place, within) = (sector / PLACE, sector % PLACE);
+    let (extent, which) = ((place / PLACES_PER_EXTENT) as u64, place % PLACES_PER_EXTENT);
+    let middle = extent * EXTENT + if which == 0 { 3 * GRANULE } else { EXTENT };
+    middle - (PLACE / 2 * SECTOR) as u64 + (within * SECTOR) as u64
+}
+
+/// The bytes of `len` sectors from `first` on, that a write called `id` puts there.
+pub fn encode(first: usize, len: usize, id: u64) -> Bytes {
+    let mut bytes = vec![0; len * SECTOR];
+    for (at, sector) in bytes.chunks_mut(SECTOR).enumerate() {
+        sector[..8].copy_from_slice(&id.to_le_bytes());
+        sector[8..16].copy_from_slice(&((first + at) as u64 + 1).to_le_bytes());
+        sector[SECTOR - 8..].copy_from_slice(&(!id).to_le_bytes());
+    }
+    bytes.into()
+}
+
+/// Which write a sector of an image shows (0: none yet); `None` for what no client can have written.
+pub fn decode(image: &Image, sector: usize) -> Option<u64> {
+    let mut bytes = [0; SECTOR];
+    image.read(offset(sector), &mut bytes);
+    let word = |at: usize| bytes[at..at + 8].try_into().map(u64::from_le_bytes).unwrap_or_default();
+    let (id, tag, check) = (word(0), word(8), word(SECTOR - 8));
+    match (id, tag) {
+        (0, 0) => (check == 0).then_some(0),
+        _ => (tag == sector as u64 + 1 && check == !id).then_some(id),
+    }
+}
+
+/// A range of sectors to write, within one place: overlaps are the rule.
+pub fn range(rng: &mut Rng, busy: usize) -> (usize, usize) {
+    let place = if rng.chance(300) { rng.below(PLACES as u64) as usize } else { busy % PLACES };
+    let first = rng.below(PLACE as u64) as usize;
+    let len = 1 + rng.below((PLACE - first) as u64) as usize;
+    (place * PLACE + first, len)
+}
+
+/// The replicas' configuration: small, so that its limits are met; the seed chooses some.
+pub fn config(rng: &mut Rng) -> Config {
+    Config {
+        hot_extents: 8,
+        hot_ahead: rng.below(3) as u32,
+        peer_window_bytes: rng.pick(&[64 << 10, 1 << 20, 8 << 20]),
+        resync_window_bytes: rng.pick(&[64 << 10, 256 << 10, 2 << 20]),
+        unflushed_writes_max: rng.pick(&[8, 64, 16384]),
+        undo_bytes: Some(rng.pick(&[4 * GRANULE, 1 << 20, SIZE])),
+        ..Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_do_not_overlap_and_come_back_from_an_image() {
+        let mut image = Image::new(SIZE);
+        for sector in 0..SECTORS {
+            image.write(offset(sector) as usize, &encode(sector, 1, 7 + sector as u64));
+        }
+        (0..SECTORS).for_each(|s| assert_eq!(decode(&image, s), Some(7 + s as u64)));
+        image.write(offset(3) as usize, &encode(4, 1, 7));
+        assert_eq!(decode(&image, 3), None, "a sector of another place");
+        assert!(offset(SECTORS - 1) + SECTOR as u64 <= SIZE);
+    }
+}

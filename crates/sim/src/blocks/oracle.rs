@@ -1,0 +1,243 @@
+//! What must be true: each sector is a register.
+//!
+//! A write that was answered is visible; one that was not may be, until the next leader opens: what it then
+//! shows is what happened, and must hold all that a flush acknowledged. A flush that is acknowledged is on
+//! the medium of every member of the granted in-sync set.
+
+use std::collections::BTreeSet;
+
+use super::authority::Grants;
+use super::layout::{SECTORS, decode};
+use crate::checkers::Verdict;
+use crate::disk::Image;
+
+/// A write's name: its epoch and its number in it. The writes of one epoch take effect in this order.
+pub fn id(epoch: u64, number: u64) -> u64 {
+    epoch << 32 | number
+}
+
+#[derive(Debug, Default, Clone)]
+struct Register {
+    /// A flush has acknowledged this write, or the open leader began with it.
+    floor: u64,
+    /// What the open leader began with.
+    base: u64,
+    /// The newest that was answered, or seen by a reader, since.
+    seen: u64,
+    /// Given to the leader of the newest epoch, newer than `floor`.
+    issued: BTreeSet<u64>,
+}
+
+/// All registers.
+#[derive(Debug)]
+pub struct Oracle {
+    registers: Vec<Register>,
+    /// The newest epoch that was opened for clients.
+    pub epoch: u64,
+    /// Flushes acknowledged.
+    pub acked: u64,
+    /// Reads judged.
+    pub reads: u64,
+    /// The operator has accepted loss: the next leader may begin with anything that was ever written.
+    pub accept_loss: bool,
+}
+
+impl Default for Oracle {
+    fn default() -> Self {
+        Self {
+            registers: vec![Register::default(); SECTORS],
+            epoch: 0,
+            acked: 0,
+            reads: 0,
+            accept_loss: false,
+        }
+    }
+}
+
+fn name(id: u64) -> String {
+    format!("{}.{}", id >> 32, id & 0xffff_ffff)
+}
+
+impl Oracle {
+    /// A client gives a write to its leader.
+    pub fn issue(&mut self, id: u64, first: usize, len: usize) {
+        if id >> 32 == self.epoch {
+            for register in &mut self.registers[first..first + len] {
+                register.issued.insert(id);
+            }
+        }
+    }
+
+    /// It was answered.
+    pub fn written(&mut self, id: u64, first: usize, len: usize) {
+        if id >> 32 == self.epoch {
+            for register in &mut self.registers[first..first + len] {
+                register.seen = register.seen.max(id);
+            }
+        }
+    }
+
+    /// A reader of the leader of `epoch` sees a sector.
+    pub fn read(&mut self, epoch: u64, sector: usize, found: Option<u64>) -> Verdict {
+        self.reads += 1;
+        let register = &mut self.registers[sector];
+        let Some(found) = found else {
+            return Err(format!("sector {sector} shows what nobody wrote"));
+        };
+        if epoch < self.epoch {
+            return Err(format!(
+                "the leader of epoch {epoch} answers a reader while epoch {} is open",
+                self.epoch
+            ));
+        }
+        if found < register.seen || (found != register.base && !register.issued.contains(&found)) {
+            return Err(format!(
+                "sector {sector} shows write {}, after {} was answered or seen",
+                name(found),
+                name(register.seen)
+            ));
+        }
+        register.seen = found;
+        Ok(())
+    }
+
+    /// A leader opens on this image.
+    pub fn open(&mut self, epoch: u64, image: &Image) -> Verdict {
+        if epoch <= self.epoch {
+            return Err(format!("epoch {epoch} opens after epoch {}", self.epoch));
+        }
+        let loss = std::mem::take(&mut self.accept_loss);
+        self.epoch = epoch;
+        for (sector, register) in self.registers.iter_mut().enumerate() {
+            let Some(found) = decode(image, sector) else {
+                return Err(format!("epoch {epoch} opens with sector {sector} showing what nobody wrote"));
+            };
+            if !loss && found != register.floor && !register.issued.contains(&found) {
+                return Err(format!(
+                    "epoch {epoch} opens with write {} in sector {sector}; {} was acknowledged",
+                    name(found),
+                    name(register.floor)
+                ));
+            }
+            *register = Register { floor: found, base: found, seen: found, issued: BTreeSet::new() };
+        }
+        Ok(())
+    }
+
+    /// A flush is acknowledged that covers these writes to sectors. `images` are the media of the in-sync set.
+    pub fn flushed(&mut self, covers: &[(u64, usize)], images: &[(usize, &Image)]) -> Verdict {
+        self.acked += 1;
+        for (id, sector) in covers {
+            let register = &mut self.registers[*sector];
+            if id >> 32 < self.epoch && *id > register.base {
+                return Err(format!(
+                    "a stale leader acknowledges write {} while epoch {} is open",
+                    name(*id),
+                    self.epoch
+                ));
+            }
+            let floor = register.floor.max(*id);
+            register.floor = floor;
+            register.issued = register.issued.split_off(&floor);
+            for (node, image) in images {
+                let found = decode(image, *sector);
+                if found.is_none_or(|found| found < floor) {
+                    return Err(format!(
+                        "write {} to sector {sector} is acknowledged; the medium of node {node} shows {}",
+                        name(floor),
+                        found.map_or("garbage".to_owned(), name)
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the image of a quiet leader lacks or has too much.
+    pub fn quiet(&self, image: &Image) -> Verdict {
+        for (sector, register) in self.registers.iter().enumerate() {
+            let found = decode(image, sector);
+            if found != Some(register.seen) {
+                return Err(format!(
+                    "at rest sector {sector} shows {}, not {}",
+                    found.map_or("garbage".to_owned(), name),
+                    name(register.seen)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// R1: what may follow upon what.
+pub fn granted(before: &Grants, after: &Grants) -> Verdict {
+    let elected = after.leader.filter(|_| after.leader != before.leader);
+    let bad = |what: &str| Err(format!("{what}: {before:?} -> {after:?}"));
+    if after.epoch < before.epoch || after.generation < before.generation {
+        return bad("the epoch or the generation shrinks");
+    }
+    if let Some(leader) = elected {
+        let counted = before.in_sync.iter().any(|m| m.node.0 == leader as u64 + 1);
+        if !counted {
+            return bad("a leader from outside the in-sync set");
+        }
+    }
+    if !before.in_sync.is_subset(&after.in_sync) && after.generation == before.generation {
+        return bad("the set loses a member in the same generation");
+    }
+    if after.in_sync.is_empty() {
+        return bad("nobody is in sync");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blocks::layout::{SIZE, encode, offset};
+
+    fn show(image: &mut Image, sector: usize, id: u64) {
+        image.write(offset(sector) as usize, &encode(sector, 1, id));
+    }
+
+    #[test]
+    fn what_was_flushed_must_be_there_and_what_was_not_is_settled_by_the_next_opening() {
+        let mut image = Image::new(SIZE);
+        let mut oracle = Oracle::default();
+        oracle.open(1, &image).unwrap();
+        let (first, second) = (id(1, 1), id(1, 2));
+        oracle.issue(first, 0, 1);
+        oracle.written(first, 0, 1);
+        assert!(oracle.read(1, 0, Some(0)).is_err(), "an answered write is visible");
+        assert!(oracle.flushed(&[(first, 0)], &[(0, &image)]).is_err(), "and on the medium when flushed");
+        oracle.issue(second, 0, 1);
+        let mut lost = Oracle::default();
+        assert!(lost.open(2, &image).is_ok());
+        assert!(oracle.open(2, &image).is_err(), "the flushed write is gone");
+        show(&mut image, 0, second);
+        assert!(oracle.open(3, &image).is_err() || oracle.read(3, 0, Some(second)).is_ok());
+    }
+
+    #[test]
+    fn an_unanswered_write_cannot_come_back_after_the_next_leader_opened_without_it() {
+        let mut image = Image::new(SIZE);
+        let mut oracle = Oracle::default();
+        oracle.open(1, &image).unwrap();
+        oracle.issue(id(1, 1), 5, 1);
+        oracle.open(2, &image).unwrap();
+        show(&mut image, 5, id(1, 1));
+        assert!(oracle.read(2, 5, decode(&image, 5)).is_err());
+        assert!(oracle.open(3, &image).is_err());
+    }
+
+    #[test]
+    fn a_stale_leader_acknowledges_and_shows_nothing() {
+        let image = Image::new(SIZE);
+        let mut oracle = Oracle::default();
+        oracle.open(1, &image).unwrap();
+        oracle.issue(id(1, 1), 5, 1);
+        oracle.open(2, &image).unwrap();
+        assert!(oracle.flushed(&[(id(1, 1), 5)], &[]).is_err());
+        assert!(oracle.read(1, 5, Some(0)).is_err());
+    }
+}
