@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use memchr::memmem;
 
 use crate::Violation;
-use crate::fast::{is_remarkable, remarkable};
+use crate::fast::{copy_to_remarkable, is_remarkable, remarkable};
 
 /// Removes dot-stuffing and finds the end of the message.
 ///
@@ -72,9 +72,44 @@ impl Unstuffer {
             check.push(text);
         }
         piece.or_else(|| {
-            let len = check.push_through_dot(self.at, input);
+            let len = check.push_through_dot(self.at, input, None);
             Some(self.text(input, len))
         })
+    }
+
+    /// Appends to `out` what there is of the message in `input`. Says whether the message is over; if not, all input is taken.
+    pub fn copy(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> bool {
+        while let Some(piece) = self.next(input) {
+            match piece {
+                Piece::Text(text) => out.extend_from_slice(text),
+                Piece::End => return true,
+            }
+        }
+        false
+    }
+
+    /// The same, and looks at the octets for `check` in the pass that copies them: for whoever would copy the pieces anyway.
+    ///
+    /// ```
+    /// # use posthaste_smtp_proto::{TextCheck, Unstuffer};
+    /// let (mut unstuffer, mut check, mut message) = (Unstuffer::new(), TextCheck::new(), Vec::new());
+    /// let mut input = b"one\r\n..two\r\n.\r\nQUIT\r\n".as_slice();
+    /// assert!(unstuffer.copy_checked(&mut input, &mut check, &mut message));
+    /// assert_eq!((message.as_slice(), input), (b"one\r\n.two\r\n".as_slice(), b"QUIT\r\n".as_slice()));
+    /// assert_eq!(check.finish(), None);
+    /// ```
+    pub fn copy_checked(&mut self, input: &mut &[u8], check: &mut TextCheck, out: &mut Vec<u8>) -> bool {
+        while let Some(piece) = self.held_back(input) {
+            match piece {
+                Some(Piece::End) => return true,
+                Some(Piece::Text(text)) => check.push_copied(text, out),
+                None => {
+                    let len = check.push_through_dot(self.at, input, Some(out));
+                    self.text(input, len);
+                }
+            }
+        }
+        false
     }
 
     /// What comes of a dot at the start of a line, if anything does; `None` when all input is taken.
@@ -217,43 +252,60 @@ impl TextCheck {
 
     /// Looks at the next octets.
     pub fn push(&mut self, text: &[u8]) {
+        self.push_or_copy(text, None);
+    }
+
+    /// The same, and appends them to `out` in the same pass.
+    pub fn push_copied(&mut self, text: &[u8], out: &mut Vec<u8>) {
+        self.push_or_copy(text, Some(out));
+    }
+
+    #[inline(always)]
+    fn push_or_copy(&mut self, text: &[u8], mut out: Option<&mut Vec<u8>>) {
         let Some(&first) = text.first() else { return };
         self.note(self.last, first);
         let mut from = 0;
-        while let Some(at) = self.next_remarkable(text, from) {
-            self.note(text[at], text[at + 1]);
-            from = at + 1;
+        while let Some(at) = self.next_remarkable(&text[from..], &mut out) {
+            self.note(text[from + at], text[from + at + 1]);
+            from += at + 1;
+        }
+        if self.violation.is_some() {
+            append(&mut out, &text[from..]);
         }
         self.last = text[text.len() - 1];
     }
 
-    /// Looks at octets of `text` through the next CRLF that a dot follows, or at all of it; says how many that were.
-    fn push_through_dot(&mut self, at: At, text: &[u8]) -> usize {
+    /// Looks at octets of `text` through the next CRLF that a dot follows, or at all of it; says how many that were, and
+    /// appends them to `out`, if given.
+    #[inline(always)]
+    fn push_through_dot(&mut self, at: At, text: &[u8], mut out: Option<&mut Vec<u8>>) -> usize {
         let Some(&first) = text.first() else { return 0 };
         self.note(self.last, first);
-        let mut len = if at == At::Cr && text.starts_with(b"\n.") { 1 } else { text.len() };
-        let mut from = 0;
-        while let Some(found) = self.next_remarkable(&text[..len], from) {
-            from = found + 1;
-            if text[found] == b'\n' && text[from] == b'.' {
+        let (mut len, mut from) = (text.len(), 0);
+        while let Some(found) = self.next_remarkable(&text[from..], &mut out) {
+            from += found + 1;
+            if text[from - 1] == b'\n' && text[from] == b'.' {
                 len = from;
                 break;
             }
-            self.note(text[found], text[from]);
+            self.note(text[from - 1], text[from]);
         }
         if self.violation.is_some() {
             len = to_dot(at, text);
+            append(&mut out, &text[from..len]);
         }
         self.last = text[len - 1];
         len
     }
 
-    /// The next neighbours that are worth a look; none once there was a violation.
+    /// The next neighbours that are worth a look, with all through the first of them appended to `out`; none, and nothing,
+    /// once there was a violation.
     #[inline(always)]
-    fn next_remarkable(&self, text: &[u8], from: usize) -> Option<usize> {
-        match self.violation {
-            None => remarkable(&text[from..]).map(|at| from + at),
-            Some(_) => None,
+    fn next_remarkable(&self, text: &[u8], out: &mut Option<&mut Vec<u8>>) -> Option<usize> {
+        match (self.violation, out) {
+            (None, None) => remarkable(text),
+            (None, Some(out)) => copy_to_remarkable(text, out),
+            (Some(_), _) => None,
         }
     }
 
@@ -268,6 +320,13 @@ impl TextCheck {
     pub fn finish(&mut self) -> Option<Violation> {
         let done = std::mem::take(self);
         done.violation.or(violation(done.last, b'.'))
+    }
+}
+
+#[inline(always)]
+fn append(out: &mut Option<&mut Vec<u8>>, text: &[u8]) {
+    if let Some(out) = out {
+        out.extend_from_slice(text);
     }
 }
 

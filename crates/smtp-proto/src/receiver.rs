@@ -148,6 +148,31 @@ impl Receiver {
         }
     }
 
+    /// The same for whoever keeps the message in memory: its octets do not come as [`Event::Body`] but are appended to
+    /// `out`, in the one pass that also looks at them. At most one octet more than `input` has is appended: a CR that was
+    /// held back before.
+    #[inline(never)]
+    pub fn next_into<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8], out: &mut Vec<u8>) -> Option<Event<'s>> {
+        match self.state {
+            State::Data => {
+                let ended = match self.config.bad_text {
+                    BadText::Report => self.unstuffer.copy_checked(input, &mut self.check, out),
+                    BadText::Pass => self.unstuffer.copy(input, out),
+                };
+                ended.then(|| self.end_of_data())
+            }
+            State::Chunk { left, last } => {
+                let text = self.take_chunk(input, left, last);
+                match self.is_checking_chunks() {
+                    true => self.check.push_copied(text, out),
+                    false => out.extend_from_slice(text),
+                }
+                self.end_of_chunk()
+            }
+            _ => self.next(input),
+        }
+    }
+
     /// DATA is accepted (354 is on its way): what follows is a message.
     pub fn accept_data(&mut self) {
         debug_assert_eq!(self.state, State::Command, "only after DATA");
@@ -260,13 +285,15 @@ impl Receiver {
             BadText::Report => self.unstuffer.next_checked(input, &mut self.check),
             BadText::Pass => self.unstuffer.next(input),
         };
-        match piece? {
-            Piece::Text(text) => Some(Event::Body(text)),
-            Piece::End => {
-                self.state = State::Command;
-                Some(Event::EndOfData { violation: self.check.finish() })
-            }
-        }
+        Some(match piece? {
+            Piece::Text(text) => Event::Body(text),
+            Piece::End => self.end_of_data(),
+        })
+    }
+
+    fn end_of_data<'s>(&mut self) -> Event<'s> {
+        self.state = State::Command;
+        Event::EndOfData { violation: self.check.finish() }
     }
 
     fn next_chunk<'s, 'i: 's>(
@@ -275,23 +302,38 @@ impl Receiver {
         left: u64,
         last: bool,
     ) -> Option<Event<'s>> {
-        if left == 0 {
-            self.state = State::Command;
-            let violation = if last { self.check.finish() } else { None };
-            self.binary &= !last;
-            return Some(Event::EndOfChunk { last, violation });
+        if let Some(end) = self.end_of_chunk() {
+            return Some(end);
         }
         if input.is_empty() {
             return None;
         }
+        let text = self.take_chunk(input, left, last);
+        if self.is_checking_chunks() {
+            self.check.push(text);
+        }
+        Some(Event::Body(text))
+    }
+
+    /// What there is of the chunk in `input`.
+    fn take_chunk<'i>(&mut self, input: &mut &'i [u8], left: u64, last: bool) -> &'i [u8] {
         let len = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
         let (text, rest) = input.split_at(len);
         *input = rest;
         self.state = State::Chunk { left: left - len as u64, last };
-        if self.config.bad_text == BadText::Report && !self.binary {
-            self.check.push(text);
-        }
-        Some(Event::Body(text))
+        text
+    }
+
+    fn is_checking_chunks(&self) -> bool {
+        self.config.bad_text == BadText::Report && !self.binary
+    }
+
+    fn end_of_chunk<'s>(&mut self) -> Option<Event<'s>> {
+        let State::Chunk { left: 0, last } = self.state else { return None };
+        self.state = State::Command;
+        let violation = if last { self.check.finish() } else { None };
+        self.binary &= !last;
+        Some(Event::EndOfChunk { last, violation })
     }
 }
 

@@ -39,17 +39,32 @@ impl Collector {
     pub(super) fn new(header: Vec<u8>, limit: u64, budget: Budget) -> Self {
         let mut collector =
             Self { text: Vec::new(), held: Reserved::default(), budget, size: 0, limit, failure: None };
-        collector.keep(&header);
+        if let Some(text) = collector.room(header.len()) {
+            text.extend_from_slice(&header);
+        }
         collector
     }
 
     /// Adds a piece, or drops it once the message has failed.
     pub(super) fn push(&mut self, piece: &[u8]) {
-        self.size = self.size.saturating_add(piece.len() as u64);
+        self.count(piece.len());
+        if let Some(text) = self.room(piece.len()) {
+            text.extend_from_slice(piece);
+        }
+    }
+
+    /// Where to append the next octets of the message, at most so many, unless it has failed. Tell [`Collector::count`].
+    pub(super) fn room(&mut self, octets: usize) -> Option<&mut Vec<u8>> {
+        self.reserve(octets);
+        self.failure.is_none().then_some(&mut self.text)
+    }
+
+    /// So many octets of the message came.
+    pub(super) fn count(&mut self, octets: usize) {
+        self.size = self.size.saturating_add(octets as u64);
         if self.size > self.limit {
             self.fail(Failure::TooLarge);
         }
-        self.keep(piece);
     }
 
     /// A chunk of so many octets is announced: if it can't fit, nothing of it is kept.
@@ -76,12 +91,9 @@ impl Collector {
         }
     }
 
-    fn keep(&mut self, piece: &[u8]) {
-        if self.failure.is_some() {
-            return;
-        }
-        let missing = (self.text.len() + piece.len()).saturating_sub(self.text.capacity());
-        if missing > 0 {
+    fn reserve(&mut self, octets: usize) {
+        let missing = (self.text.len() + octets).saturating_sub(self.text.capacity());
+        if missing > 0 && self.failure.is_none() {
             let more = missing.max(self.text.capacity() / 2).max(STEP);
             if !self.budget.take(&mut self.held, more) {
                 return self.fail(Failure::NoMemory);
@@ -89,7 +101,6 @@ impl Collector {
             // Exactly: what is reserved is what the budget was asked for.
             self.text.reserve_exact(self.text.capacity() - self.text.len() + more);
         }
-        self.text.extend_from_slice(piece);
     }
 
     fn fail(&mut self, failure: Failure) {

@@ -98,7 +98,7 @@ impl Driver<'_> {
 
     /// Handles all that came; gives the wire back while the session goes on.
     async fn input(&mut self, mut wire: Wire, mut input: &[u8]) -> io::Result<Option<Wire>> {
-        while let Some(event) = self.receiver.next(&mut input) {
+        while let Some(event) = self.session.receive(&mut self.receiver, &mut input) {
             let next = self.session.handle(event, &mut wire.out).await;
             self.heard = Instant::now();
             match next {
@@ -118,7 +118,10 @@ impl Driver<'_> {
             wire.flush_if_much().await?;
         }
         self.message_since = match self.receiver.in_message() {
-            true => Some(self.message_since.unwrap_or(self.heard)),
+            true => {
+                self.heard = Instant::now();
+                Some(self.message_since.unwrap_or(self.heard))
+            }
             false => None,
         };
         Ok(Some(wire))

@@ -1,8 +1,8 @@
 //! What a session knows, and its answer to each event.
 
 use posthaste_smtp_proto::{
-    ClientName, Command, Event, ForwardPath, MailParams, ProtocolError, RcptParams, Reply, ReversePath,
-    SaslResponse, Violation,
+    ClientName, Command, Event, ForwardPath, MailParams, ProtocolError, RcptParams, Receiver, Reply,
+    ReversePath, SaslResponse, Violation,
 };
 
 use super::auth::Auth;
@@ -82,6 +82,25 @@ impl<'c> Session<'c> {
     pub(super) fn secured(&mut self) {
         let (errors, commands) = (self.errors, self.commands);
         *self = Self { tls: true, errors, commands, ..Self::new(self.peer, self.service, self.context) };
+    }
+
+    /// The next event of `receiver`. The text of a message goes where it is kept, in the pass that looks at it.
+    pub(super) fn receive<'s, 'i: 's>(
+        &mut self,
+        receiver: &'s mut Receiver,
+        input: &mut &'i [u8],
+    ) -> Option<Event<'s>> {
+        let body = self.body.as_mut().filter(|_| receiver.in_message());
+        let Some(text) = body.and_then(|body| body.room(input.len() + 1)) else {
+            return receiver.next(input);
+        };
+        let before = text.len();
+        let event = receiver.next_into(input, text);
+        let octets = text.len() - before;
+        if let Some(body) = &mut self.body {
+            body.count(octets);
+        }
+        event
     }
 
     /// Answers one event.

@@ -183,6 +183,54 @@ fn pieces<'a>(wire: &'a [u8], cuts: &[usize]) -> Vec<&'a [u8]> {
     cuts.windows(2).map(|pair| &wire[pair[0]..pair[1]]).collect()
 }
 
+/// The text, what is wrong with it, and what is left behind its end, if it ended.
+type Unstuffed = (Vec<u8>, Option<Violation>, Option<Vec<u8>>);
+
+fn unstuffed<'i>(pieces: impl IntoIterator<Item = &'i [u8]>) -> Unstuffed {
+    unstuffed_by(pieces, |unstuffer, check, input, text| {
+        while let Some(piece) = unstuffer.next_checked(input, check) {
+            match piece {
+                Piece::Text(slice) => text.extend_from_slice(slice),
+                Piece::End => return true,
+            }
+        }
+        false
+    })
+}
+
+fn unstuffed_copied<'i>(pieces: impl IntoIterator<Item = &'i [u8]>) -> Unstuffed {
+    unstuffed_by(pieces, |unstuffer, check, input, text| unstuffer.copy_checked(input, check, text))
+}
+
+fn unstuffed_by<'i>(
+    pieces: impl IntoIterator<Item = &'i [u8]>,
+    take: impl Fn(&mut Unstuffer, &mut TextCheck, &mut &[u8], &mut Vec<u8>) -> bool,
+) -> Unstuffed {
+    let (mut unstuffer, mut check) = (Unstuffer::new(), TextCheck::new());
+    let (mut text, mut left) = (Vec::new(), None::<Vec<u8>>);
+    for mut input in pieces {
+        if left.is_none() && take(&mut unstuffer, &mut check, &mut input, &mut text) {
+            left = Some(Vec::new());
+        }
+        match &mut left {
+            Some(left) => left.extend_from_slice(input),
+            None => assert!(input.is_empty(), "all input is taken"),
+        }
+    }
+    (text, check.finish(), left)
+}
+
+fn violation_by_the_letter(text: &[u8]) -> Option<Violation> {
+    (0..text.len()).find_map(|at| {
+        match (text[at], at.checked_sub(1).map(|before| text[before]), text.get(at + 1)) {
+            (0, _, _) => Some(Violation::Nul),
+            (b'\r', _, after) if after != Some(&b'\n') => Some(Violation::BareCr),
+            (b'\n', before, _) if before != Some(b'\r') => Some(Violation::BareLf),
+            _ => None,
+        }
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -247,6 +295,25 @@ proptest! {
         prop_assert_eq!(seen.pop(), Some(Seen::EndOfData(None)));
         let body = match seen.pop() { Some(Seen::Body(body)) => body, _ => Vec::new() };
         prop_assert_eq!(body, message);
+    }
+
+    #[test]
+    fn unstuffing_and_its_check_are_as_octet_by_octet_in_any_split(
+        bits in vec(prop_oneof![
+            4 => Just("\r\n".to_owned()),
+            2 => Just(".".to_owned()),
+            6 => "[ -~é]{0,150}",
+            1 => prop_oneof![Just("\r"), Just("\n"), Just("\0")].prop_map(str::to_owned),
+        ], 0..40),
+        cuts in vec(any::<usize>(), 0..8),
+    ) {
+        let wire = bits.concat().into_bytes();
+        let expected = unstuffed(wire.chunks(1));
+        prop_assert_eq!(expected.1, violation_by_the_letter(&expected.0));
+        prop_assert_eq!(&unstuffed([wire.as_slice()]), &expected);
+        prop_assert_eq!(&unstuffed(pieces(&wire, &cuts)), &expected);
+        prop_assert_eq!(&unstuffed_copied([wire.as_slice()]), &expected);
+        prop_assert_eq!(&unstuffed_copied(pieces(&wire, &cuts)), &expected);
     }
 
     #[test]
