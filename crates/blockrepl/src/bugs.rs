@@ -34,7 +34,6 @@ bugs! {
     ForgetBit = "forget-bit": "Of a write across two granules that is not sent, only the first is marked.",
     ForgetUnflushed = "forget-unflushed": "What a lost peer had not flushed is not marked.",
     LeadHalf = "lead-half": "A copy in the midst of a resync calls itself consistent, leads and is copied: the wrong way.",
-    OpenBeforeDrained = "open-before-drained": "An epoch is reported as raised while writes of the old one are under way.",
     RetryFlush = "retry-flush": "A failed flush is tried again.",
     ForgetHot = "forget-hot": "The hot extents are forgotten at a restart.",
     ForgetUnion = "forget-union": "While a change of the set is pending, acknowledgements count on the old set alone.",

@@ -61,11 +61,10 @@ impl Replica {
 
     pub(super) fn pump_raise(&mut self) {
         let Some((epoch, commit)) = self.raise.as_ref().map(|r| (r.epoch, r.commit)) else { return };
-        let drained = self.bug(Bug::OpenBeforeDrained);
-        if self.writes_in_flight > 0 && !drained {
+        if self.writes_in_flight > 0 {
             return;
         }
-        if self.local.flushed < self.order && !drained {
+        if self.local.flushed < self.order {
             self.local.wanted = self.order;
             return;
         }

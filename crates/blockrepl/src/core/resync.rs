@@ -82,11 +82,27 @@ impl Replica {
             }
             Plan::Partial { forget_theirs: false } => {
                 self.mark_runs(slot, &dirty);
+                self.suspect_absent(slot, &dirty);
             }
             _ => {}
         }
         self.discard.remove(&member.device);
         self.start_target(link, slot, consistent, matches!(plan, Plan::Full));
+    }
+
+    /// What this peer has and loses now, a replica that is away may have from the same leader, and by its own account
+    /// the peer had it too: whoever leads when it returns must know that it is to be overwritten there as well.
+    fn suspect_absent(&mut self, slot: usize, dirty: &[(u32, u32)]) {
+        let absent = |s: &usize| *s != slot && !self.has_begun(self.slots[*s].head.device);
+        for other in (0..self.slots.len()).filter(absent).collect::<Vec<_>>() {
+            self.mark_runs(other, dirty);
+        }
+    }
+
+    /// Whether this peer's own account of what it has was heard on its link.
+    fn has_begun(&self, device: DeviceId) -> bool {
+        let begun = |l: &Link| matches!(&l.side, Side::Target(t) if t.state != TargetState::Beginning);
+        self.links.values().any(|l| l.hello.device == device && begun(l))
     }
 
     fn plan(&self, member: Member, theirs: &Lineage, sync: Option<(DeviceId, u64)>, set: &MemberSet) -> Plan {

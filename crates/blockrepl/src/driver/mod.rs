@@ -158,6 +158,8 @@ impl Volume {
         identity: &Identity,
         config: Config,
     ) -> Result<Volume, OpenError> {
+        // What a killed process wrote may be in the page cache alone; what is read here counts as durable.
+        meta.flush().and_then(|()| data.flush()).map_err(OpenError::io("flushing what was left"))?;
         let core = Replica::open(config.clone(), identity, |offset, buf| meta.read_at(offset, buf))?;
         check_len("metadata", &*meta, core.meta_len())?;
         check_head(&*data, identity, core.size())?;

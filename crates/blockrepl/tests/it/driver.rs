@@ -8,7 +8,7 @@ use posthaste_blockrepl::core::{Event, LinkStatus, RoleStatus, Waiting};
 use posthaste_blockrepl::wire::{Hello, Refusal};
 use posthaste_blockrepl::{
     BlockDevice, ClusterId, DATA_HEADER_LEN, DeviceError, DeviceId, Disk, FileDisk, Identity, Link,
-    LinkError, NodeId, OpenError, Options, Paths, Volume, VolumeId,
+    LinkError, NodeId, OpenError, Options, Paths, VolatileDisk, Volume, VolumeId,
 };
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
@@ -545,4 +545,27 @@ async fn metrics_count_what_the_volume_did() {
     link.cut();
     until("the loss", || a.metrics().peers_lost == 1).await;
     assert!(a.metrics().prometheus("v").contains("blockrepl_peers_lost_total{volume=\"v\"} 1\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_process_left_in_the_page_cache_is_durable_once_a_volume_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(create(&dir, 0));
+    let files = paths(dir.path(), 0);
+    let cached = |path| {
+        let below: Arc<dyn Disk> = Arc::new(FileDisk::open(path).unwrap());
+        (below.clone(), Arc::new(VolatileDisk::new(below)))
+    };
+    let (data, data_cache) = cached(&files.data);
+    let (meta, meta_cache) = cached(&files.meta);
+    let end = meta.size().unwrap() - 7;
+    data_cache.write_at(DATA_HEADER_LEN + 5, b"written").unwrap();
+    meta_cache.write_at(end, b"written").unwrap();
+    let volume = Volume::with_disks(data_cache, meta_cache, &identity(0), Default::default()).unwrap();
+    for (disk, at) in [(data, DATA_HEADER_LEN + 5), (meta, end)] {
+        let mut found = [0; 7];
+        disk.read_at(at, &mut found).unwrap();
+        assert_eq!(&found, b"written");
+    }
+    drop(volume);
 }

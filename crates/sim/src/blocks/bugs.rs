@@ -35,7 +35,7 @@ pub fn parse(name: &str) -> Option<Bug> {
 pub fn haunt(bug: Bug) -> Option<&'static str> {
     match bug.name() {
         "lead-half" | "no-mark" | "lose-before-image" => Some("resync-target-promote"),
-        "open-before-drained" => Some("fencing"),
+        "stable-too-early" => Some("peer-acks"),
         _ => None,
     }
 }
