@@ -29,8 +29,19 @@ pub fn create(dir: &TempDir, n: usize) -> Volume {
     Volume::create(&paths(dir.path(), n), &identity(n), SIZE, volatile()).unwrap()
 }
 
+/// Waits for the links of the volume that was here before: they hold its files until they end.
 pub fn open(dir: &TempDir, n: usize) -> Volume {
-    Volume::open(&paths(dir.path(), n), &identity(n), volatile()).unwrap()
+    let begun = std::time::Instant::now();
+    loop {
+        match Volume::open(&paths(dir.path(), n), &identity(n), volatile()) {
+            Err(OpenError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::WouldBlock && begun.elapsed() < WAIT =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// Connects two volumes; the acceptor finds out by the hello which volume is meant.
