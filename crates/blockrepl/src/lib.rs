@@ -48,7 +48,7 @@
 //!
 //! A peer is under [`Protocol`] C, B or A: a flush waits for its disk, for its memory, or not at all. The configured
 //! one is changed for one peer with [`Volume::set_protocol`], at any time and without a copy. Under A and B a peer follows
-//! the stream ([`Event::PeerFollows`](core::Event::PeerFollows)) and is never a member of the in-sync set; brought to C it is
+//! the stream ([`Event::PeerFollows`]) and is never a member of the in-sync set; brought to C it is
 //! a candidate as soon as it has caught up (`PeerSynced`). A member that goes to A or B is waited for until a grant leaves it out.
 //! A copy under A or B that is made to lead by force knows that it lacked something: the others then show as `Diverged`.
 //!
