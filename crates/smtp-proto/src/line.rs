@@ -31,12 +31,12 @@ impl LineBuffer {
     pub(crate) fn take<'i>(&mut self, input: &mut &'i [u8], limit: usize) -> Found<'i> {
         if self.spill.is_empty() {
             let window = &input[..limit.min(input.len())];
-            if let Some(at) = memchr3(b'\r', b'\n', 0, window) {
-                if let [b'\r', b'\n', ..] = window[at..] {
-                    let line = &window[..at];
-                    *input = &input[at + 2..];
-                    return Found::Whole(line);
-                }
+            if let Some(at) = memchr3(b'\r', b'\n', 0, window)
+                && let [b'\r', b'\n', ..] = window[at..]
+            {
+                let line = &window[..at];
+                *input = &input[at + 2..];
+                return Found::Whole(line);
             }
         }
         self.take_split(input, limit)
