@@ -288,7 +288,7 @@ impl Victim {
         let lineage = Lineage::default();
         let message = match kind % 16 {
             0 | 1 => {
-                let seq = if kind > 250 { u64::MAX } else { u64::from(kind >> 4) };
+                let seq = if kind >= 240 { u64::MAX } else { u64::from(kind >> 4) };
                 Message::Begin { epoch, seq, lineage }
             }
             2 | 3 => {
