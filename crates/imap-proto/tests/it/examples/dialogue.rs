@@ -5,7 +5,7 @@
 //! | `@ ` | the section; a new connection begins |
 //! | `C: `, `S: ` | a line of the client's or the server's, as printed (folded ones joined) |
 //! | `C~ `, `S~ ` | one that is not printed so: it stands for lines that are marked by `!` or `-` |
-//! | `C! `, `S! ` | one that is printed, and wrong; a note with our answer in brackets follows |
+//! | `C! `, `S! ` | one that is printed and is not what it seems; a note follows, in brackets what we answer: an error, or `opaque`, and the quirk by which it is read after all |
 //! | `C- `, `S- ` | one that is printed and no octets of the protocol: a note with the reason follows |
 //! | `= ` | how we write the message that ends on the line before, where that differs; a line for each of its lines |
 //! | `; ` | a note |
@@ -141,11 +141,18 @@ fn refused(side: Side, text: &str, after: &[Line]) {
         .and_then(|note| note.split_once("] "))
         .unwrap_or_else(|| panic!("what do we answer, and why? {text}"));
     assert!(!why.is_empty());
+    let (answer, quirk) =
+        answer.split_once("; ").map_or((answer, None), |(answer, quirk)| (answer, Some(quirk)));
     let said = match side {
         Side::Client => refused_command(text),
         Side::Server => refused_response(text),
     };
     assert_eq!(said, answer, "{text}");
+    if let Some(quirk) = quirk {
+        assert_eq!(quirk, "MISSING_TEXT", "{text}");
+        let limits = ParseLimits { quirks: Quirks::MISSING_TEXT, ..ParseLimits::client() };
+        Response::parse(text.as_bytes(), &limits).unwrap_or_else(|e| panic!("{text}: {e}"));
+    }
 }
 
 fn refused_command(text: &str) -> String {
@@ -164,7 +171,11 @@ fn refused_response(text: &str) -> String {
     let mut decoder = ResponseDecoder::new(ResponseConfig::default());
     match decoder.decode(&mut octets.as_bytes()) {
         ResponseEvent::Error(error) => error.to_string(),
-        ResponseEvent::Response(raw) => raw.parse(&strict()).expect_err(text).to_string(),
+        ResponseEvent::Response(raw) => match raw.parse(&strict()) {
+            Err(error) => error.to_string(),
+            Ok(response) if names::is_opaque(&response) => "opaque".to_owned(),
+            Ok(response) => panic!("{text}: {response:?}"),
+        },
         other => panic!("{text}: {other:?}"),
     }
 }

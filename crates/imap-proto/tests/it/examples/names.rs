@@ -35,6 +35,8 @@ pub(super) fn of_command(body: &CommandBody<'_>) -> String {
         C::Unsubscribe(_) => "UNSUBSCRIBE",
         C::List(_) => "LIST",
         C::Lsub { .. } => "LSUB",
+        C::Rlist { .. } => "RLIST",
+        C::Rlsub { .. } => "RLSUB",
         C::Status { .. } => "STATUS",
         C::Namespace => "NAMESPACE",
         C::Append { .. } => "APPEND",
@@ -142,6 +144,17 @@ fn of_data(data: &Data<'_>) -> &'static str {
         Data::Language(_) => "LANGUAGE",
         Data::Comparator { .. } => "COMPARATOR",
         other => panic!("opaque: {other:?}"),
+    }
+}
+
+/// Whether the data or the code is one that this crate does not know.
+pub(super) fn is_opaque(response: &Response<'_>) -> bool {
+    match response {
+        Response::Continue(_) => false,
+        Response::Tagged { status, .. } | Response::Status(status) => {
+            matches!(status.code, Some(Code::Other { .. }))
+        }
+        Response::Data(data) => matches!(data, Data::Other(_)),
     }
 }
 
