@@ -107,7 +107,9 @@ impl Disk for FileDisk {
     fn read_cached(&self, offset: u64, buf: &mut [u8]) -> bool {
         let len = buf.len();
         let mut parts = [io::IoSliceMut::new(buf)];
-        rustix::io::preadv2(&self.file, &mut parts, offset, ReadWriteFlags::NOWAIT) == Ok(len)
+        // An offset of -1 would mean the file's own.
+        i64::try_from(offset).is_ok()
+            && rustix::io::preadv2(&self.file, &mut parts, offset, ReadWriteFlags::NOWAIT) == Ok(len)
     }
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         check(self.len(), offset, data.len())?;

@@ -63,27 +63,29 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn pieces(writes: impl IntoIterator<Item = (u64, u64)>) -> Vec<Range<u64>> {
+    /// Where the full ranges begin and end, in pieces.
+    fn full(writes: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, u64)> {
         let mut streams = Streams::default();
-        writes.into_iter().filter_map(|(offset, len)| streams.note(offset, len)).collect()
+        let full = writes.into_iter().filter_map(|(offset, len)| streams.note(offset, len));
+        full.map(|range| (range.start / PIECE, range.end / PIECE)).collect()
     }
 
     #[test]
     fn each_piece_of_a_run_is_given_once_when_it_is_full() {
         let run = (0..9).map(|i| (4096 + i * MIB, MIB));
         // Of the first piece a page was written by nobody.
-        assert_eq!(pieces(run), [PIECE..2 * PIECE]);
+        assert_eq!(full(run), [(1, 2)]);
     }
 
     #[test]
     fn writes_of_a_run_may_overtake_each_other_and_be_of_any_length() {
-        assert_eq!(pieces([1, 0, 3, 2].map(|i| (i * MIB, MIB))), [0..PIECE]);
-        assert_eq!(pieces([(0, 3 * PIECE)]), [0..3 * PIECE]);
-        assert_eq!(pieces((0..1024).map(|i| (i * 4096, 4096))), [0..PIECE]);
+        assert_eq!(full([1, 0, 3, 2].map(|i| (i * MIB, MIB))), [(0, 1)]);
+        assert_eq!(full([(0, 3 * PIECE)]), [(0, 3)]);
+        assert_eq!(full((0..1024).map(|i| (i * 4096, 4096))), [(0, 1)]);
     }
 
     #[test]
     fn scattered_writes_are_left_to_the_page_cache() {
-        assert_eq!(pieces((0..10_000).map(|i| (i * 7919 % 1024 * PIECE, 4096))), []);
+        assert_eq!(full((0..10_000).map(|i| (i * 7919 % 1024 * PIECE, 4096))), []);
     }
 }
