@@ -98,7 +98,7 @@ pub use command::{
     MetadataEntry, ModSeqEntry, MultiSearch, Notify, NotifyEvent, NotifyEvents, NotifyGroup, PartPath,
     Partial, PartialRange, Pattern, Patterns, QuotaLimit, QuotaLimits, SearchKey, SearchKeys, SearchReturn,
     SearchReturns, Section, SectionText, SelectParam, SelectParams, SortCriteria, SortCriterion, SortKey,
-    StoreAction, Subkey,
+    StoreAction, Subkey, UrlItem, UrlRequest, UrlRequests,
 };
 pub use command_decoder::{AppendStart, CommandDecoder, Event, RawCommand, RawLine};
 pub use config::{Config, FrameLimits, ParseLimits};
@@ -113,9 +113,10 @@ pub use payload::Payload;
 pub use quirks::Quirks;
 pub use response::{
     AclEntry, Address, Addresses, BodyExtension, BodyExtensions, BodyNode, BodyPart, BodyStructure, Code,
-    Data, Disposition, Envelope, Esearch, FetchData, FetchWriter, ListEntry, ListExtended, MultiPart,
-    Namespace, Params, Part, PartExtension, PartKind, Progress, QuotaResource, RawEnvelope, RawExtension,
-    Response, SearchResult, Status, StatusKind, Thread, UrlData, encode_search,
+    Correlator, Data, Disposition, Envelope, Esearch, FetchData, FetchWriter, ListEntry, ListExtended,
+    MultiPart, Namespace, Params, Part, PartExtension, PartKind, Progress, QuotaResource, RawEnvelope,
+    RawExtension, Response, SearchResult, Status, StatusKind, Thread, UrlContent, UrlData, UrlMetadata,
+    encode_search,
 };
 pub use response_decoder::{RawResponse, ResponseConfig, ResponseDecoder, ResponseEvent};
 pub use sequence::{NotASet, SeqNum, SeqRange, SequenceSet};
