@@ -190,7 +190,7 @@ words! {
     }
 }
 
-/// What SEARCH, SORT or THREAD is to return (RFCs 4731, 5182, 5267 and 9394).
+/// What SEARCH, SORT or THREAD is to return (RFCs 4731, 5182, 5267, 6203 and 9394).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -213,6 +213,8 @@ pub enum SearchReturn<'a> {
     Context,
     /// PARTIAL: only these of the results (RFCs 5267 and 9394).
     Partial(PartialRange),
+    /// RELEVANCY: how well each matches (RFC 6203).
+    Relevancy,
     /// Of another extension.
     Other {
         /// Its name.
@@ -227,7 +229,7 @@ list! {
     SearchReturns<'w> of SearchReturn<'w>
 }
 
-/// What SORT orders by (RFCs 5256, 5257 and 5957).
+/// What SORT orders by (RFCs 5256, 5257, 5957 and 6203).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -250,6 +252,8 @@ pub enum SortKey<'a> {
     DisplayFrom,
     /// The name shown for to (RFC 5957).
     DisplayTo,
+    /// How well a message matches; the best first (RFC 6203).
+    Relevancy,
     /// ANNOTATION: the value of an entry's attribute (RFC 5257 section 4.9).
     Annotation {
         /// The entry, such as `/altsubject`.
@@ -276,13 +280,15 @@ list! {
 
 into_owned!(struct SortCriterion { reverse, key });
 into_owned!(enum SortKey {
-    Arrival, Cc, Date, From, Size, Subject, To, DisplayFrom, DisplayTo, Annotation { entry, attribute },
+    Arrival, Cc, Date, From, Size, Subject, To, DisplayFrom, DisplayTo, Relevancy,
+    Annotation { entry, attribute },
 });
 into_owned!(tuple Subkey);
 into_owned!(struct AnnotationKey { entries, attribute, value });
 into_owned!(struct ModSeqEntry { name, kind });
 into_owned!(enum SearchReturn {
-    Min, Max, All, Count, Save, Update, UpdateWith(items), Context, Partial(range), Other { name, value },
+    Min, Max, All, Count, Save, Update, UpdateWith(items), Context, Partial(range), Relevancy,
+    Other { name, value },
 });
 into_owned!(enum SearchKey {
     All, Answered, Deleted, Draft, Flagged, New, Old, Recent, Seen, Unanswered, Undeleted, Undraft, Unflagged, Unseen,
@@ -520,6 +526,7 @@ keys!(
     SIZE,
     DISPLAYFROM,
     DISPLAYTO,
+    RELEVANCY,
 );
 
 /// What follows a key's word, and what makes the key of it.
@@ -694,6 +701,7 @@ impl<'w> Element<'w> for SearchReturn<'w> {
             }
             UPDATE => Self::Update,
             CONTEXT => Self::Context,
+            RELEVANCY => Self::Relevancy,
             PARTIAL => return map(after_sp(rest, PartialRange::parse), Self::Partial),
             _ => {
                 return map(named_opaque(i, ctx, "a return option"), |(name, value)| Self::Other {
@@ -718,6 +726,7 @@ impl<'w> Element<'w> for SearchReturn<'w> {
                 items.write_paren(w);
             }
             Self::Context => w.raw("CONTEXT"),
+            Self::Relevancy => w.raw("RELEVANCY"),
             Self::Partial(range) => {
                 w.raw("PARTIAL ");
                 range.write(w);
@@ -748,6 +757,7 @@ impl<'w> Element<'w> for SortCriterion<'w> {
             SortKey::To => "TO",
             SortKey::DisplayFrom => "DISPLAYFROM",
             SortKey::DisplayTo => "DISPLAYTO",
+            SortKey::Relevancy => "RELEVANCY",
             SortKey::Annotation { .. } => "ANNOTATION",
         });
         if let SortKey::Annotation { entry, attribute } = &self.key {
@@ -769,6 +779,7 @@ fn sort_key(i: In<'_>, ctx: Ctx) -> Res<'_, SortKey<'_>> {
         TO => SortKey::To,
         DISPLAYFROM => SortKey::DisplayFrom,
         DISPLAYTO => SortKey::DisplayTo,
+        RELEVANCY => SortKey::Relevancy,
         ANNOTATION => {
             let (rest, entry) = after_sp(rest, |i| astring(i, ctx))?;
             return map(after_sp(rest, |i| astring(i, ctx)), |attribute| SortKey::Annotation {

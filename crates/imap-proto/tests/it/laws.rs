@@ -106,6 +106,7 @@ fn returns() -> impl Strategy<Value = Option<SearchReturns<'static>>> {
     let one = prop_oneof![
         Just(SearchReturn::Min),
         Just(SearchReturn::Save),
+        Just(SearchReturn::Relevancy),
         partial_range().prop_map(SearchReturn::Partial),
         vec(fetch_item(), 1..3).prop_map(|items| SearchReturn::UpdateWith(items.into_iter().collect())),
         opaque()
@@ -296,7 +297,10 @@ fn on_messages() -> impl Strategy<Value = CommandBody<'static>> {
     ];
     let annotation =
         (octets(), octets()).prop_map(|(entry, attribute)| SortKey::Annotation { entry, attribute });
-    let criterion = (any::<bool>(), prop_oneof![Just(SortKey::Date), Just(SortKey::DisplayTo), annotation])
+    let criterion = (
+        any::<bool>(),
+        prop_oneof![Just(SortKey::Date), Just(SortKey::DisplayTo), Just(SortKey::Relevancy), annotation],
+    )
         .prop_map(|(reverse, key)| SortCriterion { reverse, key });
     prop_oneof![
         (any::<bool>(), returns(), option::of(octets()), keys())
@@ -491,6 +495,7 @@ fn thread() -> impl Strategy<Value = Thread> {
 fn esearch() -> impl Strategy<Value = Esearch<'static>> {
     let result = prop_oneof![
         any::<u32>().prop_map(SearchResult::Min),
+        vec(any::<u32>(), 0..4).prop_map(SearchResult::Relevancy),
         set().prop_map(SearchResult::All),
         (0_u64..1 << 63).prop_map(SearchResult::ModSeq),
         (partial_range(), option::of(set())).prop_map(|(range, set)| SearchResult::Partial { range, set }),
