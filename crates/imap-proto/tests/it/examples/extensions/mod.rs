@@ -1,5 +1,7 @@
 //! The rarer extensions, and Gmail's own.
 
+mod values;
+
 use crate::examples::dialogue::examples;
 
 // Lines of the client and of the server; lines that are wrong, and lines that are none.
