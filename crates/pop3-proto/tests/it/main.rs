@@ -9,6 +9,7 @@ mod commands;
 mod corpus;
 mod laws;
 mod peers;
+mod quirks;
 
 use posthaste_pop3_proto::{Command, Config, Event, ProtocolError, Receiver, SaslResponse};
 
