@@ -203,7 +203,10 @@ mod tests {
     fn unknown_attributes_come_through_and_bad_ones_do_not() {
         let other = attributes("x-new=a=b").unwrap();
         assert_eq!(other, [Attribute::Other { name: Word::new("x-new").unwrap(), value: "a=b".into() }]);
-        assert_eq!(attributes("CLIENT-TRANSPORT=insecure").unwrap(), [Attribute::ClientTransport { tls: false }]);
+        assert_eq!(
+            attributes("CLIENT-TRANSPORT=insecure").unwrap(),
+            [Attribute::ClientTransport { tls: false }]
+        );
         assert_eq!(attributes("FORWARD=").unwrap(), [Attribute::Forward(vec![])]);
         assert_eq!(attributes(" "), Err(SyntaxError::MissingArgument));
         let long = format!("SESSION={}", "x".repeat(SESSION_MAX + 1));

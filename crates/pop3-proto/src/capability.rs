@@ -173,8 +173,8 @@ impl fmt::Display for Capability<'_> {
     }
 }
 
-/// A line of LANG's listing; also the text of a status line that answers LANG with a tag, which begins with the tag of the
-/// language it is in (RFC 6856 §3).
+/// A line of LANG's listing; also the text of `+OK` to LANG with a tag, which begins with the tag of the language that is spoken
+/// from there on (RFC 6856 §3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LangEntry<'a> {

@@ -7,8 +7,8 @@ use nom::Parser;
 use nom::combinator::all_consuming;
 use nom::sequence::separated_pair;
 
-use crate::command::{MessageNumber, put};
 use crate::Quirks;
+use crate::command::{MessageNumber, put};
 use crate::parse::{gap, listed, message_number, octets, unique_id};
 use crate::text::{UniqueId, Word};
 
@@ -112,7 +112,8 @@ impl Reply {
         let candidates = begins.filter_map(|rest| rest.get(..=rest.find('>')?));
         candidates.into_iter().find(|id| {
             let inner = &id[1..id.len() - 1];
-            let halves = inner.split_once('@').is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
+            let halves =
+                inner.split_once('@').is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
             halves && inner.bytes().all(|b| b.is_ascii_graphic() && b != b'<')
         })
     }
@@ -300,7 +301,10 @@ mod tests {
     #[test]
     fn a_timestamp_of_apop_has_the_form_of_a_message_id() {
         for (text, timestamp) in [
-            ("POP3 server ready <1896.697170952@dbc.mtview.ca.us>", Some("<1896.697170952@dbc.mtview.ca.us>")),
+            (
+                "POP3 server ready <1896.697170952@dbc.mtview.ca.us>",
+                Some("<1896.697170952@dbc.mtview.ca.us>"),
+            ),
             ("<1.2@x> ready", Some("<1.2@x>")),
             ("E.Novation POP3 server ready <a.b.c>", None),
             ("at <a.b.c> <1@x>", Some("<1@x>")),

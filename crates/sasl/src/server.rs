@@ -41,9 +41,14 @@ pub struct Server {
 #[derive(Debug)]
 enum State {
     First,
-    LoginPassword { login: String },
+    LoginPassword {
+        login: String,
+    },
     ScramKeys(Box<Scram>),
-    ScramProof { scram: Box<Scram>, keys: ScramKeys },
+    ScramProof {
+        scram: Box<Scram>,
+        keys: ScramKeys,
+    },
     ScramEnd(Box<Scram>),
     /// The refusal of a token was sent; only its acknowledgement is missing.
     Refused,

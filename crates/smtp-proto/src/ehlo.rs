@@ -327,7 +327,8 @@ mod tests {
         assert_eq!(ehlo.extensions.iter().map(ToString::to_string).collect::<Vec<_>>(), lines);
         assert_eq!(ehlo.limits().rcpt_max, NonZeroU32::new(100));
         assert!(matches!(ehlo.extensions.last().unwrap(), Extension::Other { .. }));
-        for bad in ["RCPTMAX=0 MAILMAX=-1 junk RCPTMAX", "MAILMAX=+5", "RCPTMAX=05", "RCPTDOMAINMAX=1000000"] {
+        for bad in ["RCPTMAX=0 MAILMAX=-1 junk RCPTMAX", "MAILMAX=+5", "RCPTMAX=05", "RCPTDOMAINMAX=1000000"]
+        {
             assert_eq!(Limits::parse(bad), Limits::default(), "{bad}");
         }
         assert_eq!(Limits::parse("RCPTMAX=999999").rcpt_max, NonZeroU32::new(999_999));

@@ -7,6 +7,7 @@ mod commands;
 #[path = "../../benches/pop3/corpus.rs"]
 #[allow(dead_code, reason = "the benchmark uses more of it")]
 mod corpus;
+mod examples;
 mod laws;
 mod peers;
 mod quirks;

@@ -151,10 +151,7 @@ fn every_message_of_the_rfcs_means_what_it_says_on_both_sides() {
 fn the_failed_exchange_of_rfc_7628_section_4_3() {
     let first = "bixhPXVzZXJAZXhhbXBsZS5jb20sAWhvc3Q9c2VydmVyLmV4YW1wbGUuY29tAXBvcnQ9MTQzAWF1dGg9AQE=";
     let first = decode(first.as_bytes()).unwrap();
-    assert_eq!(
-        text(&first),
-        "n,a=user@example.com,\x01host=server.example.com\x01port=143\x01auth=\x01\x01"
-    );
+    assert_eq!(text(&first), "n,a=user@example.com,\x01host=server.example.com\x01port=143\x01auth=\x01\x01");
     let mut server = Server::new(Mechanism::OAuthBearer);
     let Ok(Step::Challenge(refusal)) = server.respond(&first) else { panic!() };
     assert_eq!(refusal, server.refuse_token());
