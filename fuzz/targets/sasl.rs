@@ -108,12 +108,11 @@ fn between(plus: bool, patches: &[&[u8]]) {
         if is_slow(&challenge) {
             return Err(SaslError::Iterations);
         }
-        let Step::Challenge(signature) = server.respond(&pass(client.respond(&challenge)?))? else {
-            panic!("no signature")
-        };
-        let Step::Done { login, authzid } = server.respond(&pass(client.respond(&pass(signature))?))? else {
-            panic!("not done")
-        };
+        let proof = pass(client.respond(&challenge)?);
+        let Step::Challenge(signature) = server.respond(&proof)? else { panic!("no signature") };
+        let signature = pass(signature);
+        let last = pass(client.respond(&signature)?);
+        let Step::Done { login, authzid } = server.respond(&last)? else { panic!("not done") };
         assert_eq!((login.as_str(), authzid), ("user", None));
         client.finish()
     };

@@ -13,6 +13,8 @@ use crate::text::Word;
 
 /// Longest session id that Dovecot takes.
 pub const SESSION_MAX: usize = 64;
+/// Most attributes of one command; Dovecot's proxy sends nine.
+pub const ATTRIBUTES_MAX: usize = 24;
 
 /// One `NAME=value`. Addresses stand as they are, those of IPv6 without the prefix that SMTP's XCLIENT has; nothing is in xtext.
 ///
@@ -108,6 +110,9 @@ pub(crate) fn attributes(rest: &str) -> Result<Vec<Attribute<'_>>, SyntaxError> 
     let mut found: Vec<Attribute<'_>> = Vec::new();
     for word in rest.split(' ').filter(|word| !word.is_empty()) {
         let attribute = attribute(word).ok_or(SyntaxError::BadArgument)?;
+        if found.len() == ATTRIBUTES_MAX {
+            return Err(SyntaxError::UnexpectedArgument);
+        }
         if found.iter().any(|other| other.name().eq_ignore_ascii_case(attribute.name())) {
             return Err(SyntaxError::BadArgument);
         }
@@ -209,6 +214,8 @@ mod tests {
         );
         assert_eq!(attributes("FORWARD=").unwrap(), [Attribute::Forward(vec![])]);
         assert_eq!(attributes(" "), Err(SyntaxError::MissingArgument));
+        let many = (0..=ATTRIBUTES_MAX).fold(String::new(), |line, n| format!("{line} X{n}=y"));
+        assert_eq!(attributes(&many), Err(SyntaxError::UnexpectedArgument));
         let long = format!("SESSION={}", "x".repeat(SESSION_MAX + 1));
         for bad in [
             "ADDR=1.2.3",

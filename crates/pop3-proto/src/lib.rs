@@ -56,7 +56,7 @@ mod reply;
 mod text;
 mod top;
 
-pub use attributes::{Attribute, SESSION_MAX};
+pub use attributes::{ATTRIBUTES_MAX, Attribute, SESSION_MAX};
 pub use capability::{Capability, Expire, LangEntry};
 pub use client::{ClientConfig, ClientEvent, ResponseError, ResponseReceiver, Shape};
 pub use command::{Command, MessageNumber};

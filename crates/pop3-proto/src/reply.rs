@@ -108,13 +108,13 @@ impl Reply {
     /// The timestamp of a greeting that offers APOP, with its `<` and `>`, wherever in the text it stands (RFC 1939 §7). Other
     /// things between these signs, such as a bare host name, are none: it has the form of a Message-ID.
     pub fn apop_timestamp(&self) -> Option<&str> {
-        let begins = self.text.match_indices('<').map(|(at, _)| &self.text[at..]);
-        let candidates = begins.filter_map(|rest| rest.get(..=rest.find('>')?));
-        candidates.into_iter().find(|id| {
+        let up_to_closing = self.text.split_inclusive('>').filter(|part| part.ends_with('>'));
+        let mut candidates = up_to_closing.filter_map(|part| Some(&part[part.rfind('<')?..]));
+        candidates.find(|id| {
             let inner = &id[1..id.len() - 1];
             let halves =
                 inner.split_once('@').is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
-            halves && inner.bytes().all(|b| b.is_ascii_graphic() && b != b'<')
+            halves && inner.bytes().all(|b| b.is_ascii_graphic())
         })
     }
 
