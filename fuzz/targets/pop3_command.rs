@@ -25,7 +25,8 @@ fn own(event: Event<'_>) -> Seen {
 
 fn run<'i>(seed: u8, pieces: impl IntoIterator<Item = &'i [u8]>) -> Vec<Seen> {
     let quirks = if seed & 2 == 0 { Quirks::NONE } else { Quirks::BARE_LF };
-    let mut receiver = Receiver::new(Config { command_line_max: 100, sasl_line_max: 60, skip_limit: 60, quirks });
+    let mut receiver =
+        Receiver::new(Config { command_line_max: 100, sasl_line_max: 60, skip_limit: 60, quirks });
     let mut seen = Vec::new();
     for mut input in pieces {
         while let Some(event) = receiver.next(&mut input).map(own) {

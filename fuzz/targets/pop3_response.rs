@@ -71,7 +71,11 @@ fn listing_comes_back(line: &[u8]) {
         assert_eq!(ListEntry::parse(&entry.to_string()), Some(entry));
     }
     if let Some(entry) = UidlEntry::parse(line) {
-        assert_eq!(UidlEntry::parse_with(line, Quirks::ALL), Some(entry.clone()), "quirks change no valid line");
+        assert_eq!(
+            UidlEntry::parse_with(line, Quirks::ALL),
+            Some(entry.clone()),
+            "quirks change no valid line"
+        );
         assert_eq!(UidlEntry::parse(&entry.to_string()), Some(entry));
     }
     if let Some(entry) = UidlEntry::parse_with(line, Quirks::ALL) {

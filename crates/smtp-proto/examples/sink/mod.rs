@@ -5,7 +5,7 @@ use posthaste_smtp_proto::{
 };
 
 /// A session without I/O: octets in by [`Sink::read`], octets out of [`Sink::take_output`].
-pub struct Sink {
+pub(crate) struct Sink {
     receiver: Receiver,
     session: Session,
     out: Vec<u8>,
@@ -13,14 +13,14 @@ pub struct Sink {
 
 impl Sink {
     /// At the start of a connection, with the greeting to send.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut out = Vec::new();
         Reply::plain(220, "sink ESMTP").encode(&mut out);
         Self { receiver: Receiver::new(Config::default()), session: Session::default(), out }
     }
 
     /// Takes what was read: asks the receiver for events until there are none, and answers each.
-    pub fn read(&mut self, mut input: &[u8]) {
+    pub(crate) fn read(&mut self, mut input: &[u8]) {
         while let Some(event) = self.receiver.next(&mut input) {
             let data = matches!(event, Event::Command(Command::Data));
             let accepted = self.session.answer(event, &mut self.out);
@@ -31,17 +31,17 @@ impl Sink {
     }
 
     /// What is to be written now.
-    pub fn take_output(&mut self) -> Vec<u8> {
+    pub(crate) fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
     }
 
     /// Whether the client is to be let go once all is written.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.session.over
     }
 
     /// How much mail came.
-    pub fn octets(&self) -> u64 {
+    pub(crate) fn octets(&self) -> u64 {
         self.session.octets
     }
 }
