@@ -127,15 +127,15 @@ impl World {
         let disk = &mut self.machines[n].disks[v][usize::from(meta)];
         let mut result = Ok(data);
         match flush {
-            Some(mark) if std::mem::take(&mut disk.fail_flush) => {
-                disk.flush_failed(mark, &mut self.rng);
+            Some(mark) if std::mem::take(&mut disk.wrong.fail_flush) => {
+                disk.fail_flush(mark, &mut self.rng);
                 if !retry {
                     result = Err("injected: the flush failed".into());
                 }
             }
             // It is saved by the next one, if there is a next one.
-            Some(mark) if lies => disk.flushed(mark.saturating_sub(1)),
-            Some(mark) => disk.flushed(mark),
+            Some(mark) if lies => disk.settle(mark.saturating_sub(1)),
+            Some(mark) => disk.settle(mark),
             None => {}
         }
         let life = self.machines[n].life;

@@ -480,7 +480,9 @@ impl World {
             Fault::Delay(ms) => self.net.delay_max = ms * MS,
             Fault::Amnesia(n) => self.lose_store(n),
             Fault::SlowDisk { n, times } => self.machines[n].slow = times,
-            Fault::FailFlush { n, v, meta } => self.machines[n].disks[v][usize::from(meta)].fail_flush = true,
+            Fault::FailFlush { n, v, meta } => {
+                self.machines[n].disks[v][usize::from(meta)].wrong.fail_flush = true
+            }
             Fault::NoCopy { n, v, on } => self.machines[n].no_copy[v] = on,
             Fault::FailOpen { n, v, times } => self.machines[n].fail_open[v] = times,
             Fault::LinkCut { v, on } => {
@@ -554,7 +556,7 @@ impl World {
         self.wake_all();
         for n in 0..NODES {
             self.machines[n].slow = 1;
-            self.machines[n].disks.iter_mut().flatten().for_each(|d| d.fail_flush = false);
+            self.machines[n].disks.iter_mut().flatten().for_each(|d| d.wrong.fail_flush = false);
             self.machines[n].fail_open = [0; 2];
             if self.machines[n].no_copy != [false; 2] {
                 self.machines[n].no_copy = [false; 2];

@@ -499,7 +499,8 @@ impl World {
                 true => disk.crash(&mut self.rng),
                 false => disk.outlive(&mut self.rng),
             }
-            disk.fail_flush = false;
+            disk.seal();
+            disk.wrong.fail_flush = false;
         }
         self.links_of_dead(n);
         self.hint(n);
@@ -633,6 +634,6 @@ pub(crate) fn blank(n: usize, v: usize) -> [Disk; 2] {
     let (len, writes) = format.unwrap_or_else(|e| unreachable!("a volume of {SIZE} bytes is possible: {e}"));
     let mut meta = Disk::new(len);
     writes.iter().for_each(|(at, bytes)| meta.write(*at, bytes));
-    meta.settle();
+    meta.seal();
     [Disk::new(SIZE), meta]
 }

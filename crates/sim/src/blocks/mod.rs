@@ -11,7 +11,7 @@
 //!
 //! Where the whole-cluster simulation has the node's agents and quorum, here the owner of a replica does no more
 //! than blockrepl's documentation asks for, and the source of grants is one [register](authority). So there is
-//! time for faults that a cluster would take for the end of a node: [disks](disk) that lie, lose and
+//! time for faults that a cluster would take for the end of a node: [disks](crate::disk) that lie, lose and
 //! misdirect writes, [links](net) that each end gives up at its own time, clocks that jump, an operator who splits
 //! the copies. The [oracle] takes each sector for a register: linearizable, with the crash semantics of a
 //! disk with a volatile cache.
@@ -19,15 +19,18 @@
 pub mod authority;
 pub mod bugs;
 mod client;
-pub mod disk;
 pub mod faults;
+mod inflict;
 pub mod layout;
 pub mod net;
+mod operator;
 pub mod oracle;
 mod owner;
 mod run;
+pub mod scenarios;
 mod world;
 
 pub use bugs::Bug;
-pub use faults::{Fault, SCENARIOS, Scenario};
+pub use faults::Fault;
 pub use run::{Job, RECOVERS_WITHIN_S, Report};
+pub use scenarios::{SCENARIOS, Scenario};

@@ -12,8 +12,6 @@ use posthaste_blockrepl::{Grant, Member, MemberSet, NodeId, Raised};
 
 use super::authority::Grants;
 use super::client::Session;
-use super::layout::{encode, offset, range};
-use super::oracle::id;
 use super::world::{MS, World, member};
 use crate::disk::Image;
 
@@ -41,7 +39,7 @@ pub(super) struct Proc {
     fenced_by: u64,
     pub(super) stage: Stage,
     proposed: Option<(Grants, u64)>,
-    forced: Option<Grant>,
+    pub(super) forced: Option<Grant>,
     heard: [u64; 3],
     missed: BTreeMap<Member, u64>,
     slow: BTreeSet<NodeId>,
@@ -518,45 +516,5 @@ impl World {
             true => {}
             false => self.judge("R1", Err(format!("node {n} takes node {} for diverged", node(peer)))),
         }
-    }
-
-    // ---- an operator's force ----
-
-    /// The operator tells a node that nobody counts to lead, whatever the others do.
-    pub(super) fn force(&mut self, n: usize) {
-        let me = self.me(n);
-        if self.authority.current().in_sync.contains(&me) {
-            return;
-        }
-        let Some(p) = self.proc(n) else { return };
-        let Some(known) = p.known.clone() else { return };
-        let epoch = known.epoch + 1000;
-        let grant = Grant {
-            epoch,
-            leader: me.node,
-            in_sync: MemberSet::from([me]),
-            writers: Default::default(),
-            generation: known.generation + 1,
-        };
-        self.say(|| format!("the operator forces node {n}"));
-        self.proc(n).into_iter().for_each(|p| p.forced = Some(grant.clone()));
-        self.ask(n, Asked::ForcedRaise, |request| Input::Raise { request, epoch });
-    }
-
-    fn forced_raised(&mut self, n: usize) {
-        if let Some(grant) = self.proc(n).and_then(|p| p.forced.take()) {
-            self.ask(n, Asked::ForcedLead(grant.epoch), |request| Input::Lead { request, grant });
-        }
-    }
-
-    /// It writes what the others will never know.
-    fn forced_writes(&mut self, n: usize, epoch: u64) {
-        self.split = true;
-        for number in 1..20 {
-            let (first, len) = range(&mut self.rng, number as usize);
-            let (offset, data) = (offset(first), encode(first, len, id(epoch, number)));
-            self.ask(n, Asked::Client, |request| Input::Write { request, offset, data });
-        }
-        self.ask(n, Asked::Client, |request| Input::Flush { request });
     }
 }

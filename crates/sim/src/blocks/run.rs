@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::bugs::Bug;
-use super::faults::Scenario;
 use super::owner::Stage;
+use super::scenarios::Scenario;
 use super::world::{MS, World};
 use crate::rng::Rng;
 use crate::world::Violation;

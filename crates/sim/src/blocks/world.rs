@@ -12,13 +12,13 @@ use posthaste_blockrepl::{ClusterId, Config, DeviceId, Identity, Member, NodeId,
 
 use super::authority::{Authority, Grants};
 use super::bugs::Bug;
-use super::disk::Disk;
 use super::faults::Fault;
 use super::layout::{SIZE, config};
 use super::net::Net;
 use super::oracle::Oracle;
 use super::owner::Proc;
 use crate::checkers::Verdict;
+use crate::disk::Disk;
 use crate::rng::Rng;
 use crate::world::Violation;
 

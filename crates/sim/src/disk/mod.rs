@@ -1,12 +1,18 @@
 //! A disk with a volatile cache, and all that disks do wrong: what was not flushed is lost or torn by a
 //! power cut; a flush fails, lies or takes long; a write is lost or lands elsewhere; a bit flips.
 
+mod image;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::disk::{Image, SECTOR};
 use crate::rng::Rng;
+
+pub use image::Image;
+
+/// What survives or is lost together at a crash, in bytes.
+pub const SECTOR: usize = 512;
 
 #[derive(Debug, Clone)]
 struct Pending {
@@ -90,6 +96,12 @@ impl Disk {
         self.pending.push_back(Pending { seq, offset, data });
     }
 
+    /// Writes into the cache at once.
+    pub fn write(&mut self, offset: u64, data: &Bytes) {
+        let seq = self.begin(offset, data);
+        self.apply(seq);
+    }
+
     /// Bytes as a reader sees them.
     pub fn read(&self, offset: u64, len: u32) -> Bytes {
         let mut buf = vec![0; len as usize];
@@ -114,10 +126,7 @@ impl Disk {
     /// A flush of all up to `mark` has ended; what it answers.
     pub fn flush(&mut self, mark: u64, rng: &mut Rng) -> Result<(), &'static str> {
         if std::mem::take(&mut self.wrong.fail_flush) {
-            self.poisoned = true;
-            while let Some(write) = self.pending.pop_front_if(|w| w.seq <= mark) {
-                keep_some(&mut self.durable, write.offset, &write.data, rng);
-            }
+            self.fail_flush(mark, rng);
             return Err("injected: the flush failed");
         }
         if !self.wrong.lies {
@@ -126,7 +135,16 @@ impl Disk {
         Ok(())
     }
 
-    fn settle(&mut self, mark: u64) {
+    /// A flush of all up to `mark` has failed: the cache calls these writes clean, and they are gone.
+    pub fn fail_flush(&mut self, mark: u64, rng: &mut Rng) {
+        self.poisoned = true;
+        while let Some(write) = self.pending.pop_front_if(|w| w.seq <= mark) {
+            keep_some(&mut self.durable, write.offset, &write.data, rng);
+        }
+    }
+
+    /// All up to `mark` is durable.
+    pub fn settle(&mut self, mark: u64) {
         while let Some(write) = self.pending.pop_front_if(|w| w.seq <= mark) {
             self.durable.write(write.offset, &write.data);
         }

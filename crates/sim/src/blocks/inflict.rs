@@ -1,0 +1,135 @@
+//! Faults, carried out.
+
+use super::faults::{Fault, Who};
+use super::layout::{SECTORS, offset};
+use super::world::World;
+use crate::disk::{Disk, SECTOR};
+
+impl World {
+    fn whom(&mut self, who: Who) -> usize {
+        let leader = self.authority.history.iter().rev().find_map(|g| g.leader).unwrap_or(0);
+        let n = match who {
+            Who::Member(n) => n,
+            Who::Leader => leader,
+            Who::Follower => (leader + 1 + self.rng.below(self.copies as u64 - 1) as usize) % self.copies,
+            Who::Witness => 2,
+            Who::Same => self.last_hit,
+        };
+        self.last_hit = n;
+        n
+    }
+
+    fn disk_of(&mut self, who: Who, meta: bool) -> Option<&mut Disk> {
+        let n = self.whom(who);
+        self.machines[n].disks.as_mut().map(|d| &mut d[usize::from(meta)])
+    }
+
+    pub(super) fn inflict(&mut self, fault: Fault) {
+        self.say(|| format!("FAULT {fault:?}"));
+        match fault {
+            Fault::Kill { who, power } => {
+                let n = self.whom(who);
+                let poisoned = self.machines[n].disks.iter().flatten().any(Disk::is_poisoned);
+                // After a failed flush the machine is started anew, not only the process (R11).
+                self.kill(n, power || poisoned);
+            }
+            Fault::StartAll => (0..3).for_each(|n| self.start(n)),
+            Fault::Start(who) => {
+                let n = self.whom(who);
+                self.start(n);
+            }
+            Fault::Pause { who, ms } => {
+                let n = self.whom(who);
+                self.pause(n, ms);
+            }
+            Fault::Cut { a, b, on } => {
+                (self.net.cut[a][b], self.net.cut[b][a]) = (on, on);
+                self.links_time_out();
+            }
+            Fault::OneWay { from, to } => {
+                self.net.cut[from][to] = true;
+                self.links_time_out();
+            }
+            Fault::Isolate(who) => {
+                let n = self.whom(who);
+                for m in (0..3).filter(|m| *m != n) {
+                    (self.net.cut[n][m], self.net.cut[m][n]) = (true, true);
+                }
+                self.links_time_out();
+            }
+            Fault::LinkCut(who) => {
+                let n = self.whom(who);
+                for m in (0..3).filter(|m| *m != n) {
+                    (self.net.links_cut[n][m], self.net.links_cut[m][n]) = (true, true);
+                }
+                self.links_time_out();
+            }
+            Fault::Mend => (self.net.cut, self.net.links_cut) = Default::default(),
+            Fault::Delay(ms) => self.net.delay_ms = ms,
+            Fault::LostAnswers(per_mille) => self.authority.lost_answers = per_mille,
+            Fault::Pace(us) => self.pace = us,
+            Fault::Patience(ms) => self.patience = ms * 1000,
+            Fault::Move => self.begin_move(),
+            Fault::Verify => self.begin_verify(),
+            Fault::Resize => self.resize(),
+            Fault::ForcedWins => self.decide_for_the_forced(),
+            Fault::Force(who) => {
+                let n = self.whom(who);
+                self.force(n);
+            }
+            Fault::Replace(who) => {
+                let n = self.whom(who);
+                self.replace(n);
+            }
+            Fault::ClockJump { who, ms, back } => {
+                let n = self.whom(who);
+                match back {
+                    true => self.machines[n].wall -= (ms * 1000) as i64,
+                    false => self.machines[n].jumped += ms * 1000,
+                }
+            }
+            disk => self.spoil(disk),
+        }
+    }
+
+    /// What goes wrong with a disk.
+    fn spoil(&mut self, fault: Fault) {
+        // Who finds damage heals it at once.
+        self.verifying |=
+            matches!(fault, Fault::Lie(_) | Fault::Lose(_) | Fault::Misdirect(_) | Fault::Flip(_));
+        match fault {
+            Fault::SlowDisk { who, times } => {
+                let n = self.whom(who);
+                self.machines[n].slow = times;
+            }
+            Fault::FailFlush { who, meta } => {
+                self.disk_of(who, meta).into_iter().for_each(|d| d.wrong.fail_flush = true);
+            }
+            Fault::FailIo { who, meta } => {
+                self.disk_of(who, meta).into_iter().for_each(|d| d.wrong.fail_io = true);
+            }
+            Fault::Hang { who, meta } => {
+                self.disk_of(who, meta).into_iter().for_each(|d| d.wrong.hangs = true);
+            }
+            Fault::Lie(who) => {
+                self.disk_of(who, false).into_iter().for_each(|d| d.wrong.lies = true);
+                self.machines[self.last_hit].distrusted = true;
+            }
+            Fault::Lose(who) => {
+                self.disk_of(who, false).into_iter().for_each(|d| d.wrong.lose = true);
+                self.machines[self.last_hit].distrusted = true;
+            }
+            Fault::Misdirect(who) => {
+                let aside = self.rng.pick(&[SECTOR as u64, 4096, 64 << 10, 1 << 20]);
+                self.disk_of(who, false).into_iter().for_each(|d| d.wrong.misdirect = Some(aside));
+                self.machines[self.last_hit].distrusted = true;
+            }
+            Fault::Flip(who) => {
+                let at = offset(self.rng.below(SECTORS as u64) as usize) + self.rng.below(SECTOR as u64);
+                self.disk_of(who, false).into_iter().for_each(|d| d.flip(at));
+                self.machines[self.last_hit].distrusted = true;
+            }
+            _ => {}
+        }
+    }
+}
