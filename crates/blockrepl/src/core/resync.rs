@@ -434,7 +434,7 @@ impl Replica {
             self.unmark(slot, granule);
         }
         let Some(t) = self.target(link) else { return };
-        let data = if data.iter().all(|b| *b == 0) { Bytes::new() } else { data };
+        let data = if sums::is_zero(&data) { Bytes::new() } else { data };
         let message = Message::Copy { epoch, granule, heal, data };
         t.sent_bytes += message.weight();
         t.pace.sent(now, t.sent_bytes);
