@@ -100,7 +100,7 @@ quirks! {
     UNESCAPED_QUOTES,
     /// Negative sizes, such as `-1` for unknown; read as 0 (imap-codec `quirk_rectify_numbers`).
     NEGATIVE_NUMBERS,
-    /// More than one space between the resources of a QUOTA response (imap-codec `quirk_excessive_space_quota_resource`).
+    /// More than one space between the words of a QUOTA response (imap-codec `quirk_excessive_space_quota_resource`).
     QUOTA_SPACES,
     /// A day of one digit without its leading space in INTERNALDATE.
     ONE_DIGIT_DAY,

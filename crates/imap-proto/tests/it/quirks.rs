@@ -70,6 +70,7 @@ fn each_quirk_parses_what_it_is_named_after_and_is_needed_for_it() {
         "* QUOTA x (STORAGE 1 2  MESSAGE 3 4)",
         "* QUOTA x (STORAGE 1 2 MESSAGE 3 4)",
     );
+    only_with(Quirks::QUOTA_SPACES, "* QUOTA x (STORAGE  1   2)", "* QUOTA x (STORAGE 1 2)");
     only_with(
         Quirks::ONE_DIGIT_DAY,
         "* 1 FETCH (INTERNALDATE \"7-Jul-1996 02:44:25 -0700\")",
