@@ -79,6 +79,17 @@ pub enum DeviceError {
         /// The handle's epoch.
         epoch: u64,
     },
+    /// Fewer copies are in sync than `Config::min_redundancy` asks for, and the policy is to fail. The handle is still
+    /// good: a later call may succeed.
+    #[error(
+        "{have} in-sync copies where {need} are asked for: connect a peer and grant it, or ask for fewer"
+    )]
+    Redundancy {
+        /// Copies in the in-sync set.
+        have: usize,
+        /// Copies that are asked for.
+        need: usize,
+    },
     /// The bytes are damaged on the local disk, and no peer has them. The device goes on.
     #[error("{len} bytes at {offset} cannot be read: no copy of them is right")]
     Corrupt {

@@ -170,7 +170,7 @@ mod snapshot;
 pub mod wire;
 
 pub use bitmap::{EXTENT, GRANULE};
-pub use config::{Config, Congestion, Protocol, SplitBrainPolicy, UndoPolicy};
+pub use config::{Config, Congestion, LowRedundancy, Protocol, SplitBrainPolicy, UndoPolicy};
 pub use core::{Denied, Event, Status};
 pub use device::{BlockDevice, DeviceError};
 pub use disk::{DirectDisk, Disk, FileDisk, MemDisk, VolatileDisk};

@@ -212,6 +212,7 @@ impl Replica {
         if self.bug(Bug::AckBeforePeer) {
             return waits;
         }
+        waits.extend(self.redundancy_waits());
         waits.extend(self.required().iter().filter_map(|m| self.waits_for(*m, seq, version)));
         waits.extend(self.links.values().filter_map(|l| match &l.side {
             Side::Target(t) if self.unreached(&l.member(), t, seq) => Some(Waiting::PeerMemory(l.hello.node)),

@@ -44,6 +44,7 @@ impl Replica {
         }
         let (peer, device) = (hello.node, hello.device);
         self.known = self.known.max(hello.epoch);
+        self.heir.take_if(|heir| hello.epoch > heir.epoch);
         self.links.insert(
             link,
             Link {
@@ -212,6 +213,9 @@ impl Replica {
                 }
             }
             _ => {
+                if why == Refusal::DiskFailed {
+                    self.leader_failed(link);
+                }
                 self.event(Event::RefusedBy { peer, why });
                 self.out.push_back(Output::CloseLink { link });
                 self.link_down(link);
@@ -225,7 +229,8 @@ impl Replica {
         let Some(l) = self.links.get_mut(&link) else { return };
         let led = matches!(l.side, Side::Source { .. }) || l.leads.take().is_some();
         if led {
-            self.event(Event::LeaderResigned { peer, epoch });
+            let in_sync = self.inherit(link, epoch, false);
+            self.event(Event::LeaderResigned { peer, epoch, in_sync });
         }
     }
 

@@ -7,6 +7,7 @@
 
 mod admit;
 mod authority;
+mod candidate;
 mod flush;
 mod follow;
 mod leases;
@@ -17,6 +18,7 @@ mod pace;
 mod persist;
 mod protocol;
 mod reads;
+mod redundancy;
 mod resize;
 mod resync;
 mod scrub;
@@ -48,6 +50,7 @@ use writers::{Asker, Writers};
 
 pub(crate) use sums::sums_of;
 
+pub use candidate::{Candidate, Heir, Reason};
 pub use session::SessionStatus;
 pub use status::{LinkStatus, PeerStatus, ResyncStatus, RoleStatus, Status};
 pub use types::{
@@ -138,6 +141,8 @@ pub struct Replica {
     applying: VecDeque<(u64, bool)>,
     /// The highest epoch heard of; a lower one would be fenced at once.
     known: u64,
+    /// The leader we followed has ended, and this copy has all that it acknowledged.
+    heir: Option<Heir>,
     #[cfg(feature = "bugs")]
     bug: Option<Bug>,
 }
@@ -211,6 +216,8 @@ enum Side {
     /// The peer leads.
     Source {
         epoch: u64,
+        /// The newest set that it told on this link counts this copy.
+        member: bool,
         done_bytes: u64,
         told_bytes: u64,
     },
@@ -527,6 +534,7 @@ impl Replica {
         if self.failed.is_some() {
             return;
         }
+        self.fail_for_redundancy();
         while self.pump_queue()
             | self.pump_undo()
             | self.pump_copies()

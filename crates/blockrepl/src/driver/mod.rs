@@ -226,6 +226,11 @@ impl Volume {
         self.shared().with(Worker::Threads, |state, now| state.core.set_protocol(now, peer, protocol));
     }
 
+    /// Changes `Config::min_redundancy`, until the volume is opened again.
+    pub fn set_min_redundancy(&self, copies: usize) {
+        self.shared().with(Worker::Threads, |state, now| state.core.set_min_redundancy(now, copies));
+    }
+
     /// Takes a replica out for good. See [`Replica::forget`].
     pub fn forget(&self, device: DeviceId) -> Result<(), Denied> {
         self.shared().with(Worker::Threads, |state, now| state.core.forget(now, device))
@@ -282,7 +287,12 @@ impl Volume {
 
     /// What the volume did since it was opened.
     pub fn metrics(&self) -> Metrics {
-        self.shared().counters.metrics(self.written())
+        let status = self.status();
+        Metrics {
+            candidate_score: status.candidate.score.into(),
+            in_sync_copies: status.in_sync.len() as u64,
+            ..self.shared().counters.metrics(self.written())
+        }
     }
 
     /// What happens from now on. A reader that lags by more than 1024 events is told so.

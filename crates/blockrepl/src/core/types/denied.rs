@@ -61,6 +61,17 @@ pub enum Denied {
         /// The epoch that was joined.
         epoch: u64,
     },
+    /// The in-sync set has fewer copies than `Config::min_redundancy`, and the policy is to fail. A flush that fails so
+    /// has done nothing else; the handle is still good, and so is what was written.
+    #[error(
+        "{have} in-sync copies where {need} are asked for: connect a peer and grant it, or ask for fewer"
+    )]
+    Redundancy {
+        /// Copies in the set.
+        have: usize,
+        /// Copies that are asked for.
+        need: usize,
+    },
     /// A pending set may name only members and peers that are synced now, under protocol C (R1).
     #[error("node {0} is not synced under protocol C: it cannot be proposed as a member")]
     NotSynced(NodeId),
