@@ -164,7 +164,7 @@ impl Daemon {
         let size = mib.checked_mul(1 << 20).ok_or("the size is too large")?;
         let volume = self.volume();
         let size = match shrink {
-            true => volume.resize(size).await,
+            true => volume.shrink(size).await,
             false => volume.resize(size).await,
         };
         let size = size.map_err(|e| e.to_string())?;

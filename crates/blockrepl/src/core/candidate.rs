@@ -89,8 +89,8 @@ impl Replica {
     /// What the leader on this link said of the set.
     pub(super) fn note_membership(&mut self, link: LinkId, members: &MemberSet) {
         let me = self.me();
-        if let Some(Link { side: Side::Source { member, .. }, .. }) = self.links.get_mut(&link) {
-            *member = members.contains(&me);
+        if let Some(Link { side: Side::Source { member, synced, .. }, .. }) = self.links.get_mut(&link) {
+            (*member, *synced) = (members.contains(&me), true);
         }
     }
 

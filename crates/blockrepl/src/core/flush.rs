@@ -29,7 +29,7 @@ impl Replica {
         self.local.running.is_some() || self.links.values().any(asked)
     }
 
-    fn want_flush_up_to(&mut self, seq: u64, order: u64) {
+    pub(super) fn want_flush_up_to(&mut self, seq: u64, order: u64) {
         self.local.wanted = self.local.wanted.max(order);
         for link in self.links.values_mut() {
             if let Side::Target(t) = &mut link.side {

@@ -46,7 +46,7 @@ impl Replica {
         self.settle_recent();
         (self.seq, self.stable) = (seq, seq);
         let Some(l) = self.links.get_mut(&link) else { return };
-        l.side = Side::Source { epoch, member: false, done_bytes: 0, told_bytes: 0 };
+        l.side = Side::Source { epoch, member: false, synced: false, done_bytes: 0, told_bytes: 0 };
         let leader = l.hello.device;
         let answer = Message::BeginAck {
             lineage: self.sb.lineage.clone(),

@@ -162,6 +162,7 @@ impl Replica {
         | Message::Reach { epoch, .. }
         | Message::Compare { epoch, .. }
         | Message::Resize { epoch, .. }
+        | Message::Shrink { epoch, .. }
         | Message::Lacks { epoch, .. }
         | Message::Verify { epoch, .. }) = &message
         else {
@@ -185,6 +186,7 @@ impl Replica {
             Message::Adopt { version, lineage, members, .. } => self.adopt(link, version, &lineage, &members),
             Message::Lacks { member, base, dirty, .. } => self.note_lacks(member, base, &dirty),
             Message::Resize { size, .. } => self.remote_resize(link, size),
+            Message::Shrink { size, .. } => self.remote_shrink(link, size),
             Message::Reach { seq, .. } => self.send(link, Message::Reached { seq }),
             Message::Compare { granule, digest, .. } => self.remote_compare(link, granule, digest),
             Message::Verify { id, offset, len, .. } => self.remote_verify(link, id, offset, len),

@@ -23,6 +23,7 @@ mod resize;
 mod resync;
 mod scrub;
 mod session;
+mod shrink;
 mod snapshots;
 mod split;
 mod status;
@@ -218,6 +219,8 @@ enum Side {
         epoch: u64,
         /// The newest set that it told on this link counts this copy.
         member: bool,
+        /// This copy was brought in step on this link.
+        synced: bool,
         done_bytes: u64,
         told_bytes: u64,
     },
@@ -239,6 +242,8 @@ struct Target {
     sent_bytes: u64,
     done_bytes: u64,
     adopted: u64,
+    /// It was told to become as small as the leader.
+    shrink_told: bool,
     cursor: u32,
     copies: BTreeMap<u32, CopyState>,
     slow_told: bool,
@@ -376,6 +381,7 @@ enum OpKind {
     },
     DataFlush,
     Grow,
+    Shrink,
     CopyRead {
         link: LinkId,
         granule: u32,
@@ -442,7 +448,8 @@ impl Replica {
             Input::Verify { request } => self.start_verify(request),
             Input::Scrub { request } => self.start_scrub(request),
             Input::Read { request, offset, len } => self.local_read(request, offset, len),
-            Input::Resize { request, size } => self.resize(request, size),
+            Input::Resize { request, size } => self.resize(request, size, false),
+            Input::Shrink { request, size } => self.resize(request, size, true),
             Input::DeleteSnapshot { request, id } => self.delete_snapshot(request, id),
             Input::Discard { device } => {
                 self.discard.insert(device);
@@ -553,6 +560,7 @@ impl Replica {
         self.pump_joins();
         self.pump_growth();
         self.pump_resize();
+        self.tell_large_ones();
         self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
@@ -597,6 +605,7 @@ impl Replica {
             OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &result.unwrap_or_default()),
             OpKind::ScrubRead(granule) => self.scrub_read(granule, &result.unwrap_or_default()),
             OpKind::Snapshot(step) => self.snapshot_step(step, result),
+            OpKind::Shrink => {}
             OpKind::MendRead(granule) => self.mend_read(granule, result),
             OpKind::MendCheck { granule, data } => self.mend_checked(granule, &data, result),
             OpKind::FetchRead { link, id, sums } => {

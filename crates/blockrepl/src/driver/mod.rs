@@ -213,9 +213,21 @@ impl Volume {
     /// Grows this leader's device to `size` bytes (a multiple of 4096), on all members of the in-sync set, which must be
     /// connected and synced, and on all other connected peers; one that is away grows when it returns. Files are allocated
     /// in full. The handle sees the new size when it is durable everywhere. Failed or cut off half-way, nothing
-    /// has changed for the handle, and it can be asked again. A device never shrinks.
+    /// has changed for the handle, and it can be asked again. A smaller size is refused: see [`shrink`](Self::shrink).
     pub async fn resize(&self, size: u64) -> Result<u64, Denied> {
         match self.shared().ask(|request| Input::Resize { request, size }).await? {
+            Reply::Resized { size } => Ok(size),
+            _ => Err(Denied::Closed),
+        }
+    }
+
+    /// Cuts the device off at `size` bytes (a multiple of 4096): what lies behind is lost, on every copy, so make the file
+    /// system on it smaller first. All replicas that are known must be connected and synced. Writes behind the
+    /// new end fail from now on; when all before are durable, the leader becomes smaller, then the others. If one is lost
+    /// half-way, the answer is [`Denied::NotSynced`]: nothing has changed, or ([`status`](Self::status) tells) the leader is
+    /// smaller, and the other one will be when it returns. Of snapshots, the ranges behind the new end are listed no more.
+    pub async fn shrink(&self, size: u64) -> Result<u64, Denied> {
+        match self.shared().ask(|request| Input::Shrink { request, size }).await? {
             Reply::Resized { size } => Ok(size),
             _ => Err(Denied::Closed),
         }

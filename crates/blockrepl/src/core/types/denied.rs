@@ -72,8 +72,9 @@ pub enum Denied {
         /// Copies that are asked for.
         need: usize,
     },
-    /// A pending set may name only members and peers that are synced now, under protocol C (R1).
-    #[error("node {0} is not synced under protocol C: it cannot be proposed as a member")]
+    /// A pending set may name only members and peers that are synced now, under protocol C (R1). Growing needs all members to
+    /// be synced, shrinking all replicas: connect it, or leave it out and forget it.
+    #[error("node {0} is not synced under protocol C: connect it, or go on without it")]
     NotSynced(NodeId),
     /// The range does not lie within the device, or is longer than a write may be.
     #[error("{len} bytes at {offset} do not fit the device of {size} bytes")]
@@ -102,10 +103,11 @@ pub enum Denied {
     /// No rollback is possible: the replica is consistent, or the undo area was too small.
     #[error("nothing to roll back to: {0}")]
     NoRollback(&'static str),
-    /// A device does not become smaller: what lies behind the new end would be lost. Copy what is in use to
-    /// a new, smaller volume.
+    /// A device does not become smaller unasked: what lies behind the new end is lost. Make the file system on it smaller
+    /// first, then ask with [`Volume::shrink`](crate::Volume::shrink).
     #[error(
-        "the device has {from} bytes: it does not shrink to {to}, whatever lies behind that would be lost"
+        "the device has {from} bytes, and what lies behind {to} would be lost: make the file system on it smaller, \
+         then ask to shrink"
     )]
     Shrinks {
         /// Its size in bytes.
