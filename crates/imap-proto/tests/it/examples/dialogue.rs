@@ -5,19 +5,20 @@
 //! | `@ ` | the section; a new connection begins |
 //! | `C: `, `S: ` | a line of the client's or the server's, as printed (folded ones joined) |
 //! | `C~ `, `S~ ` | one that is not printed so: it stands for lines that are marked by `!` or `-` |
-//! | `C! `, `S! ` | one that is printed, and wrong; a note with our answer in brackets follows |
+//! | `C! `, `S! ` | one that is printed and is not what it seems; a note follows, in brackets what we answer: an error, or `opaque`, and the quirk by which it is read after all |
 //! | `C- `, `S- ` | one that is printed and no octets of the protocol: a note with the reason follows |
 //! | `= ` | how we write the message that ends on the line before, where that differs; a line for each of its lines |
 //! | `; ` | a note |
 //!
 //! A space at the end of a line is written `␠`.
 //!
-//! A message is parsed to the letter of the RFCs, without quirks; it must be the command or response that its words say, not an opaque one;
-//! it is written back to the same octets, or to those that `=` gives, which then mean the same.
+//! A message is parsed to the letter of the RFCs, without quirks. It must be the command or response that its words say, and nothing in it may
+//! be opaque, unless a note that begins with `opaque` follows. It is written back to the same octets, or to those that `=` gives, which then
+//! mean the same.
 
 use posthaste_imap_proto::*;
 
-use super::names;
+use super::{names, opaque};
 
 /// A test for each RFC: its name, the file, and the numbers of [`Examples`].
 macro_rules! examples {
@@ -108,7 +109,7 @@ pub(in crate::examples) fn check(examples: &Examples) {
                 section = text;
                 connection.end();
             }
-            Kind::Wire(side) | Kind::Supplement(side) => connection.line(side, text, canonical(after)),
+            Kind::Wire(side) | Kind::Supplement(side) => connection.line(side, text, &Expected::of(after)),
             Kind::Wrong(side) => refused(side, text, after),
             Kind::Aside(_) => assert!(has_note(after), "{rfc}: why is this no example? {text}"),
             Kind::Canonical | Kind::Note => {}
@@ -120,10 +121,25 @@ pub(in crate::examples) fn check(examples: &Examples) {
     connection.end();
 }
 
-fn canonical(after: &[Line]) -> Option<String> {
-    let lines = after.iter().take_while(|(kind, _)| *kind == Kind::Canonical);
-    let text: String = lines.map(|(_, text)| octets(text)).collect();
-    (!text.is_empty()).then_some(text)
+/// What the lines after a message's last one say of it.
+#[derive(Debug, Default)]
+struct Expected {
+    /// How it is written, if not as it was read.
+    canonical: Option<String>,
+    opaque: bool,
+}
+
+impl Expected {
+    fn of(after: &[Line]) -> Self {
+        let forms = after.iter().take_while(|(kind, _)| *kind == Kind::Canonical).count();
+        let canonical: String = after[..forms].iter().map(|(_, text)| octets(text)).collect();
+        Self {
+            canonical: (!canonical.is_empty()).then_some(canonical),
+            opaque: after
+                .get(forms)
+                .is_some_and(|(kind, text)| *kind == Kind::Note && text.starts_with("opaque")),
+        }
+    }
 }
 
 fn has_note(after: &[Line]) -> bool {
@@ -141,11 +157,18 @@ fn refused(side: Side, text: &str, after: &[Line]) {
         .and_then(|note| note.split_once("] "))
         .unwrap_or_else(|| panic!("what do we answer, and why? {text}"));
     assert!(!why.is_empty());
+    let (answer, quirk) =
+        answer.split_once("; ").map_or((answer, None), |(answer, quirk)| (answer, Some(quirk)));
     let said = match side {
         Side::Client => refused_command(text),
         Side::Server => refused_response(text),
     };
     assert_eq!(said, answer, "{text}");
+    if let Some(quirk) = quirk {
+        assert_eq!(quirk, "MISSING_TEXT", "{text}");
+        let limits = ParseLimits { quirks: Quirks::MISSING_TEXT, ..ParseLimits::client() };
+        Response::parse(text.as_bytes(), &limits).unwrap_or_else(|e| panic!("{text}: {e}"));
+    }
 }
 
 fn refused_command(text: &str) -> String {
@@ -164,7 +187,11 @@ fn refused_response(text: &str) -> String {
     let mut decoder = ResponseDecoder::new(ResponseConfig::default());
     match decoder.decode(&mut octets.as_bytes()) {
         ResponseEvent::Error(error) => error.to_string(),
-        ResponseEvent::Response(raw) => raw.parse(&strict()).expect_err(text).to_string(),
+        ResponseEvent::Response(raw) => match raw.parse(&strict()) {
+            Err(error) => error.to_string(),
+            Ok(response) if opaque::in_response(&response) => "opaque".to_owned(),
+            Ok(response) => panic!("{text}: {response:?}"),
+        },
         other => panic!("{text}: {other:?}"),
     }
 }
@@ -224,17 +251,21 @@ impl Connection {
         assert!(self.told.is_empty(), "{}: unfinished: {}", self.name, text(&self.told));
     }
 
-    fn line(&mut self, side: Side, text: &str, canonical: Option<String>) {
+    fn line(&mut self, side: Side, text: &str, expected: &Expected) {
         let octets = octets(text);
         let complete = match side {
-            Side::Client => self.client(octets.as_bytes(), canonical.as_deref()),
-            Side::Server => self.server(octets.as_bytes(), canonical.as_deref()),
+            Side::Client => self.client(octets.as_bytes(), expected),
+            Side::Server => self.server(octets.as_bytes(), expected),
         };
-        assert!(complete || canonical.is_none(), "{}: the message does not end here: {text}", self.name);
+        assert!(
+            complete || (expected.canonical.is_none() && !expected.opaque),
+            "{}: the message does not end here: {text}",
+            self.name
+        );
     }
 
     /// Whether the line ended a command.
-    fn client(&mut self, mut octets: &[u8], canonical: Option<&str>) -> bool {
+    fn client(&mut self, mut octets: &[u8], expected: &Expected) -> bool {
         self.said.extend_from_slice(octets);
         let mut complete = false;
         loop {
@@ -262,13 +293,13 @@ impl Connection {
                 Event::MessageEnd(raw) => {
                     raw.parse(&strict())
                         .unwrap_or_else(|e| panic!("{}: {}: {e}", self.name, text(raw.as_bytes())));
-                    self.waits = command(&self.name, &self.said, canonical);
+                    self.waits = command(&self.name, &self.said, expected);
                     self.said.clear();
                     complete = true;
                 }
                 Event::Command(raw) => {
                     assert_eq!([raw.as_bytes(), b"\r\n"].concat(), self.said, "{}", self.name);
-                    self.waits = command(&self.name, &self.said, canonical);
+                    self.waits = command(&self.name, &self.said, expected);
                     self.said.clear();
                     complete = true;
                 }
@@ -281,7 +312,7 @@ impl Connection {
     }
 
     /// Whether the line ended a response.
-    fn server(&mut self, mut octets: &[u8], canonical: Option<&str>) -> bool {
+    fn server(&mut self, mut octets: &[u8], expected: &Expected) -> bool {
         if self.told.is_empty() && !octets.starts_with(b"* ") {
             self.answered(octets.starts_with(b"+"));
         }
@@ -293,7 +324,7 @@ impl Connection {
             }
             other => panic!("{}: {}: {other:?}", self.name, text(&self.told)),
         }
-        response(&self.name, &self.told, canonical);
+        response(&self.name, &self.told, expected);
         self.told.clear();
         true
     }
@@ -321,13 +352,14 @@ fn text(octets: &[u8]) -> std::borrow::Cow<'_, str> {
     String::from_utf8_lossy(octets)
 }
 
-/// What is written must be `canonical` if that is given, and otherwise what was read.
-fn written(place: &str, read: &[u8], out: &[u8], canonical: Option<&str>) {
+/// What is written must be the canonical form if that is given, and otherwise what was read.
+fn written(place: &str, read: &[u8], out: &[u8], expected: &Expected) {
+    let canonical = expected.canonical.as_deref();
     assert_eq!(text(out), canonical.map_or(text(read), Into::into), "{place}: is written back");
     assert!(canonical.is_none_or(|c| c.as_bytes() != read), "{place}: needs no other form: {}", text(read));
 }
 
-fn command(place: &str, octets: &[u8], canonical: Option<&str>) -> Waits {
+fn command(place: &str, octets: &[u8], expected: &Expected) -> Waits {
     let parse = |octets: &[u8]| {
         let whole = octets.strip_suffix(b"\r\n").expect("CRLF");
         let command = Command::parse(whole, &strict());
@@ -335,10 +367,11 @@ fn command(place: &str, octets: &[u8], canonical: Option<&str>) -> Waits {
     };
     let command = parse(octets);
     assert_eq!(names::of_command(&command.body), names::in_command(octets), "{place}");
+    assert_eq!(opaque::in_command(&command.body), expected.opaque, "{place}: opaque: {}", text(octets));
     let unasked = text(octets).contains("+}\r\n");
     let literals = if unasked { Literals::NonSync } else { Literals::Sync };
     let encoded = command.encode(literals);
-    written(place, octets, &encoded.bytes, canonical);
+    written(place, octets, &encoded.bytes, expected);
     assert_eq!(parse(&encoded.bytes), command, "{place}");
     match command.body {
         CommandBody::Authenticate { .. } | CommandBody::Idle => Waits::Line,
@@ -346,7 +379,7 @@ fn command(place: &str, octets: &[u8], canonical: Option<&str>) -> Waits {
     }
 }
 
-fn response(place: &str, octets: &[u8], canonical: Option<&str>) {
+fn response(place: &str, octets: &[u8], expected: &Expected) {
     let parse = |octets: &[u8]| {
         let whole = octets.strip_suffix(b"\r\n").expect("CRLF");
         let response = Response::parse(whole, &strict());
@@ -354,8 +387,9 @@ fn response(place: &str, octets: &[u8], canonical: Option<&str>) {
     };
     let response = parse(octets);
     assert_eq!(names::of_response(&response), names::in_response(octets), "{place}");
+    assert_eq!(opaque::in_response(&response), expected.opaque, "{place}: opaque: {}", text(octets));
     let mut out = Vec::new();
     response.encode(&mut out);
-    written(place, octets, &out, canonical);
+    written(place, octets, &out, expected);
     assert_eq!(parse(&out), response, "{place}");
 }

@@ -5,3 +5,5 @@ mod base;
 mod dialogue;
 mod extensions;
 mod names;
+mod opaque;
+mod values;

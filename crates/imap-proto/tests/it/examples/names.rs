@@ -35,6 +35,8 @@ pub(super) fn of_command(body: &CommandBody<'_>) -> String {
         C::Unsubscribe(_) => "UNSUBSCRIBE",
         C::List(_) => "LIST",
         C::Lsub { .. } => "LSUB",
+        C::Rlist { .. } => "RLIST",
+        C::Rlsub { .. } => "RLSUB",
         C::Status { .. } => "STATUS",
         C::Namespace => "NAMESPACE",
         C::Append { .. } => "APPEND",
@@ -86,7 +88,7 @@ pub(super) fn in_command(octets: &[u8]) -> String {
     }
 }
 
-/// The response's name as this value has it: with its code's, which must be a known one.
+/// The response's name as this value has it: and whether it has a code.
 pub(super) fn of_response(response: &Response<'_>) -> String {
     match response {
         Response::Continue(_) => "+".to_owned(),
@@ -104,7 +106,6 @@ fn of_status(status: &Status<'_>) -> String {
         StatusKind::Bye => "BYE",
     };
     match &status.code {
-        Some(Code::Other { name, .. }) => format!("{kind} with an unknown code {name:?}"),
         Some(_) => format!("{kind} with a code"),
         None => kind.to_owned(),
     }
@@ -141,7 +142,7 @@ fn of_data(data: &Data<'_>) -> &'static str {
         Data::UrlFetch(_) => "URLFETCH",
         Data::Language(_) => "LANGUAGE",
         Data::Comparator { .. } => "COMPARATOR",
-        other => panic!("opaque: {other:?}"),
+        other => panic!("data without a name here: {other:?}"),
     }
 }
 
