@@ -12,7 +12,7 @@ use bytes::Bytes;
 /// that began after it returned `Ok`. A handle belongs to one epoch: once fenced, each call
 /// fails with [`DeviceError::Fenced`] for ever.
 pub trait BlockDevice: Send + Sync + fmt::Debug + 'static {
-    /// Size in bytes. It may grow, never shrink.
+    /// Size in bytes. It may change.
     fn size(&self) -> u64;
     /// Fills `buf` from `offset`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError>;

@@ -96,7 +96,7 @@ impl Daemon {
                 self.pair.me.id, self.pair.export
             )),
             Err(why) => {
-                place.wanted = self.pair.dual;
+                (place.wanted, place.hands_over) = (self.pair.dual, false);
                 Err(why)
             }
         }

@@ -196,6 +196,7 @@ impl Daemon {
         let for_peer = !place.wanted;
         if let Err(why) = self.lead(place, status, for_peer).await {
             eprintln!("nbd-pair: {why}");
+            place.hands_over = false;
         }
     }
 
