@@ -81,10 +81,10 @@ pub enum LowRedundancy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Extents (1 MiB each) that may be hot at once, 8 to [`Config::MAX_HOT`]. This bounds what is
-    /// copied after a crash. Writes into a cold extent cost one metadata flush. Default 128.
+    /// copied after a crash. Writes into a cold extent cost one metadata flush. Default 512.
     pub hot_extents: usize,
     /// Extents made hot in advance of a sequential writer, at most a quarter of `hot_extents`. He begins with few, and
-    /// they double while he goes on. Default 32.
+    /// they double while he goes on. Default 64.
     pub hot_ahead: u32,
     /// Bytes sent to one peer and not yet written there; writes wait beyond it. At least 512 KiB.
     /// Default 8 MiB.
@@ -149,6 +149,9 @@ pub struct Config {
     pub low_redundancy: LowRedundancy,
     /// The largest frame accepted from a peer, in bytes. Default 4 MiB.
     pub frame_bytes_max: u32,
+    /// Bytes that wait for one peer which does not read them, before its link is cut; never less than eight of its windows.
+    /// 256 reads of 1 MiB at once, the most that a second writer asks for, fit the default of 512 MiB.
+    pub unsent_bytes_max: u64,
 }
 
 impl Config {
@@ -164,6 +167,10 @@ impl Config {
         self.peer_window_bytes.max(512 << 10)
     }
 
+    pub(crate) fn unsent_limit(&self) -> u64 {
+        self.unsent_bytes_max.max(8 * self.peer_window())
+    }
+
     /// A resync copied this many bytes in a second.
     pub(crate) fn measured(&mut self, copied_per_second: f64) {
         if let Some(time) = self.resync_after_crash {
@@ -175,8 +182,8 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            hot_extents: 128,
-            hot_ahead: 32,
+            hot_extents: 512,
+            hot_ahead: 64,
             peer_window_bytes: 8 << 20,
             resync_window_bytes: 2 << 20,
             resync_rate_min: 1 << 20,
@@ -199,6 +206,7 @@ impl Default for Config {
             min_redundancy: 1,
             low_redundancy: LowRedundancy::Suspend,
             frame_bytes_max: 4 << 20,
+            unsent_bytes_max: 512 << 20,
         }
     }
 }
@@ -211,9 +219,9 @@ mod tests {
     fn the_activity_log_follows_what_was_measured() {
         let mut fixed = Config::default();
         fixed.measured(100.0 * (1 << 20) as f64);
-        assert_eq!(fixed.hot_limit(), 128, "no time was asked for");
+        assert_eq!(fixed.hot_limit(), 512, "no time was asked for");
         let mut timed = Config { resync_after_crash: Some(Duration::from_secs(3)), ..Config::default() };
-        assert_eq!(timed.hot_limit(), 128, "nothing was measured");
+        assert_eq!(timed.hot_limit(), 512, "nothing was measured");
         timed.measured(100.0 * (1 << 20) as f64);
         assert_eq!(timed.hot_limit(), 300);
         timed.measured(1.0);

@@ -13,7 +13,6 @@ use super::inbox::Inbox;
 use super::lane::{Batch, Job, Lane};
 use super::metrics::Counters;
 use super::outbox::Outbox;
-use super::pool::Pool;
 use super::reads::Reads;
 use crate::config::Config;
 use crate::core::sums_of;
@@ -23,6 +22,7 @@ use crate::core::{
 use crate::device::DeviceError;
 use crate::disk::Disk;
 use crate::meta::{BLOCK, DATA_HEADER_LEN};
+use crate::pool::Pool;
 use crate::snapshot::SnapshotStore;
 use crate::wire::{Message, Refusal};
 
@@ -119,6 +119,7 @@ pub(super) struct Shared {
     meta_lane: Lane,
     pool: Arc<Pool>,
     frame_limit: u32,
+    pub(super) unsent_limit: u64,
     /// There are other writers: reads must pass through the core.
     pub(super) many: AtomicBool,
     pub(super) ticking: AtomicBool,
@@ -162,6 +163,7 @@ impl Shared {
             many: AtomicBool::new(false),
             ticking: AtomicBool::new(false),
             frame_limit: config.frame_bytes_max,
+            unsent_limit: config.unsent_limit(),
             verify_reads: config.verify_reads,
             size,
             start: Instant::now(),
@@ -172,6 +174,11 @@ impl Shared {
     pub(super) fn read_data(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
         let _reading = self.reads.begin();
         self.data.read_at(offset, buf)
+    }
+
+    /// Reads data for a handle if it need not wait for the disk.
+    pub(super) fn read_cached(&self, offset: u64, buf: &mut [u8]) -> bool {
+        self.data.read_cached(offset, buf)
     }
 
     /// Reads data for a handle, in whole blocks, and says whether it is what was written. False also when a
