@@ -25,6 +25,11 @@ pub(super) enum Stage {
 }
 
 impl Replica {
+    /// Whether the device was ever cut off.
+    pub(crate) fn was_shrunk(&self) -> bool {
+        self.sb.shrunk
+    }
+
     /// Where the owner's writes must end: in the midst of a shrinking, at the new end.
     pub(super) fn usable_size(&self) -> u64 {
         let shrinking = self.resize.as_ref().filter(|r| r.shrink.is_some());

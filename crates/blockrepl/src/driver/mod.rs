@@ -161,7 +161,7 @@ impl Volume {
         meta.flush().and_then(|()| data.flush()).map_err(OpenError::io("flushing what was left"))?;
         let core = Replica::open(config.clone(), identity, |offset, buf| meta.read_at(offset, buf))?;
         check_len("metadata", &*meta, core.meta_len())?;
-        check_head(&*data, identity, core.size())?;
+        check_head(&*data, identity, &core)?;
         Self::start(Shared::new(core, (data, meta), snapshots, &config))
     }
 
@@ -393,14 +393,15 @@ fn check_len(file: &'static str, disk: &dyn Disk, expected: u64) -> Result<(), O
     if found < expected { Err(OpenError::Truncated { file, found, expected }) } else { Ok(()) }
 }
 
-fn check_head(data: &dyn Disk, identity: &Identity, size: u64) -> Result<(), OpenError> {
+fn check_head(data: &dyn Disk, identity: &Identity, core: &Replica) -> Result<(), OpenError> {
+    let size = core.size();
     let len = data.size().map_err(OpenError::io("measuring the data file"))?;
     if len < DATA_HEADER_LEN {
         return Err(OpenError::Truncated { file: "data", found: len, expected: DATA_HEADER_LEN + size });
     }
     let mut head = vec![0; DATA_HEADER_LEN as usize];
     data.read_at(0, &mut head).map_err(OpenError::io("reading the data file's header"))?;
-    check_data_header(&head, len, identity, size)
+    check_data_header(&head, len, identity, (size, core.was_shrunk()))
 }
 
 /// A disk thread's name and what it does.
