@@ -98,6 +98,8 @@ pub struct Metrics {
     pub snapshots_failed: u64,
     /// Leaders that resigned, as this follower heard.
     pub leaders_resigned: u64,
+    /// Leaders whose disk failed, as this follower heard.
+    pub leaders_failed: u64,
     /// Nodes that joined this leader as writers.
     pub writers_joined: u64,
     /// Nodes that are its writers no more.
@@ -176,6 +178,7 @@ pub(super) struct Counters {
     snapshots_kept: AtomicU64,
     snapshots_failed: AtomicU64,
     leaders_resigned: AtomicU64,
+    leaders_failed: AtomicU64,
     writers_joined: AtomicU64,
     writers_left: AtomicU64,
     overlaps: AtomicU64,
@@ -243,6 +246,7 @@ impl Counters {
             Event::SnapshotKept { .. } => &self.snapshots_kept,
             Event::SnapshotFailed { .. } => &self.snapshots_failed,
             Event::LeaderResigned { .. } => &self.leaders_resigned,
+            Event::LeaderFailed { .. } => &self.leaders_failed,
             Event::WriterJoined { .. } => &self.writers_joined,
             Event::WriterLeft { .. } => &self.writers_left,
             Event::Overlap { .. } => &self.overlaps,
@@ -286,6 +290,7 @@ impl Counters {
             snapshots_kept: load(&self.snapshots_kept),
             snapshots_failed: load(&self.snapshots_failed),
             leaders_resigned: load(&self.leaders_resigned),
+            leaders_failed: load(&self.leaders_failed),
             writers_joined: load(&self.writers_joined),
             writers_left: load(&self.writers_left),
             overlaps: load(&self.overlaps),
@@ -342,6 +347,7 @@ impl Metrics {
             ("snapshots_kept", "Losing generations that were kept", self.snapshots_kept),
             ("snapshots_failed", "Losing generations that could not be kept", self.snapshots_failed),
             ("leaders_resigned", "Leaders that resigned", self.leaders_resigned),
+            ("leaders_failed", "Leaders whose disk failed", self.leaders_failed),
             ("writers_joined", "Nodes that joined as writers", self.writers_joined),
             ("writers_left", "Nodes that are writers no more", self.writers_left),
             ("overlaps", "Writes of two writers to the same bytes at once", self.overlaps),
