@@ -87,8 +87,8 @@ quirks! {
     EMPTY_MULTIPART,
     /// More than one space before a body's parameters (net-imap's fixtures).
     BODY_SPACES,
-    /// A status response that ends behind its word or code, without text (Gmail: imap-codec `quirk_missing_text`,
-    /// modern-email/defects #28).
+    /// A status response that ends behind its word or code, without the space that is due before the text; the text itself may be empty
+    /// by RFC 9051 (Gmail: imap-codec `quirk_missing_text`, modern-email/defects #28).
     MISSING_TEXT,
     /// `+` alone as a continuation request (imap-codec `quirk_empty_continue_req`).
     EMPTY_CONTINUE,
