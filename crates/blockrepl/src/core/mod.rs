@@ -26,6 +26,8 @@ mod split;
 mod status;
 mod sums;
 mod types;
+mod undo;
+mod unread;
 mod verify;
 mod writers;
 
@@ -100,9 +102,11 @@ pub struct Replica {
     hot: BTreeMap<u32, Hot>,
     sums: sums::Sums,
     commit: Commit,
-    undo: Undo,
-    /// Granules being read for a copy: writes into them wait.
-    reading: BTreeSet<u32>,
+    undo: undo::Undo,
+    /// Granules being read for copies, and for how many: writes into them wait.
+    reading: BTreeMap<u32, u32>,
+    /// Granules that could not be read for a copy.
+    unread: unread::Unread,
     verify: Option<verify::Verify>,
     /// Checksums computed for a verify's answer, to be kept if all copies agree.
     computed: BTreeMap<u64, (u32, Vec<u32>)>,
@@ -234,6 +238,8 @@ struct Target {
     adopted: u64,
     cursor: u32,
     copies: BTreeMap<u32, CopyState>,
+    /// How many of them are being read.
+    reading: u32,
     slow_told: bool,
     /// On its way to be a candidate.
     joins: Option<Join>,
@@ -256,6 +262,19 @@ struct FlushOut {
     id: u64,
     seq: u64,
     since: Duration,
+}
+
+/// Granules that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    first: u32,
+    count: u32,
+}
+
+impl Run {
+    fn granules(self) -> std::ops::Range<u32> {
+        self.first..self.first + self.count
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -342,17 +361,6 @@ struct Commit {
     pages: bool,
 }
 
-#[derive(Debug, Default)]
-struct Undo {
-    /// Granules whose before-image is durable.
-    saved: BTreeSet<u32>,
-    /// Being read, or read and not yet written.
-    reading: BTreeMap<u32, Option<Bytes>>,
-    writing: BTreeSet<u32>,
-    next: u32,
-    lost_commit: u64,
-}
-
 #[derive(Debug)]
 enum OpKind {
     Local(RequestId),
@@ -371,7 +379,7 @@ enum OpKind {
     Grow,
     CopyRead {
         link: LinkId,
-        granule: u32,
+        run: Run,
     },
     Compare {
         link: LinkId,
@@ -385,6 +393,10 @@ enum OpKind {
     },
     ScrubRead(u32),
     MendRead(u32),
+    MendBlock {
+        granule: u32,
+        block: usize,
+    },
     MendWrite,
     MendCheck {
         granule: u32,
@@ -406,7 +418,9 @@ enum OpKind {
     },
     Snapshot(snapshots::SnapshotStep),
     SumsRead(u32),
-    UndoRead(u32),
+    UndoRead {
+        first: u32,
+    },
     UndoFlush,
     RollbackRead(u32),
     RollbackWrite,
@@ -527,6 +541,7 @@ impl Replica {
         if self.failed.is_some() {
             return;
         }
+        self.pump_unread();
         while self.pump_queue()
             | self.pump_undo()
             | self.pump_copies()
@@ -589,7 +604,9 @@ impl Replica {
             OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &result.unwrap_or_default()),
             OpKind::ScrubRead(granule) => self.scrub_read(granule, &result.unwrap_or_default()),
             OpKind::Snapshot(step) => self.snapshot_step(step, result),
+            OpKind::CopyRead { link, run } => self.copy_read(link, run, result),
             OpKind::MendRead(granule) => self.mend_read(granule, result),
+            OpKind::MendBlock { granule, block } => self.mend_block_read(granule, block, result.ok()),
             OpKind::MendCheck { granule, data } => self.mend_checked(granule, &data, result),
             OpKind::FetchRead { link, id, sums } => {
                 self.fetch_answer(link, id, &sums, result.unwrap_or_default());
@@ -622,16 +639,10 @@ impl Replica {
                 self.written_for(link, weight);
             }
             OpKind::DataFlush => self.local_flushed(),
-            OpKind::CopyRead { link, granule } => self.copy_read(link, granule, data),
             OpKind::MendWrite => self.writes_in_flight -= 1,
             OpKind::SumsRead(page) => self.sums_read(page, &data),
-            OpKind::UndoRead(granule) => {
-                self.undo.reading.insert(granule, Some(data));
-            }
-            OpKind::UndoFlush => {
-                let saved = std::mem::take(&mut self.undo.writing);
-                self.undo.saved.extend(saved);
-            }
+            OpKind::UndoRead { first } => self.before_image_read(first, &data),
+            OpKind::UndoFlush => self.undo_flushed(),
             OpKind::RollbackRead(entry) => self.rollback_read(entry, &data),
             OpKind::RollbackWrite => {
                 self.writes_in_flight -= 1;

@@ -130,8 +130,12 @@ impl Replica {
     }
 
     /// A copy of the leader's was written: if it repairs something, it is read again.
-    pub(super) fn repaired(&mut self, granule: u32, data: Bytes) {
-        if self.rotten.contains_key(&granule) {
+    pub(super) fn repaired(&mut self, first: u32, copy: &Bytes) {
+        let (offset, granules) = super::admit::copied_range(first, copy);
+        let rotten: Vec<u32> = self.rotten.range(granules).map(|(g, _)| *g).collect();
+        for granule in rotten {
+            let at = (u64::from(granule) * GRANULE - offset) as usize;
+            let data = copy.slice(at..copy.len().min(at + GRANULE as usize));
             let (offset, len) = (u64::from(granule) * GRANULE, data.len() as u32);
             self.disk(OpKind::RepairCheck { granule, data }, DiskOp::Read { offset, len });
         }

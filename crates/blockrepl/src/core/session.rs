@@ -147,7 +147,7 @@ impl Replica {
             config,
             Superblock::blank(*identity, &layout),
             Vec::new(),
-            Undo::default(),
+            undo::Undo::default(),
             sums::Sums::default(),
             Vec::new(),
         );
