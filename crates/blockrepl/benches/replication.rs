@@ -107,7 +107,14 @@ impl Pair {
     async fn new(dir: &Path) -> Self {
         let create = |n: u8| {
             let paths = Paths { data: dir.join(format!("{n}.data")), meta: dir.join(format!("{n}.meta")) };
-            Volume::create(&paths, &identity(n), SIZE, Options::default()).expect("a new volume")
+            Volume::create(&paths, &identity(n), SIZE, {
+                let var = |name: &str, d: u64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(d) << 20;
+                let mut o = Options::default();
+                o.config.undo_bytes = Some(var("UNDO", 32));
+                o.config.resync_window_bytes = var("WINDOW", 16);
+                o.config.peer_window_bytes = var("PEER", 8);
+                o
+            }).expect("a new volume")
         };
         let volumes = [create(0), create(1)];
         let in_sync = [0, 1].map(|n| Member { node: NodeId(n), device: identity(n as u8).device }).into();
@@ -148,6 +155,16 @@ impl Pair {
     }
 
     async fn until(&self, wanted: LinkStatus) {
+        if std::env::var_os("TRACE").is_some() && wanted == LinkStatus::Synced {
+            let begun = Instant::now();
+            let mut last = u64::MAX;
+            loop {
+                let Some(p) = self.volumes[0].status().peers.first().cloned() else { continue };
+                if p.dirty_bytes >> 24 != last >> 24 { println!("{:?} {:?} {} MiB dirty, {} in flight", begun.elapsed(), p.link, p.dirty_bytes >> 20, p.in_flight_bytes >> 10); last = p.dirty_bytes; }
+                if p.link == wanted { println!("{:?}", begun.elapsed()); return }
+                tokio::time::sleep(Duration::from_micros(500)).await;
+            }
+        }
         while self.volumes[0].status().peers.first().map(|p| p.link) != Some(wanted) {
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
@@ -362,6 +379,7 @@ async fn resync(pair: &mut Pair, raw: &Raw, rounds: usize) {
         pair.cut().await;
         let piece = vec![round as u8 + 1; PIECE];
         (0..SIZE).step_by(PIECE).for_each(|at| pair.device.write_at(at, &piece).expect("a write"));
+        pair.file.sync_data().expect("a sync");
         let begun = Instant::now();
         pair.connect().await;
         let ours = begun.elapsed();

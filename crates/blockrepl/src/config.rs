@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::bitmap::EXTENT;
 
-/// What to do when the undo area is full in the midst of a resync (R9).
+/// What to do when the undo area is full in the midst of a resync (R9), or when what is to be saved there cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum UndoPolicy {
     /// Go on and give up the possibility to roll back. The default: redundancy returns sooner.

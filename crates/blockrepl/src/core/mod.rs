@@ -374,6 +374,7 @@ enum OpKind {
     SessionRead {
         session: u64,
         id: u64,
+        sums: Vec<u32>,
     },
     DataFlush,
     Grow,
@@ -418,9 +419,7 @@ enum OpKind {
     },
     Snapshot(snapshots::SnapshotStep),
     SumsRead(u32),
-    UndoRead {
-        first: u32,
-    },
+    UndoRead(Run),
     UndoFlush,
     RollbackRead(u32),
     RollbackWrite,
@@ -604,6 +603,7 @@ impl Replica {
             OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &result.unwrap_or_default()),
             OpKind::ScrubRead(granule) => self.scrub_read(granule, &result.unwrap_or_default()),
             OpKind::Snapshot(step) => self.snapshot_step(step, result),
+            OpKind::UndoRead(run) => self.before_image_read(run, result),
             OpKind::CopyRead { link, run } => self.copy_read(link, run, result),
             OpKind::MendRead(granule) => self.mend_read(granule, result),
             OpKind::MendBlock { granule, block } => self.mend_block_read(granule, block, result.ok()),
@@ -612,7 +612,7 @@ impl Replica {
                 self.fetch_answer(link, id, &sums, result.unwrap_or_default());
             }
             OpKind::CheckedRead { asker, sums } => self.read_checked(asker, &sums, result.ok()),
-            OpKind::SessionRead { session, id } => self.session_read(session, id, result.ok()),
+            OpKind::SessionRead { session, id, sums } => self.session_read(session, id, &sums, result.ok()),
             OpKind::RepairCheck { granule, data } => self.repair_checked(granule, &data, result),
             // What cannot be read differs.
             OpKind::Compare { link, granule, digest } => {
@@ -641,7 +641,6 @@ impl Replica {
             OpKind::DataFlush => self.local_flushed(),
             OpKind::MendWrite => self.writes_in_flight -= 1,
             OpKind::SumsRead(page) => self.sums_read(page, &data),
-            OpKind::UndoRead { first } => self.before_image_read(first, &data),
             OpKind::UndoFlush => self.undo_flushed(),
             OpKind::RollbackRead(entry) => self.rollback_read(entry, &data),
             OpKind::RollbackWrite => {
@@ -678,7 +677,7 @@ impl Replica {
         for (kind, _) in std::mem::take(&mut self.ops).into_values() {
             match kind {
                 OpKind::Local(request) => requests.push(request),
-                OpKind::SessionRead { session, id } => self.session_read(session, id, None),
+                OpKind::SessionRead { session, id, .. } => self.session_read(session, id, &[], None),
                 _ => {}
             }
         }

@@ -16,6 +16,8 @@ const FLUSHES_A_WINDOW: u64 = 4;
 enum Plan {
     /// Copy what both bitmaps say.
     Partial { forget_theirs: bool },
+    /// Copy what either bitmap has noted since the two sides parted.
+    Both,
     /// Copy everything.
     Full,
     /// An operator must choose.
@@ -65,28 +67,33 @@ impl Replica {
             return;
         }
         let answer = message.clone();
-        let Message::BeginAck { lineage, members, consistent, sync, dirty, .. } = message else { return };
+        let Message::BeginAck { lineage, consistent, dirty, .. } = message else { return };
         let Some(member) = self.links.get(&link).map(Link::member) else { return };
         if self.target(link).is_none_or(|t| t.state != TargetState::Beginning) {
             return;
         }
         self.reads_no_more(link);
-        let mut plan = self.plan(member, &lineage, sync, &members);
+        let mut plan = self.plan(member, &answer);
         if matches!(plan, Plan::Diverged)
             && let Some(split) = self.split_brain(member, &answer)
             && self.gives_up_theirs(split)
         {
-            plan = Plan::Full;
+            plan = self.overwrite(member, &answer);
         }
         let base = lineage.current();
         let slot = match plan {
             Plan::Diverged => return self.diverged(link, member, &lineage),
-            Plan::Partial { .. } | Plan::Full => self.make_slot(member, base),
+            Plan::Partial { .. } | Plan::Both | Plan::Full => self.make_slot(member, base),
         };
         match plan {
             Plan::Full => {
                 self.slots[slot].head.base = base;
                 self.mark_all(slot);
+            }
+            Plan::Both => {
+                self.slots[slot].head.base = base;
+                self.mark_runs(slot, &dirty);
+                self.suspect_absent(slot, &dirty);
             }
             Plan::Partial { forget_theirs: false } => {
                 self.mark_runs(slot, &dirty);
@@ -113,7 +120,8 @@ impl Replica {
         self.links.values().any(|l| l.hello.device == device && begun(l))
     }
 
-    fn plan(&self, member: Member, theirs: &Lineage, sync: Option<(DeviceId, u64)>, set: &MemberSet) -> Plan {
+    fn plan(&self, member: Member, answer: &Message) -> Plan {
+        let Message::BeginAck { lineage: theirs, members: set, sync, .. } = answer else { return Plan::Diverged };
         let (current, ours) = (theirs.current(), &self.sb.lineage);
         let known = self.slot_of(member.device).map(|s| &self.slots[s].head);
         let same_source = sync.is_none_or(|(source, _)| source == self.me().device);
@@ -127,9 +135,21 @@ impl Replica {
             _ if theirs.is_blank() || ours.contains(current) => Plan::Full,
             // Whatever it acknowledged in its newest generation had to be here as well (R2): it only began
             // a generation, by a change of the set, that this replica was not told of in time.
-            _ if set.contains(&self.me()) && ours.common(theirs).is_some() => Plan::Full,
-            _ if self.discard.contains(&member.device) => Plan::Full,
+            _ if set.contains(&self.me()) && ours.common(theirs).is_some() => self.overwrite(member, answer),
+            _ if self.discard.contains(&member.device) => self.overwrite(member, answer),
             _ => Plan::Diverged,
+        }
+    }
+
+    /// How a copy that went its own way is overwritten. What both sides have noted is enough if both began to note where
+    /// they parted, and if theirs is a state of its own and no half-done resync.
+    fn overwrite(&self, member: Member, answer: &Message) -> Plan {
+        let Message::BeginAck { lineage, base, sync: None, consistent: true, .. } = answer else { return Plan::Full };
+        let common = self.sb.lineage.common(lineage);
+        let ours = self.slot_of(member.device).map(|s| self.slots[s].head.base);
+        match common.is_some() && ours == common && Some(*base) == common {
+            true => Plan::Both,
+            false => Plan::Full,
         }
     }
 

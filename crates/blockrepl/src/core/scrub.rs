@@ -159,6 +159,19 @@ impl Replica {
         self.scrub_mended(granule, &findings);
     }
 
+    /// A read found these blocks damaged, counted from `start` on.
+    pub(super) fn found_rotten(&mut self, start: u64, bad: &[u64]) {
+        let mut granules: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for offset in bad.iter().map(|block| start + block * BLOCK) {
+            granules.entry((offset / GRANULE) as u32).or_default().push(offset % GRANULE / BLOCK);
+        }
+        for (granule, blocks) in granules {
+            if !self.rotten.contains_key(&granule) {
+                self.tell_rotten(granule, &blocks);
+            }
+        }
+    }
+
     /// Nobody will answer for what the leader was told.
     pub(super) fn leader_lost(&mut self) {
         for (granule, findings) in std::mem::take(&mut self.rotten) {

@@ -106,18 +106,22 @@ impl Replica {
                 count += 1;
             }
             let (offset, len) = self.place_of_run(first, count);
-            self.disk(OpKind::UndoRead { first }, DiskOp::Read { offset, len });
+            self.disk(OpKind::UndoRead(Run { first, count }), DiskOp::Read { offset, len });
         }
         self.undo.reading.extend(wanted);
     }
 
-    pub(super) fn before_image_read(&mut self, first: u32, data: &Bytes) {
-        for (granule, at) in (first..).zip((0..data.len()).step_by(GRANULE as usize)) {
-            // It may have been given up meanwhile.
-            if self.undo.reading.remove(&granule) {
-                let end = data.len().min(at + GRANULE as usize);
-                self.undo.read.insert(granule, data.slice(at..end));
-            }
+    pub(super) fn before_image_read(&mut self, run: Run, result: Result<Bytes, Arc<str>>) {
+        // They may have been given up meanwhile.
+        let wanted: Vec<u32> = run.granules().filter(|granule| self.undo.reading.remove(granule)).collect();
+        match result {
+            Ok(data) => self.undo.read.extend(wanted.into_iter().map(|granule| {
+                let at = (granule - run.first) as usize * GRANULE as usize;
+                (granule, data.slice(at..data.len().min(at + GRANULE as usize)))
+            })),
+            // There is no state of this granule to return to: as with those that there is no room for.
+            Err(_) if !wanted.is_empty() => self.undo_full(),
+            Err(_) => {}
         }
     }
 
