@@ -169,6 +169,7 @@ mod ids;
 mod meta;
 #[cfg(feature = "nbd")]
 pub mod nbd;
+mod pool;
 mod snapshot;
 pub mod wire;
 

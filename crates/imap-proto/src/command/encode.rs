@@ -1,4 +1,4 @@
-use super::{Command, CommandBody, IdField, Notify, StoreAction, urlauth};
+use super::{Command, CommandBody, IdField, Notify, Pattern, StoreAction, urlauth};
 use crate::list::Element;
 use crate::write::{Literals, Writer};
 use crate::{Mailbox, SequenceSet, base64};
@@ -109,11 +109,9 @@ fn on_mailboxes(w: &mut Writer<'_>, command: &CommandBody<'_>) {
             on_mailbox(w, " ", to);
         }
         C::List(list) => list.write(w),
-        C::Lsub { reference, pattern } => {
-            on_mailbox(w, "LSUB ", reference);
-            w.raw(" ");
-            pattern.write(w);
-        }
+        C::Lsub { reference, pattern } => listed(w, "LSUB ", reference, pattern),
+        C::Rlist { reference, pattern } => listed(w, "RLIST ", reference, pattern),
+        C::Rlsub { reference, pattern } => listed(w, "RLSUB ", reference, pattern),
         C::Status { mailbox, items } => {
             on_mailbox(w, "STATUS ", mailbox);
             w.raw(" ");
@@ -125,6 +123,12 @@ fn on_mailboxes(w: &mut Writer<'_>, command: &CommandBody<'_>) {
         }
         _ => on_messages(w, command),
     }
+}
+
+fn listed(w: &mut Writer<'_>, verb: &str, reference: &Mailbox<'_>, pattern: &Pattern<'_>) {
+    on_mailbox(w, verb, reference);
+    w.raw(" ");
+    pattern.write(w);
 }
 
 fn verb(w: &mut Writer<'_>, uid: bool, verb: &str) {
@@ -152,12 +156,7 @@ fn on_messages(w: &mut Writer<'_>, command: &CommandBody<'_>) {
         C::Store { uid, set, unchanged_since, action, silent, flags } => {
             on_set(w, *uid, "STORE ", set);
             write_unchanged_since(w, *unchanged_since);
-            w.raw(match action {
-                StoreAction::Replace => " FLAGS",
-                StoreAction::Add => " +FLAGS",
-                StoreAction::Remove => " -FLAGS",
-            });
-            w.raw(if *silent { ".SILENT " } else { " " });
+            write_action(w, *action, "FLAGS", *silent);
             flags.write_paren(w);
         }
         C::Copy { uid, set, mailbox } => {
@@ -300,7 +299,16 @@ fn of_rare_extensions(w: &mut Writer<'_>, command: &CommandBody<'_>) {
         }
         C::GenUrlAuth(urls) => urlauth::write_gen_url_auth(w, urls),
         C::ResetKey(of) => urlauth::write_reset_key(w, of.as_ref()),
-        C::UrlFetch(urls) => urlauth::write_strings(w, "URLFETCH", urls),
+        C::UrlFetch(urls) => {
+            w.raw("URLFETCH ");
+            urls.write_bare(w);
+        }
+        C::GetJmapAccess => w.raw("GETJMAPACCESS"),
+        C::StoreLabels { uid, set, action, silent, labels } => {
+            on_set(w, *uid, "STORE ", set);
+            write_action(w, *action, "X-GM-LABELS", *silent);
+            labels.write(w);
+        }
         C::Language(tags) => urlauth::write_strings(w, "LANGUAGE", tags),
         C::Comparator(names) => urlauth::write_strings(w, "COMPARATOR", names),
         C::Convert { uid, set, to, items } => {
@@ -319,6 +327,15 @@ fn of_rare_extensions(w: &mut Writer<'_>, command: &CommandBody<'_>) {
         // The others were written before.
         _ => {}
     }
+}
+
+fn write_action(w: &mut Writer<'_>, action: StoreAction, what: &str, silent: bool) {
+    w.raw(match action {
+        StoreAction::Replace => " ",
+        StoreAction::Add => " +",
+        StoreAction::Remove => " -",
+    });
+    w.word(what, if silent { ".SILENT " } else { " " });
 }
 
 fn write_unchanged_since(w: &mut Writer<'_>, mod_seq: Option<u64>) {
