@@ -29,7 +29,10 @@ pub(super) struct Mend {
 enum Local {
     Unknown,
     /// The granule could not be read as a whole: which of its blocks can?
-    Blocks { read: Vec<Option<Bytes>>, left: usize },
+    Blocks {
+        read: Vec<Option<Bytes>>,
+        left: usize,
+    },
     /// `None`: it cannot be read.
     Known(Vec<Option<Bytes>>),
 }
@@ -133,7 +136,9 @@ impl Replica {
     }
 
     pub(super) fn mend_read(&mut self, granule: u32, result: Result<Bytes, Arc<str>>) {
-        let ((start, len), Some(mend)) = (self.place_of(granule), self.mends.get_mut(&granule)) else { return };
+        let ((start, len), Some(mend)) = (self.place_of(granule), self.mends.get_mut(&granule)) else {
+            return;
+        };
         let blocks = (u64::from(len) / BLOCK) as usize;
         let span = |block: usize| block * BLOCK as usize..(block + 1) * BLOCK as usize;
         if let Ok(data) = result {
@@ -177,7 +182,10 @@ impl Replica {
 
     fn judge(&mut self, granule: u32) {
         let Some(mend) = self.mends.get_mut(&granule) else { return };
-        if mend.step != Step::Reading || !matches!(mend.local, Local::Known(_)) || mend.peers.values().any(Option::is_none) {
+        if mend.step != Step::Reading
+            || !matches!(mend.local, Local::Known(_))
+            || mend.peers.values().any(Option::is_none)
+        {
             return;
         }
         let Some(mend) = self.mends.remove(&granule) else { return };

@@ -121,7 +121,9 @@ impl Replica {
     }
 
     fn plan(&self, member: Member, answer: &Message) -> Plan {
-        let Message::BeginAck { lineage: theirs, members: set, sync, .. } = answer else { return Plan::Diverged };
+        let Message::BeginAck { lineage: theirs, members: set, sync, .. } = answer else {
+            return Plan::Diverged;
+        };
         let (current, ours) = (theirs.current(), &self.sb.lineage);
         let known = self.slot_of(member.device).map(|s| &self.slots[s].head);
         let same_source = sync.is_none_or(|(source, _)| source == self.me().device);
@@ -144,7 +146,9 @@ impl Replica {
     /// How a copy that went its own way is overwritten. What both sides have noted is enough if both began to note where
     /// they parted, and if theirs is a state of its own and no half-done resync.
     fn overwrite(&self, member: Member, answer: &Message) -> Plan {
-        let Message::BeginAck { lineage, base, sync: None, consistent: true, .. } = answer else { return Plan::Full };
+        let Message::BeginAck { lineage, base, sync: None, consistent: true, .. } = answer else {
+            return Plan::Full;
+        };
         let common = self.sb.lineage.common(lineage);
         let ours = self.slot_of(member.device).map(|s| self.slots[s].head.base);
         match common.is_some() && ours == common && Some(*base) == common {

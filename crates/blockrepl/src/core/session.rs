@@ -476,7 +476,9 @@ impl Replica {
         let op = self.session.as_mut().and_then(|s| s.ops.get_mut(&id));
         let Some(Op { what: What::Read { span, again, .. }, sent, .. }) = op else { return };
         let (span, whole) = (*span, data.len() as u64 == span.blocks().len());
-        let sound = whole && sums.len() as u64 * BLOCK == data.len() as u64 && bad_blocks(&sums_of(data), sums).is_empty();
+        let sound = whole
+            && sums.len() as u64 * BLOCK == data.len() as u64
+            && bad_blocks(&sums_of(data), sums).is_empty();
         if whole && !sound && !*again {
             (*again, *sent) = (true, false);
             return;

@@ -53,7 +53,8 @@ impl Replica {
 
     /// Whether a granule may be overwritten.
     pub(super) fn undo_ready(&self, granule: u32) -> bool {
-        let early = self.bug(Bug::UndoUnflushed) && self.undo.next > 1 && self.undo.writing.contains(&granule);
+        let early =
+            self.bug(Bug::UndoUnflushed) && self.undo.next > 1 && self.undo.writing.contains(&granule);
         match (self.sb.sync.is_some(), self.sb.undo_lost) {
             (false, _) => true,
             (true, true) => self.durable(self.undo.lost_commit),

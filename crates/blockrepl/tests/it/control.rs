@@ -210,7 +210,8 @@ fn a_bad_sector_of_the_source_is_healed_from_a_copy_in_step() {
     net.assert_identical(0, 2);
     assert_eq!(net.status(0).failed, None);
     let block = 7 * GRANULE + 4096;
-    let healed = |e: &Event| matches!(e, Event::Damaged(f) if (f.offset, f.len, f.healed) == (block, 4096, true));
+    let healed =
+        |e: &Event| matches!(e, Event::Damaged(f) if (f.offset, f.len, f.healed) == (block, 4096, true));
     assert!(net.heard(0, healed), "the block that was healed is told");
     assert!(!net.heard(0, |e| matches!(e, Event::Unreadable { .. })));
 }
@@ -220,10 +221,12 @@ fn a_bad_sector_that_nothing_heals_is_left_out_and_told_until_it_is_written() {
     let mut net = bad_source(2, 1);
     assert_eq!(net.status(0).failed, None);
     assert_eq!((net.peer(0, 1).link, net.peer(0, 1).dirty_bytes), (LinkStatus::Syncing, GRANULE));
-    let told = |e: &Event| matches!(e, Event::Unreadable { offset, len: GRANULE, .. } if *offset == 7 * GRANULE);
+    let told =
+        |e: &Event| matches!(e, Event::Unreadable { offset, len: GRANULE, .. } if *offset == 7 * GRANULE);
     assert_eq!(net.nodes[0].events.iter().filter(|e| told(e)).count(), 1);
     let block = 7 * GRANULE + 4096;
-    let lost = |e: &Event| matches!(e, Event::Damaged(f) if (f.offset, f.len, f.healed) == (block, 4096, false));
+    let lost =
+        |e: &Event| matches!(e, Event::Damaged(f) if (f.offset, f.len, f.healed) == (block, 4096, false));
     assert!(net.heard(0, lost), "the block is told");
     net.put(0, block, &[8; 4096]);
     assert!(net.synced(0, 1));

@@ -579,7 +579,11 @@ impl Net {
     pub fn damage_reads(&mut self, n: usize, most: usize) -> usize {
         let wires = self.wires.iter_mut().filter(|((_, to), _)| *to == n);
         let reads = wires.flat_map(|(_, queue)| queue).filter_map(|message| match message {
-            Message::Writer(WriterMessage::ReadData { data, .. }) if data.first().is_some_and(|b| *b != 0xEE) => Some(data),
+            Message::Writer(WriterMessage::ReadData { data, .. })
+                if data.first().is_some_and(|b| *b != 0xEE) =>
+            {
+                Some(data)
+            }
             _ => None,
         });
         let damaged = reads.take(most).map(|data| {
