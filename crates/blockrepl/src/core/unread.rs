@@ -53,7 +53,9 @@ impl Replica {
     /// The disk here could not read what a peer was to get.
     pub(super) fn source_unreadable(&mut self, link: LinkId, run: Run, reason: Arc<str>) {
         if let Some(t) = self.target(link) {
-            run.granules().for_each(|granule| drop(t.copies.remove(&granule)));
+            run.granules().for_each(|granule| {
+                t.copies.remove(&granule);
+            });
         }
         if run.count > 1 {
             for granule in run.granules() {
@@ -62,7 +64,9 @@ impl Replica {
             return;
         }
         match self.unread.0.get(&run.first) {
-            None | Some(Step::Alone) => drop(self.unread.0.insert(run.first, Step::Failed)),
+            None | Some(Step::Alone) => {
+                self.unread.0.insert(run.first, Step::Failed);
+            }
             Some(Step::Judged) => self.leave_out(link, run.first, reason),
             // Another peer's copy of it is at this already.
             Some(Step::Failed | Step::Judging | Step::Lost) => {}
