@@ -39,7 +39,6 @@ bugs! {
     ForgetUnion = "forget-union": "While a change of the set is pending, acknowledgements count on the old set alone.",
     NoMark = "no-mark": "A target of a resync is not marked as inconsistent.",
     LoseBeforeImage = "lose-before-image": "Some before-images are not kept.",
-    UndoUnflushed = "undo-unflushed": "From the second window on, a copy is written before its before-image is durable.",
     OutOfOrder = "out-of-order": "Of two writes that wait on a follower, the later one is done first.",
     ClearBeforeFlush = "clear-before-flush": "A bit is cleared when its copy is sent.",
     RemovedCounts = "removed-counts": "A removed member that returns counts as up to date at once.",

@@ -53,12 +53,10 @@ impl Replica {
 
     /// Whether a granule may be overwritten.
     pub(super) fn undo_ready(&self, granule: u32) -> bool {
-        let early =
-            self.bug(Bug::UndoUnflushed) && self.undo.next > 1 && self.undo.writing.contains(&granule);
         match (self.sb.sync.is_some(), self.sb.undo_lost) {
             (false, _) => true,
             (true, true) => self.durable(self.undo.lost_commit),
-            (true, false) => self.undo.saved.contains(&granule) || early,
+            (true, false) => self.undo.saved.contains(&granule),
         }
     }
 
@@ -153,7 +151,7 @@ impl Replica {
             self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
         }
         self.disk(OpKind::UndoFlush, DiskOp::MetaFlush);
-        self.bug(Bug::UndoUnflushed)
+        false
     }
 
     pub(super) fn undo_flushed(&mut self) {

@@ -34,7 +34,7 @@ pub fn parse(name: &str) -> Option<Bug> {
 /// The scenario in which to hunt it, where mixed seeds would take long.
 pub fn haunt(bug: Bug) -> Option<&'static str> {
     match bug.name() {
-        "lead-half" | "no-mark" | "lose-before-image" | "undo-unflushed" => Some("resync-target-promote"),
+        "lead-half" | "no-mark" | "lose-before-image" => Some("resync-target-promote"),
         "stable-too-early" => Some("peer-acks"),
         _ => None,
     }
