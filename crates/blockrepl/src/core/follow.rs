@@ -115,7 +115,8 @@ impl Replica {
         let marked =
             self.sb.sync.is_some() || self.queue.iter().any(|q| matches!(q, Queued::SyncStart { .. }));
         // The last granule of a leader whose device is smaller is shorter.
-        let fits = room > 0 && data.len() as u64 <= room && data.len() <= WRITE_MAX;
+        let most = if heal { crate::bitmap::GRANULE } else { WRITE_MAX as u64 };
+        let fits = room > 0 && data.len() as u64 <= room.min(most);
         if !fits || !(heal || marked || self.bug(Bug::NoMark)) {
             return self.refuse(link, Refusal::Protocol);
         }
