@@ -7,6 +7,7 @@
 
 mod admit;
 mod authority;
+mod candidate;
 mod flush;
 mod follow;
 mod leases;
@@ -17,10 +18,12 @@ mod pace;
 mod persist;
 mod protocol;
 mod reads;
+mod redundancy;
 mod resize;
 mod resync;
 mod scrub;
 mod session;
+mod shrink;
 mod snapshots;
 mod split;
 mod status;
@@ -50,6 +53,7 @@ use writers::{Asker, Writers};
 
 pub(crate) use sums::sums_of;
 
+pub use candidate::{Candidate, Heir, Reason};
 pub use session::SessionStatus;
 pub use status::{LinkStatus, PeerStatus, ResyncStatus, RoleStatus, Status};
 pub use types::{
@@ -144,6 +148,8 @@ pub struct Replica {
     applying: VecDeque<(u64, bool)>,
     /// The highest epoch heard of; a lower one would be fenced at once.
     known: u64,
+    /// The leader we followed has ended, and this copy has all that it acknowledged.
+    heir: Option<Heir>,
     #[cfg(feature = "bugs")]
     bug: Option<Bug>,
 }
@@ -217,6 +223,10 @@ enum Side {
     /// The peer leads.
     Source {
         epoch: u64,
+        /// The newest set that it told on this link counts this copy.
+        member: bool,
+        /// This copy was brought in step on this link.
+        synced: bool,
         done_bytes: u64,
         told_bytes: u64,
     },
@@ -238,6 +248,8 @@ struct Target {
     sent_bytes: u64,
     done_bytes: u64,
     adopted: u64,
+    /// It was told to become as small as the leader.
+    shrink_told: bool,
     cursor: u32,
     copies: BTreeMap<u32, CopyState>,
     /// How many of them are being read.
@@ -380,6 +392,7 @@ enum OpKind {
     },
     DataFlush,
     Grow,
+    Shrink,
     CopyRead {
         link: LinkId,
         run: Run,
@@ -450,7 +463,8 @@ impl Replica {
             Input::Verify { request } => self.start_verify(request),
             Input::Scrub { request } => self.start_scrub(request),
             Input::Read { request, offset, len } => self.local_read(request, offset, len),
-            Input::Resize { request, size } => self.resize(request, size),
+            Input::Resize { request, size } => self.resize(request, size, false),
+            Input::Shrink { request, size } => self.resize(request, size, true),
             Input::DeleteSnapshot { request, id } => self.delete_snapshot(request, id),
             Input::Discard { device } => {
                 self.discard.insert(device);
@@ -543,6 +557,7 @@ impl Replica {
             return;
         }
         self.pump_unread();
+        self.fail_for_redundancy();
         while self.pump_queue()
             | self.pump_undo()
             | self.pump_copies()
@@ -561,6 +576,7 @@ impl Replica {
         self.pump_joins();
         self.pump_growth();
         self.pump_resize();
+        self.tell_large_ones();
         self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
@@ -607,6 +623,7 @@ impl Replica {
             OpKind::Snapshot(step) => self.snapshot_step(step, result),
             OpKind::UndoRead(run) => self.before_image_read(run, result),
             OpKind::CopyRead { link, run } => self.copy_read(link, run, result),
+            OpKind::Shrink => {}
             OpKind::MendRead(granule) => self.mend_read(granule, result),
             OpKind::MendBlock { granule, block } => self.mend_block_read(granule, block, result.ok()),
             OpKind::MendCheck { granule, data } => self.mend_checked(granule, &data, result),

@@ -170,6 +170,7 @@ impl Replica {
             session: None,
             applying: VecDeque::new(),
             known: 0,
+            heir: None,
             #[cfg(feature = "bugs")]
             bug: None,
         };

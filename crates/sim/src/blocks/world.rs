@@ -437,6 +437,8 @@ impl World {
                 Ending::Snapshot { meta: false, made: matches!(op, SnapshotOp::Create { .. }) }
             }
             DiskOp::Grow { to, .. } | DiskOp::MetaGrow { to, .. } => Ending::Grow { meta, to },
+            // Nothing shrinks here.
+            DiskOp::Shrink { to } => Ending::Grow { meta, to },
         };
         // Flushes of the data run beside later writes; the metadata is one lane.
         let beside = flush && !meta;
