@@ -100,6 +100,8 @@ pub struct Metrics {
     pub leaders_resigned: u64,
     /// Leaders whose disk failed, as this follower heard.
     pub leaders_failed: u64,
+    /// Ranges that a leader's disk could not read for a resync, nor any other copy.
+    pub unreadable: u64,
     /// Nodes that joined this leader as writers.
     pub writers_joined: u64,
     /// Nodes that are its writers no more.
@@ -179,6 +181,7 @@ pub(super) struct Counters {
     snapshots_failed: AtomicU64,
     leaders_resigned: AtomicU64,
     leaders_failed: AtomicU64,
+    unreadable: AtomicU64,
     writers_joined: AtomicU64,
     writers_left: AtomicU64,
     overlaps: AtomicU64,
@@ -247,6 +250,7 @@ impl Counters {
             Event::SnapshotFailed { .. } => &self.snapshots_failed,
             Event::LeaderResigned { .. } => &self.leaders_resigned,
             Event::LeaderFailed { .. } => &self.leaders_failed,
+            Event::Unreadable { .. } => &self.unreadable,
             Event::WriterJoined { .. } => &self.writers_joined,
             Event::WriterLeft { .. } => &self.writers_left,
             Event::Overlap { .. } => &self.overlaps,
@@ -291,6 +295,7 @@ impl Counters {
             snapshots_failed: load(&self.snapshots_failed),
             leaders_resigned: load(&self.leaders_resigned),
             leaders_failed: load(&self.leaders_failed),
+            unreadable: load(&self.unreadable),
             writers_joined: load(&self.writers_joined),
             writers_left: load(&self.writers_left),
             overlaps: load(&self.overlaps),
@@ -348,6 +353,7 @@ impl Metrics {
             ("snapshots_failed", "Losing generations that could not be kept", self.snapshots_failed),
             ("leaders_resigned", "Leaders that resigned", self.leaders_resigned),
             ("leaders_failed", "Leaders whose disk failed", self.leaders_failed),
+            ("unreadable", "Ranges that a resync could not read", self.unreadable),
             ("writers_joined", "Nodes that joined as writers", self.writers_joined),
             ("writers_left", "Nodes that are writers no more", self.writers_left),
             ("overlaps", "Writes of two writers to the same bytes at once", self.overlaps),
