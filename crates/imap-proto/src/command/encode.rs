@@ -1,4 +1,4 @@
-use super::{Command, CommandBody, IdField, Notify, StoreAction, urlauth};
+use super::{Command, CommandBody, IdField, Notify, Pattern, StoreAction, urlauth};
 use crate::list::Element;
 use crate::write::{Literals, Writer};
 use crate::{Mailbox, SequenceSet, base64};
@@ -109,11 +109,9 @@ fn on_mailboxes(w: &mut Writer<'_>, command: &CommandBody<'_>) {
             on_mailbox(w, " ", to);
         }
         C::List(list) => list.write(w),
-        C::Lsub { reference, pattern } => {
-            on_mailbox(w, "LSUB ", reference);
-            w.raw(" ");
-            pattern.write(w);
-        }
+        C::Lsub { reference, pattern } => listed(w, "LSUB ", reference, pattern),
+        C::Rlist { reference, pattern } => listed(w, "RLIST ", reference, pattern),
+        C::Rlsub { reference, pattern } => listed(w, "RLSUB ", reference, pattern),
         C::Status { mailbox, items } => {
             on_mailbox(w, "STATUS ", mailbox);
             w.raw(" ");
@@ -125,6 +123,12 @@ fn on_mailboxes(w: &mut Writer<'_>, command: &CommandBody<'_>) {
         }
         _ => on_messages(w, command),
     }
+}
+
+fn listed(w: &mut Writer<'_>, verb: &str, reference: &Mailbox<'_>, pattern: &Pattern<'_>) {
+    on_mailbox(w, verb, reference);
+    w.raw(" ");
+    pattern.write(w);
 }
 
 fn verb(w: &mut Writer<'_>, uid: bool, verb: &str) {

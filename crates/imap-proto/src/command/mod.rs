@@ -94,6 +94,10 @@ pub enum CommandBody<'a> {
     List(List<'a>),
     /// LSUB, section 6.3.9.
     Lsub { reference: Mailbox<'a>, pattern: Pattern<'a> },
+    /// RLIST, RFC 2193: LIST, with the mailboxes of other servers.
+    Rlist { reference: Mailbox<'a>, pattern: Pattern<'a> },
+    /// RLSUB, RFC 2193: LSUB, with the mailboxes of other servers.
+    Rlsub { reference: Mailbox<'a>, pattern: Pattern<'a> },
     /// STATUS, section 6.3.10.
     Status { mailbox: Mailbox<'a>, items: StatusItems<'a> },
     /// NAMESPACE, RFC 2342.
@@ -229,7 +233,7 @@ into_owned!(enum CommandBody {
     Capability, Noop, Logout, StartTls, Authenticate { mechanism, initial }, Login { user, password }, Unauthenticate,
     Enable(names), Id(fields), Compress(algorithm), Select { mailbox, params }, Examine { mailbox, params },
     Create { mailbox, params }, Delete(m), Rename { from, to }, Subscribe(m), Unsubscribe(m), List(list),
-    Lsub { reference, pattern }, Status { mailbox, items }, Namespace, Append { mailbox, messages },
+    Lsub { reference, pattern }, Rlist { reference, pattern }, Rlsub { reference, pattern }, Status { mailbox, items }, Namespace, Append { mailbox, messages },
     Replace { uid, n, mailbox, message }, Idle, Notify(notify), Check, Close, Unselect, Expunge, UidExpunge(set),
     Search { uid, returns, charset, keys }, Sort { uid, returns, criteria, charset, keys },
     Thread { uid, algorithm, charset, keys }, MultiSearch(search), CancelUpdate(tags),

@@ -77,6 +77,8 @@ keys!(
     UNSUBSCRIBE,
     LIST,
     LSUB,
+    RLIST,
+    RLSUB,
     STATUS,
     NAMESPACE,
     APPEND,
@@ -154,7 +156,7 @@ fn on_mailbox<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx) -> Res<'a, Comm
         UNSUBSCRIBE => map(mailbox(arguments(i)?, ctx), C::Unsubscribe),
         RENAME => rename(arguments(i)?, ctx),
         LIST => map(List::parse(arguments(i)?, ctx), C::List),
-        LSUB => lsub(arguments(i)?, ctx),
+        LSUB => listed(arguments(i)?, ctx, |reference, pattern| C::Lsub { reference, pattern }),
         STATUS => status(arguments(i)?, ctx),
         APPEND => append(arguments(i)?, ctx),
         AUTHENTICATE => authenticate(arguments(i)?),
@@ -173,6 +175,8 @@ fn rarer<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx) -> Res<'a, CommandBo
         SEARCH | STORE | COPY | MOVE | SORT | THREAD | REPLACE | CONVERT => {
             on_messages(start, i, verb, ctx, false)
         }
+        RLIST => listed(arguments(i)?, ctx, |reference, pattern| C::Rlist { reference, pattern }),
+        RLSUB => listed(arguments(i)?, ctx, |reference, pattern| C::Rlsub { reference, pattern }),
         ESEARCH => multi_search(i, ctx),
         CANCELUPDATE => map(Strings::parse_bare(arguments(i)?, ctx), C::CancelUpdate),
         UIDBATCHES => uid_batches(arguments(i)?),
@@ -285,9 +289,14 @@ fn rename(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
     map(after_sp(i, |i| mailbox(i, ctx)), |to| CommandBody::Rename { from, to })
 }
 
-fn lsub(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
+/// A reference and a pattern.
+fn listed<'a>(
+    i: In<'a>,
+    ctx: Ctx,
+    body: impl FnOnce(Mailbox<'a>, Pattern<'a>) -> CommandBody<'a>,
+) -> Res<'a, CommandBody<'a>> {
     let (i, reference) = mailbox(i, ctx)?;
-    map(after_sp(i, |i| Pattern::parse(i, ctx)), |pattern| CommandBody::Lsub { reference, pattern })
+    map(after_sp(i, |i| Pattern::parse(i, ctx)), |pattern| body(reference, pattern))
 }
 
 fn status(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {

@@ -177,7 +177,7 @@ words! {
     }
 }
 
-/// What SEARCH, SORT or THREAD is to return (RFCs 4731, 5182, 5267 and 9394).
+/// What SEARCH, SORT or THREAD is to return (RFCs 4731, 5182, 5267, 6203 and 9394).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -198,6 +198,8 @@ pub enum SearchReturn<'a> {
     Context,
     /// PARTIAL: only these of the results (RFCs 5267 and 9394).
     Partial(PartialRange),
+    /// RELEVANCY: how well each matches (RFC 6203).
+    Relevancy,
     /// Of another extension.
     Other {
         /// Its name.
@@ -213,7 +215,7 @@ list! {
 }
 
 words! {
-    /// What SORT orders by (RFCs 5256 and 5957).
+    /// What SORT orders by (RFCs 5256, 5957 and 6203).
     pub enum SortKey("a sort key") {
         /// INTERNALDATE
         Arrival = "ARRIVAL",
@@ -233,6 +235,8 @@ words! {
         DisplayFrom = "DISPLAYFROM",
         /// The name shown for to (RFC 5957).
         DisplayTo = "DISPLAYTO",
+        /// How well a message matches; the best first (RFC 6203).
+        Relevancy = "RELEVANCY",
     }
 }
 
@@ -256,7 +260,7 @@ into_owned!(tuple Subkey);
 into_owned!(struct AnnotationKey { entries, attribute, value });
 into_owned!(struct ModSeqEntry { name, kind });
 into_owned!(enum SearchReturn {
-    Min, Max, All, Count, Save, Update, Context, Partial(range), Other { name, value },
+    Min, Max, All, Count, Save, Update, Context, Partial(range), Relevancy, Other { name, value },
 });
 into_owned!(enum SearchKey {
     All, Answered, Deleted, Draft, Flagged, New, Old, Recent, Seen, Unanswered, Undeleted, Undraft, Unflagged, Unseen,
@@ -467,6 +471,7 @@ keys!(
     UPDATE,
     CONTEXT,
     PARTIAL,
+    RELEVANCY,
 );
 
 /// What follows a key's word, and what makes the key of it.
@@ -618,6 +623,7 @@ impl<'w> Element<'w> for SearchReturn<'w> {
             SAVE => Self::Save,
             UPDATE => Self::Update,
             CONTEXT => Self::Context,
+            RELEVANCY => Self::Relevancy,
             PARTIAL => return map(after_sp(rest, PartialRange::parse), Self::Partial),
             _ => {
                 return map(named_opaque(i, ctx, "a return option"), |(name, value)| Self::Other {
@@ -638,6 +644,7 @@ impl<'w> Element<'w> for SearchReturn<'w> {
             Self::Save => w.raw("SAVE"),
             Self::Update => w.raw("UPDATE"),
             Self::Context => w.raw("CONTEXT"),
+            Self::Relevancy => w.raw("RELEVANCY"),
             Self::Partial(range) => {
                 w.raw("PARTIAL ");
                 range.write(w);

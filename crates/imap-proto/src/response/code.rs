@@ -111,8 +111,8 @@ pub enum Code<'a> {
     },
     /// RFC 9738.
     SaveLimit(u32),
-    /// RFC 2221: where to go.
-    Referral(Cow<'a, [u8]>),
+    /// RFCs 2193 and 2221: URLs of where to go; for a RENAME, of both mailboxes.
+    Referral(Vec<Cow<'a, [u8]>>),
     /// RFC 5466: no such filter.
     UndefinedFilter(Atom<'a>),
     /// RFC 4467: mechanisms of GENURLAUTH.
@@ -147,7 +147,7 @@ into_owned!(enum Code {
     HighestModSeq(n), NoModSeq, Modified(set), UnknownCte, NotSaved, HasChildren, UseAttr, CompressionActive,
     MailboxId(id), BadEvent(events), NotificationOverflow, NoUpdate(tag), MetadataLongEntries(n), MetadataMaxSize(n),
     MetadataTooMany, MetadataNoPrivate, InProgress(progress), UidRequired, MessageLimit { limit, uid }, SaveLimit(n),
-    Referral(url), UndefinedFilter(name), UrlMech(names), BadComparator, Other { name, value },
+    Referral(urls), UndefinedFilter(name), UrlMech(names), BadComparator, Other { name, value },
 });
 
 const PLAIN: [(&str, Code<'static>); 35] = [
@@ -272,12 +272,15 @@ fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: Key, ctx: Ctx) -> Res<'a, 
             after_sp(rest, |i| map(atom_str(i), |name| Code::UndefinedFilter(Atom::checked(name))))
         }
         URLMECH => map(trailing(rest, ctx, |i| map(atom_str(i), Atom::checked)), Code::UrlMech),
-        REFERRAL => after_sp(rest, |i| {
-            let n = i.iter().position(|b| *b == b']').unwrap_or(i.len());
-            Ok((&i[n..], Code::Referral(Cow::Borrowed(&i[..n]))))
-        }),
+        REFERRAL => map(trailing(rest, ctx, url), Code::Referral),
         _ => expected(start, "a known code"),
     }
+}
+
+/// A URL as REFERRAL has it: up to a space or the bracket.
+fn url(i: In<'_>) -> Res<'_, Cow<'_, [u8]>> {
+    let n = i.iter().position(|b| matches!(b, b' ' | b']')).unwrap_or(i.len());
+    if n == 0 { expected(i, "a URL") } else { Ok((&i[n..], Cow::Borrowed(&i[..n]))) }
 }
 
 /// Leading spaces, by quirk.
@@ -455,9 +458,12 @@ impl Code<'_> {
                 w.raw("URLMECH");
                 names.iter().for_each(|name| w.word(" ", name.as_str()));
             }
-            Code::Referral(url) => {
-                w.raw("REFERRAL ");
-                w.out.extend(url.iter().filter(|b| !matches!(b, 0..=b' ' | b']' | 0x7f..)));
+            Code::Referral(urls) => {
+                w.raw("REFERRAL");
+                for url in urls {
+                    w.raw(" ");
+                    w.out.extend(url.iter().filter(|b| !matches!(b, 0..=b' ' | b']' | 0x7f..)));
+                }
             }
             plain => w.raw(PLAIN.iter().find(|(_, c)| c == plain).map_or("ALERT", |(name, _)| name)),
         }

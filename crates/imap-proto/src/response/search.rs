@@ -1,4 +1,4 @@
-//! What SEARCH, SORT, THREAD and ESEARCH found (RFCs 3501, 4731, 5256, 5267, 7162, 7377 and 9394).
+//! What SEARCH, SORT, THREAD and ESEARCH found (RFCs 3501, 4731, 5256, 5267, 6203, 7162, 7377 and 9394).
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
@@ -55,6 +55,8 @@ pub enum SearchResult<'a> {
     AddTo(Vec<(u32, SequenceSet)>),
     /// REMOVEFROM: these match no more; at which positions (RFC 5267).
     RemoveFrom(Vec<(u32, SequenceSet)>),
+    /// RELEVANCY: how well each matches, from 1 to 100, in the order of ALL or PARTIAL (RFC 6203).
+    Relevancy(Vec<u32>),
     /// Of another extension.
     Other {
         /// Its name.
@@ -78,7 +80,7 @@ into_owned!(copy Thread);
 into_owned!(struct Esearch { tag, mailbox, uid, results });
 into_owned!(enum SearchResult {
     Min(n), Max(n), Count(n), All(set), ModSeq(n), Partial { range, set }, AddTo(sets), RemoveFrom(sets),
-    Other { name, value },
+    Relevancy(scores), Other { name, value },
 });
 
 /// ` 1 2 3 [(MODSEQ n)]`
@@ -175,7 +177,7 @@ impl Thread {
     }
 }
 
-keys!(MIN, MAX, COUNT, ALL, MODSEQ, PARTIAL, ADDTO, REMOVEFROM, TAG, MAILBOX, UIDVALIDITY);
+keys!(MIN, MAX, COUNT, ALL, MODSEQ, PARTIAL, ADDTO, REMOVEFROM, RELEVANCY, TAG, MAILBOX, UIDVALIDITY);
 
 /// ` [(TAG "x" ...)] [UID] name value ...`
 pub(super) fn esearch(mut i: In<'_>, ctx: Ctx) -> Res<'_, Esearch<'_>> {
@@ -228,6 +230,7 @@ fn result(i: In<'_>, ctx: Ctx) -> Res<'_, SearchResult<'_>> {
         PARTIAL => in_parens(i, |i| partial(i, ctx)),
         ADDTO => map(positions(i, ctx), R::AddTo),
         REMOVEFROM => map(positions(i, ctx), R::RemoveFrom),
+        RELEVANCY => map(crate::lex::paren_list(i, ctx, 0, number), R::Relevancy),
         _ => map(Opaque::parse(i, ctx), |value| R::Other { name: Atom::checked(ascii(name)), value }),
     }
 }
@@ -297,6 +300,10 @@ impl SearchResult<'_> {
             }
             R::AddTo(sets) => write_positions(w, "ADDTO ", sets),
             R::RemoveFrom(sets) => write_positions(w, "REMOVEFROM ", sets),
+            R::Relevancy(scores) => {
+                w.raw("RELEVANCY ");
+                w.list(scores, |w, score| w.number(*score));
+            }
             R::Other { name, value } => {
                 w.word(name.as_str(), " ");
                 value.write(w);

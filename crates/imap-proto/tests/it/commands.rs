@@ -31,6 +31,8 @@ pub(crate) const CANONICAL: &[&str] = &[
     "a UNSUBSCRIBE \"\"",
     "a LIST \"\" \"*\"",
     "a LSUB #news. \"comp.mail.%\"",
+    "a RLIST \"\" \"#SHARED/%\"",
+    "a RLSUB \"\" \"*\"",
     "a STATUS blurdybloop (UIDNEXT MESSAGES UIDVALIDITY UNSEEN RECENT)",
     "a APPEND saved-messages (\\Seen $Junk) \" 7-Feb-1994 22:43:04 -0800\" {5+}\r\nhello",
     "a APPEND INBOX {0+}\r\n",

@@ -102,6 +102,7 @@ fn returns() -> impl Strategy<Value = Option<SearchReturns<'static>>> {
     let one = prop_oneof![
         Just(SearchReturn::Min),
         Just(SearchReturn::Save),
+        Just(SearchReturn::Relevancy),
         partial_range().prop_map(SearchReturn::Partial),
         opaque()
             .prop_map(|value| SearchReturn::Other { name: Atom::new("X-F").unwrap(), value: Some(value) }),
@@ -270,8 +271,9 @@ fn on_messages() -> impl Strategy<Value = CommandBody<'static>> {
         Just(FetchModifier::Vanished),
         partial_range().prop_map(FetchModifier::Partial),
     ];
-    let criterion = (any::<bool>(), prop_oneof![Just(SortKey::Date), Just(SortKey::DisplayTo)])
-        .prop_map(|(reverse, key)| SortCriterion { reverse, key });
+    let criterion =
+        (any::<bool>(), prop_oneof![Just(SortKey::Date), Just(SortKey::DisplayTo), Just(SortKey::Relevancy)])
+            .prop_map(|(reverse, key)| SortCriterion { reverse, key });
     prop_oneof![
         (any::<bool>(), returns(), option::of(octets()), keys())
             .prop_map(|(uid, returns, charset, keys)| CommandBody::Search { uid, returns, charset, keys }),
@@ -465,6 +467,7 @@ fn thread() -> impl Strategy<Value = Thread> {
 fn esearch() -> impl Strategy<Value = Esearch<'static>> {
     let result = prop_oneof![
         any::<u32>().prop_map(SearchResult::Min),
+        vec(any::<u32>(), 0..4).prop_map(SearchResult::Relevancy),
         set().prop_map(SearchResult::All),
         (0_u64..1 << 63).prop_map(SearchResult::ModSeq),
         (partial_range(), option::of(set())).prop_map(|(range, set)| SearchResult::Partial { range, set }),

@@ -3,6 +3,7 @@
 mod allocations;
 mod bombs;
 mod commands;
+mod examples;
 mod framing;
 mod laws;
 mod quirks;

@@ -110,6 +110,7 @@ pub(crate) const CANONICAL: &[&str] = &[
     "a NO [SAVELIMIT 5] x",
     "a NO [UIDREQUIRED] x",
     "a NO [REFERRAL imap://x.example/] x",
+    "a NO [REFERRAL IMAP://user;AUTH=*@SERVER1/FOO IMAP://user;AUTH=*@SERVER2/BAR] x",
     "a NO [NOTSAVED] x",
     "a NO [USEATTR] x",
     "a NO [COMPRESSIONACTIVE] x",

@@ -11,6 +11,7 @@ use rustix::process::{Pid, test_kill_process};
 
 use super::at::{check_name, full_io, gone_is_fine, mtime_ns, set_mtime, system_time};
 use super::inotify::Inotify;
+use super::unnamed::{Unnamed, give_name};
 use super::{LocalConfig, LocalDir};
 
 /// How long others' lock files are respected.
@@ -53,14 +54,19 @@ pub(super) struct Dotlock {
 }
 
 /// Takes the lock file `name`; `TimedOut` after `wait`.
-pub(super) fn take(dir: &LocalDir, name: &[u8], config: &LocalConfig, wait: Duration) -> io::Result<Dotlock> {
+pub(super) fn take(
+    dir: &LocalDir,
+    name: &[u8],
+    (config, unnamed): (&LocalConfig, &Unnamed),
+    wait: Duration,
+) -> io::Result<Dotlock> {
     let times = config.lock_times;
     let deadline = Instant::now() + wait;
     let mut pause = times.poll.0;
     let mut watch = Watch::default();
     let mut waiter = None;
     loop {
-        match create(dir, name, config) {
+        match create(dir, name, config, unnamed) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             other => return other,
         }
@@ -85,6 +91,12 @@ pub(super) fn take(dir: &LocalDir, name: &[u8], config: &LocalConfig, wait: Dura
 }
 
 impl Dotlock {
+    fn new(dir: &LocalDir, name: &[u8], file: File) -> io::Result<Self> {
+        let ino = file.metadata()?.ino();
+        let touched = std::sync::Mutex::new(Instant::now());
+        Ok(Self { dir: dir.clone(), name: name.to_vec(), file, ino, touched })
+    }
+
     /// Checks that nobody took the file over, and touches it when it is time.
     pub(super) fn refresh(&self) -> io::Result<()> {
         if !self.is_ours() {
@@ -186,13 +198,26 @@ impl Watch {
     }
 }
 
-fn create(dir: &LocalDir, name: &[u8], config: &LocalConfig) -> io::Result<Dotlock> {
+fn create(dir: &LocalDir, name: &[u8], config: &LocalConfig, unnamed: &Unnamed) -> io::Result<Dotlock> {
+    if fs::statat(&dir.0.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let holder = format!("{}:{}", std::process::id(), config.host);
+    let Some(mut file) = unnamed.make(dir)? else {
+        return create_named(dir, name, config, &holder);
+    };
+    // Named when it is whole: nobody finds a lock that he may not read, or one that nobody holds.
+    file.write_all(holder.as_bytes()).map_err(full_io)?;
+    give_name(&file, dir, name)?;
+    Dotlock::new(dir, name, file)
+}
+
+/// Where files cannot be made without a name.
+fn create_named(dir: &LocalDir, name: &[u8], config: &LocalConfig, holder: &str) -> io::Result<Dotlock> {
     let mut file = dir.create(name, OFlags::WRONLY | OFlags::EXCL)?;
-    let touched = std::sync::Mutex::new(Instant::now());
-    let written = file.write_all(format!("{}:{}", std::process::id(), config.host).as_bytes());
-    let ino = file.metadata()?.ino();
+    let written = file.write_all(holder.as_bytes());
     let flushed = if config.nfs { file.sync_data() } else { Ok(()) };
-    let lock = Dotlock { dir: dir.clone(), name: name.to_vec(), file, ino, touched };
+    let lock = Dotlock::new(dir, name, file)?;
     written.and(flushed).map_err(full_io)?;
     // An old NFS server may have let two make the file: the one that is there has made it.
     match config.nfs && !lock.is_ours() {

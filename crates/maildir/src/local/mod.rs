@@ -451,7 +451,7 @@ impl Store for LocalFs {
             false => None,
             true => {
                 let left = wait.saturating_sub(started.elapsed());
-                Some(dotlock::take(dir, name, &self.config, left)?)
+                Some(dotlock::take(dir, name, (&self.config, &self.unnamed), left)?)
             }
         };
         Ok(LocalGuard::new(thread, file))

@@ -1,5 +1,6 @@
 //! Beside a real Dovecot on one Maildir. Its IMAP program runs pre-authenticated, without a daemon.
 //! Skipped where it is not installed (Debian: `dovecot-imapd`), unless `POSTHASTE_REQUIRE=all`.
+//! `POSTHASTE_DOVECOT_ROOT` names a directory with another system's (a chroot that sees the same `/tmp`): Dovecot 2.3 and 2.4.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -16,7 +17,6 @@ use tempfile::TempDir;
 use crate::support::{Local, config};
 
 const IMAP: &str = "/usr/lib/dovecot/imap";
-/// Dovecot refuses to work as root: as `nobody`, then.
 const NOBODY: u32 = 65534;
 
 pub(crate) struct Beside {
@@ -26,20 +26,14 @@ pub(crate) struct Beside {
 
 /// A Maildir for both, or `None` if there is no Dovecot here.
 pub(crate) fn beside() -> Option<Beside> {
-    if !Path::new(IMAP).exists() {
+    if !Path::new(&format!("{}{IMAP}", root())).exists() {
         let required = std::env::var("POSTHASTE_REQUIRE").is_ok_and(|what| what == "all");
         assert!(!required, "{IMAP} is required and not here");
         eprintln!("skipped: {IMAP} is not here (Debian: dovecot-imapd)");
         return None;
     }
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().display();
-    let settings = format!(
-        "mail_location = maildir:{path}/Maildir\nlog_path = {path}/log\nbase_dir = {path}/run\nssl = no\n\
-         default_internal_user = nobody\ndefault_login_user = nobody\ndefault_internal_group = nogroup\n\
-         mail_uid = {NOBODY}\nmail_gid = {NOBODY}\nfirst_valid_uid = 1\nfirst_valid_gid = 1\nprotocol imap {{\n}}\n"
-    );
-    std::fs::write(dir.path().join("dovecot.conf"), settings).unwrap();
+    std::fs::write(dir.path().join("dovecot.conf"), settings(dir.path())).unwrap();
     for sub in ["", "Maildir", "Maildir/cur", "Maildir/new", "Maildir/tmp"] {
         let sub = dir.path().join(sub);
         std::fs::create_dir_all(&sub).unwrap();
@@ -52,6 +46,41 @@ pub(crate) fn beside() -> Option<Beside> {
     Some(Beside { tree: Tree::new(store, b"Maildir", MailboxConfig::default()), dir })
 }
 
+/// Where Dovecot's system begins: empty for this one.
+fn root() -> String {
+    std::env::var("POSTHASTE_DOVECOT_ROOT").unwrap_or_default()
+}
+
+/// Dovecot, as an ordinary user; it refuses to work as root.
+fn as_nobody(program: &str) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("chroot");
+    command.arg(format!("--userspec={NOBODY}:{NOBODY}")).arg(root() + "/").arg(program);
+    command
+}
+
+/// Its settings under `home`: 2.4 names its formats, and the mail's place, otherwise than 2.3.
+fn settings(home: &Path) -> String {
+    let path = home.display();
+    let version = as_nobody("/usr/sbin/dovecot").arg("--version").output().unwrap().stdout;
+    let version = String::from_utf8(version).unwrap();
+    eprintln!("Dovecot {}", version.trim());
+    let mail = match version.starts_with("2.3.") {
+        true => format!("mail_location = maildir:{path}/Maildir\nprotocol imap {{\n}}\n"),
+        false => format!(
+            "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\nprotocols = imap\n\
+             mail_driver = maildir\nmail_path = {path}/Maildir\nnamespace inbox {{\n  inbox = yes\n}}\n"
+        ),
+    };
+    format!(
+        "{mail}base_dir = {path}/run\nssl = no\n\
+         default_internal_user = nobody\ndefault_login_user = nobody\ndefault_internal_group = nogroup\n\
+         mail_uid = {NOBODY}\nmail_gid = {NOBODY}\nfirst_valid_uid = 1\nfirst_valid_gid = 1\n"
+    )
+}
+
 fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
 }
@@ -62,22 +91,15 @@ impl Beside {
     }
 
     pub(crate) fn dovecot(&self) -> Dovecot {
-        let mut command = match is_root() {
-            true => Command::new("setpriv"),
-            false => Command::new(IMAP),
-        };
-        if is_root() {
-            let ids = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
-            command.args(ids).args(["--clear-groups", IMAP]);
-        }
-        let mut child = command
-            .arg("-c")
+        let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
+        let mut child = as_nobody(IMAP)
+            .arg("-kc") // the environment is kept
             .arg(self.dir.path().join("dovecot.conf"))
             .env("HOME", self.dir.path())
             .env("USER", "nobody")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
@@ -86,9 +108,13 @@ impl Beside {
         dovecot
     }
 
+    fn log(&self) -> std::path::PathBuf {
+        self.dir.path().join("log")
+    }
+
     /// What Dovecot complained of.
     pub(crate) fn complaints(&self) -> Vec<String> {
-        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        let log = std::fs::read_to_string(self.log()).unwrap();
         log.lines().filter(|line| !line.contains("Info:")).map(str::to_owned).collect()
     }
 }

@@ -221,6 +221,35 @@ fn an_nfs_tree_conforms() {
 }
 
 #[test]
+fn a_lock_file_is_whole_and_open_to_its_group_from_the_moment_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o770)).unwrap();
+    let store = LocalFs::open(dir.path(), config(true)).unwrap();
+    let open = store.open_dir(b"").unwrap();
+    drop(store.lock(&open, b"x.lock", Duration::ZERO).unwrap());
+    if !store.caps().unnamed {
+        return eprintln!("skipped: the temporary directory's file system has no files without a name");
+    }
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::SeqCst) {
+                drop(store.lock(&open, b"x.lock", Duration::from_secs(9)).unwrap());
+            }
+        });
+        let mut seen = 0;
+        while seen < 2000 {
+            let Ok(file) = std::fs::File::open(dir.path().join("x.lock")) else { continue };
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            let content = std::io::read_to_string(file).unwrap();
+            seen += 1;
+            stop.store(seen == 2000 || mode != 0o660 || content.is_empty(), Ordering::SeqCst);
+            assert_eq!((mode, content.split(':').next()), (0o660, Some(&*std::process::id().to_string())));
+        }
+    });
+}
+
+#[test]
 fn a_lock_that_was_taken_over_is_not_removed() {
     let fixture = Fixture::new();
     let root = fixture.store.open_dir(b"inbox").unwrap();
