@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bitmap::GRANULE;
-use crate::ids::Lineage;
+use crate::ids::{GenerationId, Lineage};
 use crate::wire::RUNS_MAX;
 
 /// What the leader concludes from a follower's state.
@@ -119,10 +119,21 @@ impl Replica {
             _ if theirs.is_blank() || ours.contains(current) => Plan::Full,
             // Whatever it acknowledged in its newest generation had to be here as well (R2): it only began
             // a generation, by a change of the set, that this replica was not told of in time.
-            _ if set.contains(&self.me()) && ours.common(theirs).is_some() => Plan::Full,
+            _ if self.descends_from(set, member, current.epoch) && ours.common(theirs).is_some() => {
+                Plan::Full
+            }
             _ if self.discard.contains(&member.device) => Plan::Full,
             _ => Plan::Diverged,
         }
+    }
+
+    /// Whether this copy, or one that led later and that it descends from, was in the peer's set.
+    fn descends_from(&self, set: &MemberSet, peer: Member, epoch: u64) -> bool {
+        let led_later = |m: &Member| {
+            let began = |g: &GenerationId| g.device == m.device && g.epoch > epoch;
+            m.device != peer.device && self.sb.lineage.entries().iter().any(began)
+        };
+        set.contains(&self.me()) || set.iter().any(led_later)
     }
 
     /// Whether policy says that the peer's data is overwritten.

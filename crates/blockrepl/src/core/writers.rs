@@ -44,6 +44,8 @@ pub(super) enum Asker {
 #[derive(Debug, Default)]
 pub(super) struct Writers {
     joined: BTreeMap<NodeId, Joined>,
+    /// The last session of a node that is over here: which of its forwards were ordered is not known any more.
+    over: BTreeMap<NodeId, u64>,
     flights: VecDeque<Flight>,
     past: VecDeque<(u64, NodeId, Span)>,
     pub(super) leases: leases::Leases,
@@ -240,9 +242,13 @@ impl Replica {
         if self.leading().is_none_or(|l| !l.grant.writers.contains(&node)) {
             return self.send(link, Message::Refused(Refusal::NotWriter { epoch }));
         }
-        let known = self.writers.joined.get(&node).is_some_and(|j| j.session == session && !j.revoked);
-        if !known {
+        let same = self.writers.joined.get(&node).filter(|j| j.session == session).map(|j| j.revoked);
+        if same != Some(false) {
             self.forget_writer(node);
+        }
+        // It would send again what was ordered, and does not know that it lost its leases.
+        if self.writers.over.get(&node) == Some(&session) {
+            return self.send(link, Message::Refused(Refusal::NotWriter { epoch }));
         }
         let fresh = Joined {
             session,
@@ -257,7 +263,11 @@ impl Replica {
             revoked: false,
             lost: self.now,
         };
+        let forgets = self.bug(Bug::ForwardTwice);
         let joined = self.writers.joined.entry(node).or_insert(fresh);
+        if forgets {
+            joined.ordered.clear();
+        }
         // It drops its own reads before it sends this.
         (joined.link, joined.applied, joined.last_id, joined.told) = (Some(link), None, 0, 0);
         (joined.queued_bytes, joined.asks) = (0, 0);
@@ -296,8 +306,11 @@ impl Replica {
     }
 
     fn forget_writer(&mut self, node: NodeId) {
-        self.writers.leases.release_all(node);
-        if self.writers.joined.remove(&node).is_some() {
+        if !self.bug(Bug::LeaseOutlives) {
+            self.writers.leases.release_all(node);
+        }
+        if let Some(joined) = self.writers.joined.remove(&node) {
+            self.writers.over.insert(node, joined.session);
             self.event(Event::WriterLeft { peer: node });
         }
     }
@@ -439,7 +452,8 @@ impl Replica {
 
     /// Completes, in order, what every copy that is read has.
     pub(super) fn pump_visible(&mut self) -> bool {
-        let everywhere = self.writers.joined.values().filter_map(|j| j.applied).min().unwrap_or(u64::MAX);
+        let read = self.writers.joined.values().filter(|_| !self.bug(Bug::VisibleEarly));
+        let everywhere = read.filter_map(|j| j.applied).min().unwrap_or(u64::MAX);
         let mut moved = false;
         while let Some(flight) = self.writers.flights.pop_front_if(|f| f.here && f.seq <= everywhere) {
             moved = true;

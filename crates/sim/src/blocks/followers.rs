@@ -38,11 +38,6 @@ impl World {
         (0..self.copies).for_each(|n| self.set_protocols(n));
     }
 
-    /// Whether it may be counted as in sync.
-    pub(super) fn may_count(&self, n: NodeId) -> bool {
-        self.protocols[node(n)] == Protocol::C
-    }
-
     /// What a leader says of a follower, the moment it says so.
     pub(super) fn told_of_followers(&mut self, n: usize, event: &Told) {
         let leads = self.authority.current().leader == Some(n);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use posthaste_blockrepl::GRANULE;
 use posthaste_blockrepl::core::{Input, LinkId};
 use posthaste_blockrepl::wire::Message;
 
@@ -156,6 +157,10 @@ impl World {
             }
             message => {
                 self.say(|| format!("link {link} -> {node}: {}", brief(&message)));
+                if let Message::Copy { granule, heal: true, .. } = message {
+                    let offset = u64::from(granule) * GRANULE;
+                    self.proc(node).into_iter().for_each(|p| p.healed.extend([offset]));
+                }
                 self.input(node, Input::Message { link: LinkId(link), message });
             }
         }

@@ -49,6 +49,8 @@ pub(super) struct Proc {
     /// The epoch that this node joined as a writer, and its session.
     pub(super) session_at: Option<(u64, u64)>,
     pub(super) joining: bool,
+    /// Granules that the leader has sent to heal damage, or what may differ in a copy that is in step.
+    pub(super) healed: BTreeSet<u64>,
     missed: BTreeMap<Member, u64>,
     slow: BTreeSet<NodeId>,
     pub(super) lease: u64,
@@ -122,6 +124,7 @@ impl Proc {
             in_force: BTreeSet::new(),
             session_at: None,
             joining: false,
+            healed: BTreeSet::new(),
             missed: BTreeMap::new(),
             slow: BTreeSet::new(),
             lease: 0,

@@ -526,7 +526,10 @@ impl World {
     /// R9: what a resync overwrites is marked as inconsistent. Only copies are as long as a granule; those that
     /// heal are no resync.
     fn check_mark(&mut self, n: usize, what: &DiskOp) {
-        let DiskOp::Write { data, .. } = what else { return };
+        let DiskOp::Write { offset, data } = what else { return };
+        if self.proc(n).is_some_and(|p| p.healed.contains(offset)) {
+            return;
+        }
         if data.len() < 65_536 || self.verifying || !self.opens_disks {
             return;
         }
@@ -571,10 +574,10 @@ impl World {
                 disk.apply(seq);
                 Ok(Bytes::new())
             }
-            Ending::Read { offset, len, .. } => Ok(disk.read(offset, len)),
             Ending::Read { offset, len, .. } if !disk.is_readable(offset, len) => {
                 Err("injected: a sector cannot be read".into())
             }
+            Ending::Read { offset, len, .. } => Ok(disk.read(offset, len)),
             Ending::Snapshot { .. } => {
                 let step = image_ops.remove(&op);
                 Ok(step.map(|step| images.apply(step, &disk.live)).unwrap_or_default())
