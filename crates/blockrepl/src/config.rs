@@ -66,10 +66,10 @@ pub enum SplitBrainPolicy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Extents (1 MiB each) that may be hot at once, 8 to [`Config::MAX_HOT`]. This bounds what is
-    /// copied after a crash. Writes into a cold extent cost one metadata flush. Default 128.
+    /// copied after a crash. Writes into a cold extent cost one metadata flush. Default 512.
     pub hot_extents: usize,
     /// Extents made hot in advance of a sequential writer, at most a quarter of `hot_extents`. He begins with few, and
-    /// they double while he goes on. Default 32.
+    /// they double while he goes on. Default 64.
     pub hot_ahead: u32,
     /// Bytes sent to one peer and not yet written there; writes wait beyond it. At least 512 KiB.
     /// Default 8 MiB.
@@ -152,8 +152,8 @@ impl Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            hot_extents: 128,
-            hot_ahead: 32,
+            hot_extents: 512,
+            hot_ahead: 64,
             peer_window_bytes: 8 << 20,
             resync_window_bytes: 2 << 20,
             resync_rate_min: 1 << 20,
@@ -186,9 +186,9 @@ mod tests {
     fn the_activity_log_follows_what_was_measured() {
         let mut fixed = Config::default();
         fixed.measured(100.0 * (1 << 20) as f64);
-        assert_eq!(fixed.hot_limit(), 128, "no time was asked for");
+        assert_eq!(fixed.hot_limit(), 512, "no time was asked for");
         let mut timed = Config { resync_after_crash: Some(Duration::from_secs(3)), ..Config::default() };
-        assert_eq!(timed.hot_limit(), 128, "nothing was measured");
+        assert_eq!(timed.hot_limit(), 512, "nothing was measured");
         timed.measured(100.0 * (1 << 20) as f64);
         assert_eq!(timed.hot_limit(), 300);
         timed.measured(1.0);

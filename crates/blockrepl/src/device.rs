@@ -16,6 +16,12 @@ pub trait BlockDevice: Send + Sync + fmt::Debug + 'static {
     fn size(&self) -> u64;
     /// Fills `buf` from `offset`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError>;
+    /// Fills `buf` from `offset` if that needs no waiting for a disk or a peer, and says whether it did; if not, `buf` has any
+    /// content. For a thread that must not be held up. By default: never.
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> bool {
+        let _ = (offset, buf);
+        false
+    }
     /// Writes `data` at `offset`. No alignment is asked for.
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError>;
     /// As [`write_at`](Self::write_at), with bytes that can be kept until they are on all disks without a copy.
@@ -35,6 +41,9 @@ impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
     }
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError> {
         (**self).read_at(offset, buf)
+    }
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> bool {
+        (**self).read_cached(offset, buf)
     }
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError> {
         (**self).write_at(offset, data)

@@ -166,6 +166,7 @@ mod ids;
 mod meta;
 #[cfg(feature = "nbd")]
 pub mod nbd;
+mod pool;
 mod snapshot;
 pub mod wire;
 

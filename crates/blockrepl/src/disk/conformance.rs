@@ -83,6 +83,12 @@ fn keeps_what_was_written(disk: &dyn Disk) {
         let mut seen = vec![0; n];
         disk.read_at(from, &mut seen).expect("a read");
         assert!(seen == model[from as usize..from as usize + n], "step {step}: {n} bytes at {from} differ");
+        seen.fill(0xEE);
+        let cached = disk.read_cached(from, &mut seen);
+        assert!(
+            !cached || seen == model[from as usize..from as usize + n],
+            "step {step}: what is at hand differs"
+        );
     }
     assert!(whole(disk) == model, "in the end");
     disk.flush().expect("a flush");
@@ -95,6 +101,7 @@ fn refuses_what_lies_past_the_end(disk: &dyn Disk) {
     {
         assert!(disk.write_at(offset, &vec![9; len]).is_err(), "a write of {len} at {offset}");
         assert!(disk.read_at(offset, &mut vec![0; len]).is_err(), "a read of {len} at {offset}");
+        assert!(!disk.read_cached(offset, &mut vec![0; len]), "a read of {len} at {offset} without waiting");
     }
     assert_eq!(disk.size().expect("a size"), SIZE, "the disk grew");
     assert!(whole(disk).iter().all(|b| *b == 0), "a write past the end left something");

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 use rustix::fs::OFlags;
 
 #[cfg(feature = "io-uring")]
-use super::uring::Rings;
+use super::kernel::uring::Rings;
 use super::{Disk, FileDisk, check, lock};
 
 /// What `O_DIRECT` asks of offsets, lengths and memory here. Some disks ask for less; none that we know for more.

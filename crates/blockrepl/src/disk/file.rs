@@ -4,18 +4,24 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
+use rustix::io::ReadWriteFlags;
 
-use super::{Disk, check, grow_within, write_zeros};
+use super::kernel::begin_writeback;
+use super::streams::Streams;
+use super::{Disk, check, grow_within, lock, write_zeros};
 
-/// A file or a raw device, through the page cache; a flush is `fdatasync`.
+/// A file or a raw device, through the page cache; a flush is `fdatasync`. What is written in long runs is on its way to the
+/// disk before that, so that the flush finds little left to do.
 #[derive(Debug)]
 pub struct FileDisk {
     pub(super) file: File,
     size: AtomicU64,
     flush: Flush,
+    streams: Mutex<Streams>,
 }
 
 /// R11: what a failed flush has lost, a later one does not bring back, though the system may call it a success.
@@ -38,7 +44,7 @@ impl FileDisk {
             0 => rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0))?,
             len => len,
         };
-        Ok(FileDisk { file, size: AtomicU64::new(size), flush: Flush::default() })
+        Ok(FileDisk { file, size: AtomicU64::new(size), flush: Flush::default(), streams: Mutex::default() })
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -98,9 +104,20 @@ impl Disk for FileDisk {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buf, offset)
     }
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> bool {
+        let len = buf.len();
+        let mut parts = [io::IoSliceMut::new(buf)];
+        // An offset of -1 would mean the file's own.
+        i64::try_from(offset).is_ok()
+            && rustix::io::preadv2(&self.file, &mut parts, offset, ReadWriteFlags::NOWAIT) == Ok(len)
+    }
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         check(self.len(), offset, data.len())?;
-        self.file.write_all_at(data, offset)
+        self.file.write_all_at(data, offset)?;
+        if let Some(run) = lock(&self.streams).note(offset, data.len() as u64) {
+            begin_writeback(&self.file, run);
+        }
+        Ok(())
     }
     fn flush(&self) -> io::Result<()> {
         self.flush.run(|| self.file.sync_data())

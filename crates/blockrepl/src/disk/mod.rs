@@ -10,9 +10,9 @@
 pub mod conformance;
 mod direct;
 mod file;
+mod kernel;
 mod mem;
-#[cfg(feature = "io-uring")]
-mod uring;
+mod streams;
 mod volatile;
 
 use std::io;
@@ -33,6 +33,12 @@ const PAGE: u64 = 4096;
 pub trait Disk: Send + Sync + std::fmt::Debug + 'static {
     /// Fills `buf` from `offset`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+    /// Fills `buf` from `offset` if that needs no waiting, and says whether it did; if not, `buf` has any content, and
+    /// [`read_at`](Self::read_at) may or may not succeed. By default: never.
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> bool {
+        let _ = (offset, buf);
+        false
+    }
     /// Writes all of `data` at `offset`.
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
     /// Writes ranges that do not overlap, in any order; after an error any of them may be written. By default: one

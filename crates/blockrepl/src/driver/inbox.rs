@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use super::pool::{Buffer, Pool};
+use crate::pool::{Buffer, Pool};
 use crate::wire::{Decoder, Message, Partial, WireError};
 
 /// A payload of this length or more is read into a buffer of its own.
@@ -58,7 +58,7 @@ impl Inbox {
         if message.is_none()
             && let Some((frame, begun)) = self.decoder.take_partial(LONG)
         {
-            let mut buffer = self.pool.take(frame.len);
+            let mut buffer = self.pool.take_behind(frame.head(), frame.len);
             buffer.as_mut()[..begun.len()].copy_from_slice(&begun);
             self.long = Some(Long { frame, buffer, filled: begun.len() });
         }

@@ -6,7 +6,6 @@ mod lane;
 mod link;
 mod metrics;
 mod outbox;
-mod pool;
 mod reads;
 mod remote;
 mod shared;

@@ -13,7 +13,6 @@ use super::inbox::Inbox;
 use super::lane::{Batch, Job, Lane};
 use super::metrics::Counters;
 use super::outbox::Outbox;
-use super::pool::Pool;
 use super::reads::Reads;
 use crate::config::Config;
 use crate::core::sums_of;
@@ -23,6 +22,7 @@ use crate::core::{
 use crate::device::DeviceError;
 use crate::disk::Disk;
 use crate::meta::{BLOCK, DATA_HEADER_LEN};
+use crate::pool::Pool;
 use crate::snapshot::SnapshotStore;
 use crate::wire::{Message, Refusal};
 
@@ -172,6 +172,11 @@ impl Shared {
     pub(super) fn read_data(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
         let _reading = self.reads.begin();
         self.data.read_at(offset, buf)
+    }
+
+    /// Reads data for a handle if it need not wait for the disk.
+    pub(super) fn read_cached(&self, offset: u64, buf: &mut [u8]) -> bool {
+        self.data.read_cached(offset, buf)
     }
 
     /// Reads data for a handle, in whole blocks, and says whether it is what was written. False also when a

@@ -1,5 +1,6 @@
 //! Connections on tokio.
 
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -12,11 +13,16 @@ use super::reply::{self, Errno, Style};
 use super::request::{Command, Decoder, Request};
 use super::{Limits, NbdError};
 use crate::device::{BlockDevice, DeviceError};
+use crate::pool::{Buffer, Pool};
 
 /// Zeros are written, and discarded ranges zeroed, in pieces of this length.
 const ZEROS: usize = 1 << 20;
 /// Replies are put into one write up to this many bytes.
 const BATCH: usize = 256 << 10;
+/// Data of a reply from this length on goes to the stream from where it lies.
+const LONG: usize = 32 << 10;
+/// Reads up to this length are answered by the connection's task when they need not wait for the disk.
+const AT_ONCE: u32 = 1 << 20;
 
 /// What a client's `TRIM` does. Nothing is freed either way, for backing files stay allocated (R11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -113,6 +119,7 @@ struct Shared {
     exports: Vec<Export>,
     limits: Limits,
     connections: Arc<Semaphore>,
+    pool: Arc<Pool>,
 }
 
 impl Server {
@@ -125,7 +132,7 @@ impl Server {
     pub fn with_limits(exports: Vec<Export>, limits: Limits) -> Result<Self, ExportsError> {
         check(&exports, &limits)?;
         let connections = Arc::new(Semaphore::new(limits.connections));
-        Ok(Server { shared: Arc::new(Shared { exports, limits, connections }) })
+        Ok(Server { shared: Arc::new(Shared { exports, limits, connections, pool: Arc::default() }) })
     }
 
     /// Serves one connection until the client leaves (`Ok`) or it ends otherwise. Requests under way when
@@ -191,7 +198,8 @@ impl Server {
         let Step::Start(session) = step else { return Ok(()) };
         let export = self.shared.exports[session.export].clone();
         let limits = &self.shared.limits;
-        let connection = Arc::new(Connection { export, session, payload: limits.payload });
+        let pool = self.shared.pool.clone();
+        let connection = Arc::new(Connection { export, session, payload: limits.payload, pool });
         let room = Room {
             requests: Arc::new(Semaphore::new(limits.requests)),
             bytes: Arc::new(Semaphore::new(limits.in_flight as usize)),
@@ -201,7 +209,7 @@ impl Server {
         let reading = read_loop(connection, read, Decoder::new(input, limits.payload), room, sender);
         let mut reading = std::pin::pin!(reading);
         let mut writing = std::pin::pin!(write_loop(write, receiver));
-        tokio::select! {
+        let ended = tokio::select! {
             // Who left in good order gets every answer. For the others a flush that waits for a grant
             // must not keep the connection's place.
             ended = &mut reading => {
@@ -210,7 +218,10 @@ impl Server {
             }
             // It ends before the reader only when it cannot send.
             sent = &mut writing => sent.map_err(Ended::Io),
-        }
+        };
+        // Who goes on finds new ones.
+        self.shared.pool.clear();
+        ended
     }
 }
 
@@ -263,6 +274,7 @@ struct Connection {
     export: Export,
     session: Session,
     payload: u32,
+    pool: Arc<Pool>,
 }
 
 /// What one connection may have under way.
@@ -293,8 +305,14 @@ impl Room {
 /// A reply on its way, with the place that its request takes.
 struct Answer {
     head: BytesMut,
-    data: Vec<u8>,
+    data: Option<Buffer>,
     _place: Place,
+}
+
+impl Answer {
+    fn data(&self) -> &[u8] {
+        self.data.as_ref().map_or(&[], AsRef::as_ref)
+    }
 }
 
 async fn read_loop<IO: AsyncRead>(
@@ -316,6 +334,15 @@ async fn read_loop<IO: AsyncRead>(
                 request.data = Bytes::new();
             }
             let place = room.enter(&request).await;
+            if refused.is_none()
+                && let Some((head, data)) = connection.read_at_once(&request)
+            {
+                // The client may have gone.
+                drop(answers.send(Answer { head, data: Some(data), _place: place }));
+                // It is sent while it is in this processor's cache.
+                tokio::task::yield_now().await;
+                continue;
+            }
             let (connection, answers) = (connection.clone(), answers.clone());
             let work = move || {
                 let (head, data) = connection.answer(&request, refused);
@@ -343,22 +370,38 @@ async fn write_loop<IO: AsyncWrite>(
         while bytes < BATCH
             && let Ok(answer) = answers.try_recv()
         {
-            bytes += answer.data.len();
+            bytes += answer.data().len();
             sending.push(answer);
         }
         for answer in &sending {
             out.extend_from_slice(&answer.head);
-            if answer.data.len() < BATCH / 4 {
-                out.extend_from_slice(&answer.data);
+            if answer.data().len() < LONG {
+                out.extend_from_slice(answer.data());
             } else {
-                io.write_all(&out).await?;
+                write_both(&mut io, &out, answer.data()).await?;
                 out.clear();
-                io.write_all(&answer.data).await?;
             }
         }
         io.write_all(&out).await?;
         out.clear();
         io.flush().await?;
+    }
+    Ok(())
+}
+
+async fn write_both<IO: AsyncWrite>(
+    io: &mut WriteHalf<IO>,
+    mut head: &[u8],
+    mut data: &[u8],
+) -> std::io::Result<()> {
+    while !head.is_empty() || !data.is_empty() {
+        let written = io.write_vectored(&[IoSlice::new(head), IoSlice::new(data)]).await?;
+        if written == 0 {
+            return Err(std::io::ErrorKind::WriteZero.into());
+        }
+        let from_head = written.min(head.len());
+        head = &head[from_head..];
+        data = &data[written - from_head..];
     }
     Ok(())
 }
@@ -407,30 +450,42 @@ impl Connection {
         }
     }
 
-    fn answer(&self, request: &Request, refused: Option<Refused>) -> (BytesMut, Vec<u8>) {
+    /// The answer to a read that need not wait for the disk.
+    fn read_at_once(&self, request: &Request) -> Option<(BytesMut, Buffer)> {
+        if request.command != Command::Read || request.len == 0 || request.len > AT_ONCE {
+            return None;
+        }
+        let mut data = self.pool.take(request.len as usize);
+        self.export.device.read_cached(request.offset, data.as_mut()).then(|| (self.data_head(request), data))
+    }
+
+    fn data_head(&self, request: &Request) -> BytesMut {
+        let mut head = BytesMut::with_capacity(64);
+        reply::data_head(&mut head, self.session.style, request.cookie, request.offset, request.len);
+        head
+    }
+
+    fn answer(&self, request: &Request, refused: Option<Refused>) -> (BytesMut, Option<Buffer>) {
         let mut head = BytesMut::with_capacity(64);
         let (style, cookie) = (self.session.style, request.cookie);
         match refused.map_or_else(|| self.perform(request), Err) {
             Err((errno, why)) => reply::error(&mut head, style, cookie, errno, &why),
-            Ok(data) if request.command == Command::Read => {
-                reply::data_head(&mut head, style, cookie, request.offset, request.len);
-                return (head, data);
-            }
+            Ok(data) if request.command == Command::Read => return (self.data_head(request), data),
             Ok(_) => match (request.command, self.session.allocation) {
                 (Command::BlockStatus, Some(id)) => reply::allocated(&mut head, cookie, id, request.len),
                 _ => reply::ok(&mut head, style, cookie),
             },
         }
-        (head, Vec::new())
+        (head, None)
     }
 
-    fn perform(&self, request: &Request) -> Result<Vec<u8>, Refused> {
+    fn perform(&self, request: &Request) -> Result<Option<Buffer>, Refused> {
         let device = &*self.export.device;
-        let mut data = Vec::new();
+        let mut data = None;
         let done = match request.command {
             Command::Read => {
-                data.resize(request.len as usize, 0);
-                device.read_at(request.offset, &mut data)
+                let buffer = data.insert(self.pool.take(request.len as usize));
+                device.read_at(request.offset, buffer.as_mut())
             }
             Command::Write => device.write_bytes(request.offset, request.data.clone()),
             Command::WriteZeroes => zero(device, request.offset, request.len),

@@ -130,6 +130,15 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
+    /// Bytes of its payload before the data, where it carries data.
+    pub(crate) fn head(&self) -> usize {
+        match self.kind {
+            5 => 32,
+            10 => 13,
+            _ => 0,
+        }
+    }
+
     /// The message, with the whole payload.
     pub(crate) fn finish(self, payload: Bytes) -> Result<Message, WireError> {
         if crc32fast::hash(&payload) != self.payload_crc {

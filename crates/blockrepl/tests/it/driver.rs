@@ -218,6 +218,7 @@ async fn a_fenced_handle_fails_all_calls_for_ever() {
     assert_eq!(write(&device, 0, b"x").await, Err(fenced.clone()));
     assert_eq!(flush(&device).await, Err(fenced.clone()));
     assert_eq!(device.read_at(0, &mut [0]), Err(fenced.clone()));
+    assert!(!device.read_cached(0, &mut [0]));
     // Not even a new leadership of the same node revives it.
     let newer = lead(&a, 6, 0, &[0], 2).await;
     assert_eq!(device.read_at(0, &mut [0]), Err(fenced));
@@ -235,6 +236,9 @@ async fn one_replica_alone_is_a_plain_device() {
     spawn_blocking(move || d.write_at(5, &data).and_then(|()| d.flush())).await.unwrap().unwrap();
     let out = DeviceError::OutOfRange { offset: SIZE - 1, len: 2, size: SIZE };
     assert_eq!(device.write_at(SIZE - 1, b"ab"), Err(out));
+    let mut seen = vec![0; big.len()];
+    assert!(!device.read_cached(5, &mut seen) || seen == big);
+    assert!(!device.read_cached(SIZE - 1, &mut [0; 2]));
     a.close().await.unwrap();
     assert!(matches!(device.flush(), Err(DeviceError::Fenced { .. })));
     drop((a, device));

@@ -1,7 +1,7 @@
 //! The NBD server: laws of its codec, and its behaviour towards a client on an in-memory stream.
 //! Real clients are met in `.ci/checks/nbd`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -312,6 +312,7 @@ struct Device {
     failure: Mutex<Option<DeviceError>>,
     shut: Mutex<bool>,
     opened: Condvar,
+    cached: AtomicBool,
     inside: AtomicU64,
 }
 
@@ -342,6 +343,14 @@ impl BlockDevice for Device {
         let at = offset as usize;
         buf.copy_from_slice(&self.bytes.lock().unwrap()[at..at + buf.len()]);
         Ok(())
+    }
+    fn read_cached(&self, offset: u64, buf: &mut [u8]) -> bool {
+        let at = offset as usize;
+        let cached = self.cached.load(Ordering::SeqCst);
+        if cached {
+            buf.copy_from_slice(&self.bytes.lock().unwrap()[at..at + buf.len()]);
+        }
+        cached
     }
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError> {
         self.check()?;
@@ -546,6 +555,20 @@ async fn requests_beyond_the_limit_wait_and_are_all_answered() {
     assert_eq!(cookies, (0..9).collect::<Vec<_>>());
     // A longer read than the limit is refused, a longer write ends the connection.
     assert_eq!(client.errno(&request(Command::Read, 0, 10, 0, (64 << 10) + 1)).await, 75);
+}
+
+#[tokio::test]
+async fn what_is_in_memory_is_read_while_the_disk_hangs() {
+    let device = Device::new();
+    let (mut client, _serving) = connect(&serve(Export::new("x", device.clone())), "x", true).await;
+    assert_eq!(client.call(&write_request(0, 1, 70_000, &[8; 50_000])).await, Ok(vec![]));
+    *device.shut.lock().unwrap() = true;
+    client.send(&request(Command::Flush, 0, 2, 0, 0)).await;
+    device.cached.store(true, Ordering::SeqCst);
+    assert_eq!(client.call(&request(Command::Read, 0, 3, 70_000, 50_000)).await, Ok(vec![8; 50_000]));
+    assert_eq!(client.errno(&request(Command::Read, 0, 4, SIZE, 1)).await, 22, "checked all the same");
+    device.open();
+    assert_eq!(client.reply(0).await, (2, Ok(vec![])));
 }
 
 #[tokio::test]

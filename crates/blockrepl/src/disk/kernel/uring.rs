@@ -1,5 +1,4 @@
-//! Several writes by one call of `io_uring`. The only unsafe code of this crate.
-#![allow(unsafe_code)]
+//! Several writes by one call of `io_uring`.
 
 use std::fs::File;
 use std::io;
@@ -10,13 +9,13 @@ use std::time::Duration;
 
 use io_uring::{IoUring, opcode, types};
 
-use super::lock;
+use crate::disk::lock;
 
 /// Writes given to the kernel at once.
 const DEPTH: usize = 32;
 
 /// Rings that nobody uses now; each call has one to itself.
-pub(super) struct Rings(Mutex<Vec<IoUring>>);
+pub(in crate::disk) struct Rings(Mutex<Vec<IoUring>>);
 
 impl std::fmt::Debug for Rings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -26,13 +25,13 @@ impl std::fmt::Debug for Rings {
 
 impl Rings {
     /// `None` where the kernel has no `io_uring`, or does not let us.
-    pub(super) fn new(_: &File) -> Option<Self> {
+    pub(in crate::disk) fn new(_: &File) -> Option<Self> {
         let ring = IoUring::new(DEPTH as u32).ok()?;
         Some(Rings(Mutex::new(vec![ring])))
     }
 
     /// Writes all ranges; returns when each is written or has failed.
-    pub(super) fn write_many(&self, file: &File, writes: &[(u64, &[u8])]) -> io::Result<()> {
+    pub(in crate::disk) fn write_many(&self, file: &File, writes: &[(u64, &[u8])]) -> io::Result<()> {
         for some in writes.chunks(DEPTH) {
             let kept = lock(&self.0).pop();
             let mut ring = kept.map_or_else(|| IoUring::new(DEPTH as u32), Ok)?;
