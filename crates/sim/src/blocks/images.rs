@@ -95,6 +95,10 @@ impl World {
         let Some((image, _)) = images else {
             return Err(format!("node {n} lists snapshot {id}, which is gone"));
         };
+        if lost.is_empty() {
+            // Nobody gave it up: it began a generation that its successors were not told of, and they have all that it had.
+            return Ok(());
+        }
         let same = |lost: &&&Lost| lost.image.difference(image).is_none();
         let Some(lost) = lost.iter().find(same) else {
             let at: Vec<_> = lost.iter().map(|lost| lost.image.difference(image)).collect();

@@ -330,4 +330,35 @@ mod tests {
         assert!(oracle.flushed(&[(id(1, 1), 5)], &[]).is_err());
         assert!(oracle.read(1, 5, Some(0)).is_err());
     }
+
+    #[test]
+    fn what_a_follower_lacks_is_the_newest_and_nothing_before_it() {
+        let (first, second) = (id(1, 1), id(1, 2));
+        let led = |shown: &[(usize, u64)]| {
+            let mut image = Image::new(SIZE);
+            let mut oracle = Oracle::default();
+            oracle.open(1, SIZE, &image).unwrap();
+            oracle.issue(first, 0, 1);
+            oracle.issue(second, 7, 1);
+            shown.iter().for_each(|(sector, id)| show(&mut image, *sector, *id));
+            oracle.accept = Loss::Newest;
+            oracle.open(2, SIZE, &image)
+        };
+        assert!(led(&[]).is_ok() && led(&[(0, first)]).is_ok() && led(&[(0, first), (7, second)]).is_ok());
+        assert!(led(&[(7, second)]).is_err(), "the second without the first");
+    }
+
+    #[test]
+    fn a_device_that_was_told_to_be_larger_does_not_shrink_and_is_zero_where_it_is_new() {
+        let mut image = Image::new(SIZE);
+        let mut oracle = Oracle::default();
+        oracle.open(1, SIZE, &image).unwrap();
+        oracle.grown(SIZE + (1 << 20));
+        assert!(oracle.open(2, SIZE, &image).is_err());
+        image.grow(SIZE + (1 << 20));
+        let mut dirty = image.clone();
+        show(&mut dirty, SECTORS, id(1, 9));
+        assert!(oracle.open(3, SIZE + (1 << 20), &dirty).is_err());
+        assert!(oracle.open(4, SIZE + (1 << 20), &image).is_ok());
+    }
 }

@@ -208,8 +208,9 @@ impl World {
                 ("linearizable", history.read(first, &values, began))
             }
             (Asks::Lease { first, len }, Ok(Reply::Leased(lease))) if !stale => {
-                let (verdict, lease, life) =
-                    (history.leased(n, *lease, (first, len)), *lease, self.machines[n].life);
+                // Who wakes too late may have been taken out meanwhile, and its range given to another.
+                let verdict = if leased { history.leased(n, *lease, (first, len)) } else { Ok(()) };
+                let (lease, life) = (*lease, self.machines[n].life);
                 let after = self.rng.between(MS, 60 * MS);
                 self.push(after, Event::Unlease { n, life, lease });
                 ("N3", verdict)
