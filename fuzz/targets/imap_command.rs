@@ -35,7 +35,11 @@ fn tight() -> Config {
 }
 
 fn run<'i>(seed: u8, pieces: impl IntoIterator<Item = &'i [u8]>) -> Vec<Seen> {
-    let mut decoder = CommandDecoder::new(tight());
+    let mut config = tight();
+    if seed & 0x80 != 0 {
+        config.parse.quirks = Quirks::ALL | Quirks::BARE_LF;
+    }
+    let mut decoder = CommandDecoder::new(config);
     decoder.set_authenticated(seed & 1 == 1);
     let mut seen = Vec::new();
     for mut input in pieces {

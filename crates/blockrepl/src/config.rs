@@ -126,6 +126,9 @@ pub struct Config {
     pub snapshot_bytes_max: Option<u64>,
     /// The largest frame accepted from a peer, in bytes. Default 4 MiB.
     pub frame_bytes_max: u32,
+    /// Bytes that wait for one peer which does not read them, before its link is cut; never less than eight of its windows.
+    /// 256 reads of 1 MiB at once, the most that a second writer asks for, fit the default of 512 MiB.
+    pub unsent_bytes_max: u64,
 }
 
 impl Config {
@@ -139,6 +142,10 @@ impl Config {
     /// A peer tells of each 256 KiB that it has written: with less room than twice that it might be waited for in vain.
     pub(crate) fn peer_window(&self) -> u64 {
         self.peer_window_bytes.max(512 << 10)
+    }
+
+    pub(crate) fn unsent_limit(&self) -> u64 {
+        self.unsent_bytes_max.max(8 * self.peer_window())
     }
 
     /// A resync copied this many bytes in a second.
@@ -174,6 +181,7 @@ impl Default for Config {
             snapshots_max: 2,
             snapshot_bytes_max: None,
             frame_bytes_max: 4 << 20,
+            unsent_bytes_max: 512 << 20,
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::config::FrameLimits;
 use crate::error::FrameErrorKind as Kind;
 use crate::frame::{LiteralSpec, QuoteScan, literal_at_end, literal_outside_quotes};
 use crate::lex::strip_word;
-use crate::{Command, Config, FrameError, ParseError, ParseLimits, Tag};
+use crate::{Command, Config, FrameError, ParseError, ParseLimits, Quirks, Tag};
 
 /// Finds the commands in a client's octets, whichever way they are cut.
 ///
@@ -213,7 +213,7 @@ impl CommandDecoder {
         loop {
             let raw = matches!(self.state, State::Raw);
             let whole = |line: &'b [u8]| {
-                let line = &line[..line.len() - 2];
+                let line = without_end(line);
                 if raw { Event::Line(RawLine(line)) } else { Event::Command(RawCommand(line)) }
             };
             match self.step(input) {
@@ -285,6 +285,10 @@ impl CommandDecoder {
         if self.authenticated { &self.config.authenticated } else { &self.config.pre_auth }
     }
 
+    fn bare_lf(&self) -> bool {
+        self.config.parse.quirks.contains(Quirks::BARE_LF)
+    }
+
     fn step(&mut self, input: &mut &[u8]) -> Step {
         match self.state {
             State::Body { left: 0 } => {
@@ -337,17 +341,21 @@ impl CommandDecoder {
         let of_command =
             (limits.command_octets_max.saturating_sub(self.buf.len()), limits.command_octets_max);
         let (room, limit) = of_line.min(of_command);
+        // The CR that is put before a bare LF needs room too.
+        let room = room.saturating_sub(usize::from(self.bare_lf()));
         let window = &input[..input.len().min(room + 1)];
         let Some(lf) = memchr::memchr(b'\n', window).filter(|lf| *lf < room) else {
+            // What is beyond the limit stays: it may be the line's end, which ends the skipping too.
             let over = window.len() > room;
-            let taken = take(input, window.len());
+            let taken = take(input, window.len().min(room));
             self.buf.extend_from_slice(taken);
             self.line_octets += taken.len();
             return if over { self.refuse(Kind::LineTooLong { limit }) } else { Step::NeedMore };
         };
         let n = lf + 1;
         let before = if lf > 0 { Some(input[lf - 1]) } else { self.buf[self.line_start..].last().copied() };
-        if before != Some(b'\r') {
+        let bare = before != Some(b'\r');
+        if bare && !self.bare_lf() {
             self.buf.extend_from_slice(take(input, n));
             return self.refuse(Kind::BareLf);
         }
@@ -356,6 +364,10 @@ impl CommandDecoder {
         }
         self.buf.extend_from_slice(take(input, n));
         self.line_octets += n;
+        if bare {
+            self.buf.pop();
+            self.buf.extend_from_slice(b"\r\n");
+        }
         self.line_in_buf()
     }
 
@@ -363,7 +375,8 @@ impl CommandDecoder {
         match self.state {
             State::Raw => true,
             State::Line => {
-                !line.ends_with(b"}\r\n") || literal_outside_quotes(&line[..line.len() - 2]).is_none()
+                let line = without_end(line);
+                !line.ends_with(b"}") || literal_outside_quotes(line).is_none()
             }
             _ => false,
         }
@@ -483,7 +496,10 @@ impl CommandDecoder {
         let cut = self.buf.len().saturating_sub(TAIL);
         self.buf.drain(..cut);
         self.state = State::Discard { quotes };
-        let Some(line) = self.buf.strip_suffix(b"\r\n") else { return Step::Again };
+        let Some(line) = self.buf.strip_suffix(b"\n") else { return Step::Again };
+        let Some(line) = line.strip_suffix(b"\r").or(self.bare_lf().then_some(line)) else {
+            return Step::Again;
+        };
         match literal_at_end(line) {
             Some((_, literal)) if !quotes.inside() => self.skip_literal(literal),
             _ => self.start_command(),
@@ -519,6 +535,11 @@ fn take<'b>(input: &mut &'b [u8], n: usize) -> &'b [u8] {
     let (taken, rest) = input.split_at(n);
     *input = rest;
     taken
+}
+
+/// A line without its CRLF, or its LF.
+fn without_end(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r\n").or(line.strip_suffix(b"\n")).unwrap_or(line)
 }
 
 fn at_most(left: u64, available: usize) -> usize {

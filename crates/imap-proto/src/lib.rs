@@ -45,11 +45,11 @@
 //! # What it speaks
 //! IMAP4rev1 (RFC 3501) and IMAP4rev2 (9051), both directions, typed, with ACL (4314), ANNOTATE (5257), APPENDLIMIT (7889), BINARY (3516), CATENATE
 //! (4469), CHILDREN (3348), COMPRESS (4978), CONVERT (5259), CONDSTORE and QRESYNC (7162), CONTEXT (5267), CREATE-SPECIAL-USE and SPECIAL-USE (6154), ENABLE (5161),
-//! ESEARCH (4731), ESORT (5267), FILTERS (5466), FUZZY (6203), ID (2971), IDLE (2177), INPROGRESS (9585), LANGUAGE and COMPARATOR (5255), LIST-EXTENDED (5258), LIST-METADATA (9590),
+//! ESEARCH (4731), ESORT (5267), FILTERS (5466), FUZZY (6203), ID (2971), IDLE (2177), INPROGRESS (9585), JMAPACCESS (9698), LANGUAGE and COMPARATOR (5255), LIST-EXTENDED (5258), LIST-METADATA (9590),
 //! LIST-MYRIGHTS (8440), LIST-STATUS (5819), LITERAL+ and LITERAL- (7888), LOGIN-REFERRALS (2221), MAILBOX-REFERRALS (2193), MESSAGELIMIT (9738), METADATA (5464), MOVE (6851),
 //! MULTIAPPEND (3502), MULTISEARCH (7377), NAMESPACE (2342), NOTIFY (5465), OBJECTID (8474), PARTIAL (9394), PREVIEW (8970),
 //! QUOTA (9208), REPLACE (8508), SASL-IR (4959), SAVEDATE (8514), SEARCHRES (5182), SORT (5256, 5957), STATUS=SIZE (8438), THREAD
-//! (5256), UIDBATCHES (10022), UIDONLY (9586), UIDPLUS (4315), UNAUTHENTICATE (8437), UNSELECT (3691), URLAUTH (4467), UTF8=ACCEPT (9755), WITHIN (5032). What real peers are known
+//! (5256), UIDBATCHES (10022), UIDONLY (9586), UIDPLUS (4315), UNAUTHENTICATE (8437), UNSELECT (3691), URLAUTH and URLAUTH=BINARY (4467, 5524), UTF8=ACCEPT (9755), WITHIN (5032), and Gmail's X-GM-EXT-1. What real peers are known
 //! to get wrong parses by switches with names: [`Quirks`].
 //!
 //! # Limits
@@ -59,8 +59,7 @@
 //!
 //! # What it does not do
 //! It keeps no session state: which command is allowed when, and what was advertised, is the caller's business; a server must refuse
-//! the syntax of extensions that it does not have. SORT by ANNOTATION (RFC 5257) and RFC 5524's URLFETCH are refused; what a server tells of
-//! annotations and conversions comes through as opaque values.
+//! the syntax of extensions that it does not have. Annotations of messages, conversions and Gmail's labels come through as opaque values.
 //!
 //! # Features
 //! `serde`: `Serialize` and `Deserialize` for every value. A value made by `Deserialize` is checked as one that was parsed.
@@ -98,7 +97,7 @@ pub use command::{
     MetadataEntry, ModSeqEntry, MultiSearch, Notify, NotifyEvent, NotifyEvents, NotifyGroup, PartPath,
     Partial, PartialRange, Pattern, Patterns, QuotaLimit, QuotaLimits, SearchKey, SearchKeys, SearchReturn,
     SearchReturns, Section, SectionText, SelectParam, SelectParams, SortCriteria, SortCriterion, SortKey,
-    StoreAction, Subkey,
+    StoreAction, Subkey, UrlItem, UrlRequest, UrlRequests,
 };
 pub use command_decoder::{AppendStart, CommandDecoder, Event, RawCommand, RawLine};
 pub use config::{Config, FrameLimits, ParseLimits};
@@ -113,9 +112,10 @@ pub use payload::Payload;
 pub use quirks::Quirks;
 pub use response::{
     AclEntry, Address, Addresses, BodyExtension, BodyExtensions, BodyNode, BodyPart, BodyStructure, Code,
-    Data, Disposition, Envelope, Esearch, FetchData, FetchWriter, ListEntry, ListExtended, MultiPart,
-    Namespace, Params, Part, PartExtension, PartKind, Progress, QuotaResource, RawEnvelope, RawExtension,
-    Response, SearchResult, Status, StatusKind, Thread, UrlData, encode_search,
+    Correlator, Data, Disposition, Envelope, Esearch, FetchData, FetchWriter, ListEntry, ListExtended,
+    MultiPart, Namespace, Params, Part, PartExtension, PartKind, Progress, QuotaResource, RawEnvelope,
+    RawExtension, Response, SearchResult, Status, StatusKind, Thread, UrlContent, UrlData, UrlMetadata,
+    encode_search,
 };
 pub use response_decoder::{RawResponse, ResponseConfig, ResponseDecoder, ResponseEvent};
 pub use sequence::{NotASet, SeqNum, SeqRange, SequenceSet};

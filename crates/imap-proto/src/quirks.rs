@@ -4,7 +4,8 @@ use std::fmt;
 use std::ops::BitOr;
 
 /// Which known deviations parse: a set, made with `|`. Each was reported against a real server or client; what follows a
-/// quirk's meaning is where. All of them are unambiguous: nothing that is valid by the RFCs changes its meaning.
+/// quirk's meaning is where. All of them are unambiguous: nothing that is valid by the RFCs changes its meaning. All but `BARE_LF` concern
+/// the parsers alone.
 ///
 /// ```
 /// # use posthaste_imap_proto::Quirks;
@@ -20,6 +21,9 @@ impl Quirks {
 
     /// What a server needs: clients send passwords and mailbox names in raw 8 bit, and days of one digit.
     pub const SERVER: Quirks = Quirks(Self::RAW_8BIT.0 | Self::ONE_DIGIT_DAY.0);
+
+    /// What a client needs: everything but [`BARE_LF`](Self::BARE_LF).
+    pub const ALL: Quirks = Self::EVERY.without(Self::BARE_LF);
 
     /// Whether all of `others` are among these.
     #[inline]
@@ -50,8 +54,7 @@ macro_rules! quirks {
         quirks!(@number 0, $($(#[$meta])* $name,)*);
 
         impl Quirks {
-            /// Everything: what a client needs.
-            pub const ALL: Quirks = Quirks(0 $(| Self::$name.0)*);
+            const EVERY: Quirks = Quirks(0 $(| Self::$name.0)*);
 
             const NAMES: &'static [(Quirks, &'static str)] = &[$((Self::$name, stringify!($name))),*];
         }
@@ -103,6 +106,15 @@ quirks! {
     ONE_DIGIT_DAY,
     /// `]` in flags and keywords, which no atom may hold.
     LOOSE_KEYWORDS,
+    /// A command's line that ends in LF without CR (scripts, and people with netcat; Dovecot and Cyrus read it).
+    ///
+    /// This one is the [`CommandDecoder`](crate::CommandDecoder)'s, by [`Config::parse`](crate::Config::parse); it is in neither `SERVER` nor
+    /// `ALL`, and responses never end so. Without it such a line and all that follows up to a CRLF is refused as one command
+    /// ([`FrameErrorKind::BareLf`](crate::FrameErrorKind::BareLf)). With it every LF outside a literal ends a line, in commands that are being
+    /// skipped too, so there is one answer to where a line ends. A literal is as many octets as was announced, whatever is in them; a
+    /// message's LFs stay as they are. Leave it off behind a proxy that inspects commands and ends lines at CRLF only: what the proxy takes
+    /// for one command would be two here.
+    BARE_LF,
 }
 
 impl fmt::Debug for Quirks {

@@ -39,7 +39,7 @@ impl Replica {
         if self.bug(Bug::OutOfOrder) {
             self.swap_last();
         }
-        if self.queued_bytes > self.queue_limit {
+        if self.queued_bytes + self.flying_bytes > self.queue_limit {
             // An honest leader stops at its window, long before.
             if let Some(link) = self.queue.back().and_then(Queued::link) {
                 self.refuse(link, Refusal::Protocol);
@@ -128,12 +128,14 @@ impl Replica {
                 self.note_recent(seq, offset, data.len());
                 self.mark_outsiders(offset, data.len());
                 self.bound_recent();
+                self.flying_bytes += weight;
                 self.write(OpKind::Remote { link, weight, seq }, offset, data);
             }
             Queued::Copy { link, granule, data } => {
                 let weight = data.len() as u64 + 64;
                 let data = if data.is_empty() { self.zeros(granule) } else { data };
                 let offset = u64::from(granule) * crate::bitmap::GRANULE;
+                self.flying_bytes += weight;
                 self.write(OpKind::Remote { link, weight, seq: 0 }, offset, data.clone());
                 self.repaired(granule, data);
             }

@@ -82,6 +82,13 @@ impl Replica {
 
     pub(super) fn flush_acked(&mut self, link: LinkId, id: u64, bytes: u64) {
         let Some(Link { side: Side::Target(t), hello, .. }) = self.links.get_mut(&link) else { return };
+        // What it had been asked before it began anew.
+        if t.state == TargetState::Beginning {
+            return;
+        }
+        if id >= t.next_flush {
+            return self.refuse(link, Refusal::Protocol);
+        }
         t.done(self.now, bytes);
         let Some(flush) = t.flush.take_if(|f| f.id == id) else { return };
         t.flushed = t.flushed.max(flush.seq);

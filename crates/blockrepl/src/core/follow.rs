@@ -6,6 +6,10 @@ use crate::wire::RUNS_MAX;
 
 /// Bytes written for a leader before it is told so without a flush.
 const TELL_BYTES: u64 = 256 << 10;
+/// Numbers of writes end here: no stream comes so far, and one more can always be added.
+pub(super) const SEQ_MAX: u64 = u64::MAX / 2;
+/// Questions of a leader that are not answered yet, at most: as for a resync window of a gigabyte.
+const ASKS_MAX: u64 = 16_384;
 
 impl Replica {
     pub(super) fn source_link(&self) -> Option<LinkId> {
@@ -18,7 +22,7 @@ impl Replica {
         if epoch < self.floor && !self.bug(Bug::SkipEpochCheck) {
             return self.tell_fenced(link, self.floor);
         }
-        if self.leading().is_some_and(|l| l.grant.epoch == epoch) {
+        if self.leading().is_some_and(|l| l.grant.epoch == epoch) || seq > SEQ_MAX {
             return self.refuse(link, Refusal::Protocol);
         }
         if self.rollback.is_some() {
@@ -29,6 +33,7 @@ impl Replica {
         }
         self.begin_raise(epoch);
         match &mut self.raise {
+            Some(raise) if raise.begins.contains(&link) => {}
             Some(raise) => raise.begins.push(link),
             None => self.accept_begin(link),
         }
@@ -93,7 +98,8 @@ impl Replica {
         let end = offset.checked_add(data.len() as u64);
         let fits =
             end.is_some_and(|end| end <= self.layout.size) && !data.is_empty() && data.len() <= WRITE_MAX;
-        if !fits || seq <= self.seq || stable > seq {
+        let numbered = self.seq < seq && seq <= SEQ_MAX && stable <= seq;
+        if !fits || !numbered {
             return self.refuse(link, Refusal::Protocol);
         }
         self.seq = seq;
@@ -113,6 +119,25 @@ impl Replica {
             return self.refuse(link, Refusal::Protocol);
         }
         self.enqueue(Queued::Copy { link, granule, data });
+    }
+
+    /// Whether a leader may have one thing more under way here. Refuses it if not.
+    pub(super) fn has_room_for(&mut self, link: LinkId) -> bool {
+        let under_way = self.queue.len() + self.ops.len() + self.acks.len() + self.adopting.len();
+        // A write has 64 bytes and more of the window.
+        let fits = under_way as u64 <= ASKS_MAX + self.config.peer_window() / 32;
+        if !fits {
+            self.refuse(link, Refusal::Protocol);
+        }
+        fits
+    }
+
+    /// The end of a resync; there is one at a time, and it may be long.
+    pub(super) fn remote_sync_end(&mut self, link: LinkId, message: Message) {
+        if self.queue.iter().any(|q| matches!(q, Queued::SyncEnd { .. })) {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        self.enqueue(Queued::SyncEnd { link, message });
     }
 
     /// Whether our granule is the same as the leader's, as of here in the stream.

@@ -166,7 +166,7 @@ impl Replica {
         else {
             return;
         };
-        if !self.obeys(link, *epoch) {
+        if !self.obeys(link, *epoch) || !self.has_room_for(link) {
             return;
         }
         match message {
@@ -180,7 +180,7 @@ impl Replica {
             Message::Stable { stable, .. } => self.set_stable(stable.min(self.seq)),
             Message::SyncStart { sync, .. } => self.enqueue(Queued::SyncStart { link, sync }),
             Message::Copy { granule, heal, data, .. } => self.remote_copy(link, granule, heal, data),
-            Message::SyncEnd { .. } => self.enqueue(Queued::SyncEnd { link, message }),
+            Message::SyncEnd { .. } => self.remote_sync_end(link, message),
             Message::Adopt { version, lineage, members, .. } => self.adopt(link, version, &lineage, &members),
             Message::Lacks { member, base, dirty, .. } => self.note_lacks(member, base, &dirty),
             Message::Resize { size, .. } => self.remote_resize(link, size),
@@ -236,8 +236,15 @@ impl Replica {
     }
 
     fn adopted(&mut self, link: LinkId, version: u64) {
-        let current = self.sb.lineage.current();
+        let (current, told) = (self.sb.lineage.current(), self.leading().map_or(0, |l| l.version));
         let Some(Link { side: Side::Target(t), hello, .. }) = self.links.get_mut(&link) else { return };
+        // What it had been asked before it began anew.
+        if t.state == TargetState::Beginning {
+            return;
+        }
+        if version > told {
+            return self.refuse(link, Refusal::Protocol);
+        }
         t.adopted = t.adopted.max(version);
         let (peer, device) = (hello.node, hello.device);
         // With a flush outstanding, its answer tells.

@@ -79,6 +79,8 @@ pub struct Replica {
     /// The ordered stream: what waits for its turn at the disk.
     queue: VecDeque<Queued>,
     queued_bytes: u64,
+    /// Of these, what has gone on to the disk, which has not answered.
+    flying_bytes: u64,
     gate: Gate,
     /// Data writes issued to the disk.
     order: u64,
@@ -618,6 +620,7 @@ impl Replica {
             }
             OpKind::Remote { link, weight, seq } => {
                 self.writes_in_flight -= 1;
+                self.flying_bytes -= weight;
                 self.note_applied(seq);
                 self.written_for(link, weight);
             }

@@ -128,6 +128,7 @@ impl Replica {
             links: BTreeMap::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,
+            flying_bytes: 0,
             gate: Gate::Open,
             order: 0,
             writes_in_flight: 0,

@@ -158,9 +158,12 @@ impl Replica {
     }
 
     pub(super) fn reached(&mut self, link: LinkId, seq: u64) {
-        if let Some(t) = self.target(link)
-            && t.reach.take_if(|(asked, _)| *asked == seq).is_some()
-        {
+        let last = self.seq;
+        let Some(t) = self.target(link).filter(|t| t.state != TargetState::Beginning) else { return };
+        if seq > last {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        if t.reach.take_if(|(asked, _)| *asked == seq).is_some() {
             t.reached = t.reached.max(seq);
         }
     }

@@ -219,6 +219,9 @@ impl Replica {
         let current = self.leading().map(|l| l.version);
         let Some(member) = self.links.get(&link).map(Link::member) else { return };
         let Some(t) = self.target(link).filter(|t| t.state == TargetState::Finishing) else { return };
+        if current.is_none_or(|told| version > told) {
+            return self.refuse(link, Refusal::Protocol);
+        }
         t.state = TargetState::Synced;
         t.adopted = version;
         t.flush_wanted = true;

@@ -4,7 +4,7 @@
 //! served from it, otherwise by the leader. While the leader is away operations wait, and are sent
 //! again when it is back: the leader knows which writes it has ordered. The session ends with its epoch.
 
-use super::writers::Span;
+use super::writers::{FORWARDS_MAX, Span};
 use super::*;
 use crate::wire::WriterMessage as M;
 
@@ -108,6 +108,8 @@ impl Session {
     /// The next operations to send, as far as the window reaches.
     fn sendable(&mut self, window: u64, reads: bool) -> Vec<M> {
         let (mut bytes, mut asks) = self.outstanding();
+        let forwarded = |op: &&Op| op.sent && matches!(op.what, What::Write { .. });
+        let mut room = FORWARDS_MAX.saturating_sub(self.ops.values().filter(forwarded).count());
         let (epoch, seen) = (self.epoch, self.visible);
         let mut messages = Vec::new();
         for (id, op) in self.ops.iter_mut().filter(|(_, op)| !op.sent) {
@@ -115,7 +117,8 @@ impl Session {
             let message = match &op.what {
                 What::Write { seq: Some(_), .. } | What::Read { here: true, .. } => continue,
                 What::Read { far: false, .. } if !reads => continue,
-                What::Write { offset, data, .. } if bytes < window => {
+                What::Write { offset, data, .. } if bytes < window && room > 0 => {
+                    room -= 1;
                     bytes += data.len() as u64 + 64;
                     M::Forward { epoch, id, seen, offset: *offset, data: data.clone() }
                 }
@@ -284,6 +287,7 @@ impl Replica {
         }
         match message {
             M::Joined { session, ordered, leases, .. } => self.session_joined(session, &ordered, &leases),
+            M::ReadHere { seq, .. } if seq > super::follow::SEQ_MAX => self.refuse(link, Refusal::Protocol),
             M::ReadHere { seq, .. } => {
                 session.from = Some(seq);
                 // What the stream skipped during the resync came as copies.

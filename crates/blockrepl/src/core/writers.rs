@@ -10,7 +10,9 @@ use crate::wire::WriterMessage as M;
 /// Complete writes that are remembered, to recognise a forward that was under way meanwhile.
 const PAST_MAX: usize = 1024;
 /// Reads and flushes that one writer may have under way; an honest one stops long before.
-const ASKS_MAX: usize = 4096;
+const ASKS_MAX: usize = 512;
+/// Writes that a writer may forward before it has heard that they are complete; it stops at half of what is refused.
+pub(super) const FORWARDS_MAX: usize = 4096;
 
 /// A range of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -369,10 +371,14 @@ impl Replica {
         if !fits || !new || joined.queued_bytes > limit {
             return self.refuse(link, Refusal::Protocol);
         }
+        if seen > joined.seen {
+            joined.seen = seen;
+            joined.ordered.retain(|_, seq| *seq > seen);
+        }
+        if joined.ordered.len() >= 2 * FORWARDS_MAX {
+            return self.refuse(link, Refusal::Protocol);
+        }
         joined.last_id = id;
-        joined.seen = joined.seen.max(seen);
-        let seen = joined.seen;
-        joined.ordered.retain(|_, seq| *seq > seen);
         self.take_in(Queued::Forward { link, id, seen, leased: false, offset, data });
     }
 
@@ -445,8 +451,8 @@ impl Replica {
 
     /// A write of the stream is on this disk.
     pub(super) fn shared_written(&mut self, seq: u64) {
-        if let Some(flight) = self.writers.flights.iter_mut().find(|f| f.seq == seq) {
-            flight.here = true;
+        if let Ok(at) = self.writers.flights.binary_search_by_key(&seq, |f| f.seq) {
+            self.writers.flights[at].here = true;
         }
     }
 

@@ -43,9 +43,15 @@ pub enum LinkError {
         /// The one that answered.
         found: NodeId,
     },
-    /// Nothing came for five seconds.
-    #[error("the peer said no hello within {} s", HELLO_WAIT.as_secs())]
+    /// No hello came, or ours was not taken, for five seconds.
+    #[error("the peer exchanged no hello within {} s", HELLO_WAIT.as_secs())]
     Timeout,
+    /// The other side reads less than it asks for: more than `Config::unsent_bytes_max` is waiting for it.
+    #[error("the peer does not read: more than {limit} bytes wait for it")]
+    Unread {
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// Closed in good order by the other side.
     #[error("the peer closed the link")]
     ClosedByPeer,
@@ -127,8 +133,7 @@ pub(super) async fn dial<IO>(shared: Arc<Shared>, peer: NodeId, mut io: IO) -> R
 where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let ours = shared.state().core.hello();
-    write_one(&mut io, &Message::Hello(ours)).await?;
+    say_hello(&shared, &mut io).await?;
     let hello = Hello::read(&mut io).await?;
     if hello.node != peer {
         return Err(LinkError::WrongPeer { expected: peer, found: hello.node });
@@ -141,9 +146,14 @@ pub(super) async fn accept<IO>(shared: Arc<Shared>, hello: Hello, mut io: IO) ->
 where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let ours = shared.state().core.hello();
-    write_one(&mut io, &Message::Hello(ours)).await?;
+    say_hello(&shared, &mut io).await?;
     start(shared, hello, io)
+}
+
+/// One who does not listen keeps nobody waiting.
+async fn say_hello<W: AsyncWrite + Unpin>(shared: &Shared, io: &mut W) -> Result<(), LinkError> {
+    let ours = Message::Hello(shared.state().core.hello());
+    tokio::time::timeout(HELLO_WAIT, write_one(io, &ours)).await.map_err(|_| LinkError::Timeout)?
 }
 
 fn start<IO>(shared: Arc<Shared>, hello: Hello, io: IO) -> Result<Link, LinkError>
@@ -152,7 +162,7 @@ where
 {
     let peer = hello.node;
     let (read, write) = tokio::io::split(io);
-    let outbox = Outbox::new(Box::new(write));
+    let outbox = Outbox::new(Box::new(write), shared.unsent_limit);
     let link = shared.state().add_link(outbox.clone()).ok_or(LinkError::Closed)?;
     // The guard tells the core that the link is gone, also when the task is aborted.
     let guard = Guard { shared: shared.clone(), link, outbox };
@@ -231,6 +241,7 @@ async fn read_loop<R: AsyncRead>(guard: &Guard, mut io: ReadHalf<R>) -> LinkErro
 async fn write_loop(guard: &Guard) -> LinkError {
     match std::future::poll_fn(|cx| guard.outbox.poll(cx)).await {
         Ok(()) => LinkError::Closed,
+        Err(_) if guard.outbox.is_overfull() => LinkError::Unread { limit: guard.shared.unsent_limit },
         Err(e) => LinkError::Io(e),
     }
 }

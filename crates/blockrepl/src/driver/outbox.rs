@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-use crate::wire::Message;
+use crate::wire::{Message, WriterMessage};
 
 /// Messages are put into one write up to this many bytes.
 const BATCH: usize = 256 << 10;
@@ -27,6 +27,8 @@ type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 /// The way out to one peer.
 pub(super) struct Outbox {
     queue: Mutex<Queue>,
+    /// Bytes that may wait.
+    limit: u64,
     /// Touched only by whoever has the turn.
     stream: Mutex<Stream>,
 }
@@ -35,6 +37,8 @@ pub(super) struct Outbox {
 struct Queue {
     messages: VecDeque<Message>,
     bytes: u64,
+    /// More came than a peer may leave unread.
+    overfull: bool,
     turn: Turn,
     /// The stream took no more and has since said that it would: try again.
     again: bool,
@@ -74,11 +78,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// About what a message takes in memory.
+fn size(message: &Message) -> u64 {
+    let more = match message {
+        Message::BeginAck { dirty, .. } | Message::SyncEnd { dirty, .. } | Message::Lacks { dirty, .. } => {
+            size_of_val(&dirty[..])
+        }
+        Message::Writer(WriterMessage::Joined { ordered, .. }) => size_of_val(&ordered[..]),
+        other => other.data().len(),
+    };
+    more as u64 + 64
+}
+
 impl Outbox {
-    pub(super) fn new(io: Writer) -> Arc<Self> {
+    /// A way out by `io`, on which `limit` bytes may wait.
+    pub(super) fn new(io: Writer, limit: u64) -> Arc<Self> {
         let (taken, head, data) = (VecDeque::new(), BytesMut::new(), Bytes::new());
         let stream = Stream { io: Some(io), taken, head, data, flushed: true };
-        Arc::new(Outbox { queue: Mutex::default(), stream: Mutex::new(stream) })
+        Arc::new(Outbox { queue: Mutex::default(), limit, stream: Mutex::new(stream) })
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -88,10 +105,23 @@ impl Outbox {
     /// Queues a message. [`urge`](Self::urge) afterwards, without the core's lock.
     pub(super) fn push(&self, message: Message) {
         let mut queue = self.queue();
-        if !queue.dropped {
-            queue.bytes += message.weight();
-            queue.messages.push_back(message);
+        if queue.dropped {
+            return;
         }
+        queue.bytes += size(&message);
+        queue.messages.push_back(message);
+        if queue.bytes > self.limit {
+            (queue.dropped, queue.overfull) = (true, true);
+            queue.messages.clear();
+            queue.error = Some(io::ErrorKind::QuotaExceeded.into());
+            drop(queue);
+            self.wake_task();
+        }
+    }
+
+    /// Whether it was given up because the peer did not read.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.queue().overfull
     }
 
     /// What is queued is still sent, then the stream is shut down.
@@ -221,8 +251,8 @@ impl Stream {
         while bytes < BATCH as u64
             && let Some(message) = queue.messages.pop_front()
         {
-            queue.bytes -= message.weight();
-            bytes += message.weight();
+            queue.bytes -= size(&message);
+            bytes += size(&message);
             self.taken.push_back(message);
         }
     }

@@ -119,6 +119,7 @@ pub(super) struct Shared {
     meta_lane: Lane,
     pool: Arc<Pool>,
     frame_limit: u32,
+    pub(super) unsent_limit: u64,
     /// There are other writers: reads must pass through the core.
     pub(super) many: AtomicBool,
     pub(super) ticking: AtomicBool,
@@ -162,6 +163,7 @@ impl Shared {
             many: AtomicBool::new(false),
             ticking: AtomicBool::new(false),
             frame_limit: config.frame_bytes_max,
+            unsent_limit: config.unsent_limit(),
             verify_reads: config.verify_reads,
             size,
             start: Instant::now(),

@@ -223,9 +223,18 @@ fn put_runs(w: &mut Writer, runs: &[(u32, u32)]) {
     }
 }
 
+/// Runs ascend and do not overlap, so that what they cost to note is bounded by the device, not by the sender.
 fn take_runs(r: &mut Reader<'_>) -> Result<Vec<(u32, u32)>, Short> {
-    let runs = r.count(RUNS_MAX)?;
-    (0..runs).map(|_| Ok((r.u32()?, r.u32()?))).collect()
+    let (runs, mut free) = (r.count(RUNS_MAX)?, 0);
+    let mut take = || {
+        let (first, count) = (r.u32()?, r.u32()?);
+        if count == 0 || first < free {
+            return Err(Short);
+        }
+        free = first.checked_add(count).ok_or(Short)?;
+        Ok((first, count))
+    };
+    (0..runs).map(|_| take()).collect()
 }
 
 fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {

@@ -9,6 +9,8 @@ mod disks;
 mod driver;
 mod format;
 mod harness;
+mod hostile;
+mod hostile_links;
 mod integrity;
 #[cfg(feature = "nbd")]
 mod nbd;

@@ -48,9 +48,22 @@ fn writer_message() -> impl Strategy<Value = WriterMessage> {
     ]
 }
 
+/// Runs of granules as they are written: ascending, apart.
+fn runs() -> impl Strategy<Value = Vec<(u32, u32)>> {
+    proptest::collection::vec((0u32..1 << 27, 1u32..1000), 0..20).prop_map(|gaps| {
+        let mut free = 0;
+        let run = |(gap, count): (u32, u32)| {
+            let first = free + gap;
+            free = first + count;
+            (first, count)
+        };
+        gaps.into_iter().map(run).collect()
+    })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let data = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
-    let runs = proptest::collection::vec((any::<u32>(), any::<u32>()), 0..20);
+
     prop_oneof![
         (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), data.clone()).prop_map(
             |(epoch, seq, stable, offset, data)| Message::Write { epoch, seq, stable, offset, data }
@@ -58,14 +71,14 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<u32>(), any::<bool>(), data)
             .prop_map(|(epoch, granule, heal, data)| Message::Copy { epoch, granule, heal, data }),
         (any::<u64>(), any::<u64>()).prop_map(|(id, bytes)| Message::FlushAck { id, bytes }),
-        (any::<u64>(), any::<u64>(), runs.clone()).prop_map(|(epoch, version, dirty)| Message::SyncEnd {
+        (any::<u64>(), any::<u64>(), runs()).prop_map(|(epoch, version, dirty)| Message::SyncEnd {
             epoch,
             version,
             lineage: Default::default(),
             members: Default::default(),
             dirty
         }),
-        (any::<bool>(), runs).prop_map(|(consistent, dirty)| Message::BeginAck {
+        (any::<bool>(), runs()).prop_map(|(consistent, dirty)| Message::BeginAck {
             lineage: Default::default(),
             members: Default::default(),
             base: Default::default(),
@@ -90,11 +103,10 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u64>().prop_map(|seq| Message::Reached { seq }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Resize { epoch, size }),
         any::<u64>().prop_map(|size| Message::Resized { size }),
-        (any::<u64>(), any::<u64>(), proptest::collection::vec((any::<u32>(), any::<u32>()), 0..20))
-            .prop_map(|(epoch, node, dirty)| {
-                let member = Member { node: NodeId(node), device: DeviceId([7; 16]) };
-                Message::Lacks { epoch, member, base: GenerationId::default(), dirty }
-            }),
+        (any::<u64>(), any::<u64>(), runs()).prop_map(|(epoch, node, dirty)| {
+            let member = Member { node: NodeId(node), device: DeviceId([7; 16]) };
+            Message::Lacks { epoch, member, base: GenerationId::default(), dirty }
+        }),
         (any::<u64>(), any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(epoch, granule, crc, mix)| {
             Message::Compare { epoch, granule, digest: Digest { crc, mix } }
         }),
@@ -200,7 +212,17 @@ fn what_no_replica_would_write_is_malformed() {
     };
     let begin_ack = [&[0; 4][..], &[1, 0], &[0; 16], &7u64.to_le_bytes(), &[0; 4]].concat();
     let refused = [&[2][..], &7u64.to_le_bytes()].concat();
+    let lacks = |runs: &[(u32, u32)]| {
+        let runs: Vec<u8> =
+            runs.iter().flat_map(|(a, n)| [a.to_le_bytes(), n.to_le_bytes()].concat()).collect();
+        [&[0; 64][..], &((runs.len() / 8) as u32).to_le_bytes(), &runs].concat()
+    };
     for (kind, payload, well) in [
+        (70, lacks(&[(0, 2), (2, 1), (9, u32::MAX - 9)]), true),
+        (70, lacks(&[(0, 2), (1, 1)]), false),
+        (70, lacks(&[(9, 1), (2, 1)]), false),
+        (70, lacks(&[(9, 0)]), false),
+        (70, lacks(&[(9, u32::MAX)]), false),
         (13, adopt(&[1, 2]), true),
         (13, adopt(&[2, 1]), false),
         (13, adopt(&[1, 1]), false),

@@ -11,7 +11,7 @@ use crate::text::mailbox;
 use crate::write::Writer;
 use crate::{Atom, DateTime, Flags, Mailbox, Opaque, Payload, SeqNum, chars};
 
-/// What stands before a message that is about to come.
+/// What stands before a message that is about to come, but for other extensions' data, which the whole command has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct AppendHead<'a> {
@@ -138,14 +138,20 @@ fn attributes<'a>(i: In<'a>, ctx: Ctx) -> Res<'a, (Flags<'a>, Option<DateTime>)>
 
 /// ` flags date data`
 pub(super) fn message(i: In<'_>, ctx: Ctx) -> Res<'_, AppendMessage<'_>> {
-    let (mut i, (flags, date)) = attributes(i, ctx)?;
-    let mut extensions = Vec::new();
+    let (i, (flags, date)) = attributes(i, ctx)?;
+    let (i, extensions) = extensions(i, ctx)?;
+    map(after_sp(i, |i| data(i, ctx)), |data| AppendMessage { flags, date, extensions, data })
+}
+
+/// What other extensions say of a message, behind its date (RFC 4466 section 2.6).
+fn extensions<'a>(mut i: In<'a>, ctx: Ctx) -> Res<'a, Vec<(Atom<'a>, Opaque<'a>)>> {
+    let mut all = Vec::new();
     while let Some((rest, extension)) = extension(i, ctx)? {
-        ctx.room(i, extensions.len())?;
-        extensions.push(extension);
+        ctx.room(i, all.len())?;
+        all.push(extension);
         i = rest;
     }
-    map(after_sp(i, |i| data(i, ctx)), |data| AppendMessage { flags, date, extensions, data })
+    Ok((i, all))
 }
 
 type Extension<'a> = (In<'a>, (Atom<'a>, Opaque<'a>));
@@ -227,6 +233,7 @@ pub(crate) fn append_head(i: In<'_>, ctx: Ctx) -> Res<'_, AppendHead<'_>> {
     let mut before = 0;
     loop {
         let (rest, (flags, date)) = attributes(i, ctx)?;
+        let (rest, _) = extensions(rest, ctx)?;
         let head =
             |kind, before| AppendHead { mailbox: mailbox.clone(), flags, date, before, kind, replaces };
         if rest.is_empty() {

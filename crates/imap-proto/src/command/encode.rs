@@ -156,12 +156,7 @@ fn on_messages(w: &mut Writer<'_>, command: &CommandBody<'_>) {
         C::Store { uid, set, unchanged_since, action, silent, flags } => {
             on_set(w, *uid, "STORE ", set);
             write_unchanged_since(w, *unchanged_since);
-            w.raw(match action {
-                StoreAction::Replace => " FLAGS",
-                StoreAction::Add => " +FLAGS",
-                StoreAction::Remove => " -FLAGS",
-            });
-            w.raw(if *silent { ".SILENT " } else { " " });
+            write_action(w, *action, "FLAGS", *silent);
             flags.write_paren(w);
         }
         C::Copy { uid, set, mailbox } => {
@@ -304,7 +299,16 @@ fn of_rare_extensions(w: &mut Writer<'_>, command: &CommandBody<'_>) {
         }
         C::GenUrlAuth(urls) => urlauth::write_gen_url_auth(w, urls),
         C::ResetKey(of) => urlauth::write_reset_key(w, of.as_ref()),
-        C::UrlFetch(urls) => urlauth::write_strings(w, "URLFETCH", urls),
+        C::UrlFetch(urls) => {
+            w.raw("URLFETCH ");
+            urls.write_bare(w);
+        }
+        C::GetJmapAccess => w.raw("GETJMAPACCESS"),
+        C::StoreLabels { uid, set, action, silent, labels } => {
+            on_set(w, *uid, "STORE ", set);
+            write_action(w, *action, "X-GM-LABELS", *silent);
+            labels.write(w);
+        }
         C::Language(tags) => urlauth::write_strings(w, "LANGUAGE", tags),
         C::Comparator(names) => urlauth::write_strings(w, "COMPARATOR", names),
         C::Convert { uid, set, to, items } => {
@@ -323,6 +327,15 @@ fn of_rare_extensions(w: &mut Writer<'_>, command: &CommandBody<'_>) {
         // The others were written before.
         _ => {}
     }
+}
+
+fn write_action(w: &mut Writer<'_>, action: StoreAction, what: &str, silent: bool) {
+    w.raw(match action {
+        StoreAction::Replace => " ",
+        StoreAction::Add => " +",
+        StoreAction::Remove => " -",
+    });
+    w.word(what, if silent { ".SILENT " } else { " " });
 }
 
 fn write_unchanged_since(w: &mut Writer<'_>, mod_seq: Option<u64>) {

@@ -94,8 +94,11 @@ into_owned!(struct QuotaLimit { resource, limit });
 
 keys!(DEPTH, MAXSIZE);
 
+/// MAXSIZE and DEPTH.
+type Options = (Option<u32>, Option<MetadataDepth>);
+
 /// `(MAXSIZE n DEPTH d)`, in any order.
-pub(super) fn options(i: In<'_>, ctx: Ctx) -> Res<'_, (Option<u32>, Option<MetadataDepth>)> {
+pub(super) fn options(i: In<'_>, ctx: Ctx) -> Res<'_, Options> {
     let (mut size_max, mut depth) = (None, None);
     let (i, _) = paren_list(i, ctx, 1, |i| {
         let (rest, (_, key)) = keyword(i, chars::ATOM, "an option")?;
@@ -106,6 +109,15 @@ pub(super) fn options(i: In<'_>, ctx: Ctx) -> Res<'_, (Option<u32>, Option<Metad
         }
     })?;
     Ok((i, (size_max, depth)))
+}
+
+/// ` (MAXSIZE n ...)` where RFC 5464's own examples have it, behind the mailbox and before a list of entries. Entries start with `/`, so
+/// nothing else can be meant.
+fn options_behind(i: In<'_>, ctx: Ctx) -> (In<'_>, Option<Options>) {
+    match after_sp(i, |i| options(i, ctx)) {
+        Ok((rest, options)) if rest.starts_with(b" ") => (rest, Some(options)),
+        _ => (i, None),
+    }
 }
 
 /// Whether it wrote anything.
@@ -127,19 +139,23 @@ pub(super) fn write_options(w: &mut Writer<'_>, size_max: Option<u32>, depth: Op
 
 impl<'a> GetMetadata<'a> {
     pub(super) fn parse(i: In<'a>, ctx: Ctx) -> Res<'a, Self> {
-        let (i, (size_max, depth)) = match peek(i) {
+        let (i, before) = match peek(i) {
             Some(b'(') => {
                 let (i, options) = options(i, ctx)?;
-                after_sp(i, |i| Ok((i, options)))?
+                after_sp(i, |i| Ok((i, Some(options))))?
             }
-            _ => (i, (None, None)),
+            _ => (i, None),
         };
         let (i, mailbox) = mailbox(i, ctx)?;
+        let (i, behind) = match before {
+            None => options_behind(i, ctx),
+            Some(_) => (i, None),
+        };
         let (i, entries) = after_sp(i, |i| match peek(i) {
-            // RFC 5464's own examples put options behind the mailbox; erratum 1691 moved them.
             Some(b'(') => Strings::parse_paren(i, ctx, 1),
             _ => Strings::parse_bare(i, ctx),
         })?;
+        let (size_max, depth) = before.or(behind).unwrap_or_default();
         Ok((i, Self { size_max, depth, mailbox, entries }))
     }
 

@@ -33,6 +33,7 @@ pub use search::{
     AnnotationKey, EntryKind, ModSeqEntry, SearchKey, SearchKeys, SearchReturn, SearchReturns, SortCriteria,
     SortCriterion, SortKey, Subkey,
 };
+pub use urlauth::{UrlItem, UrlRequest, UrlRequests};
 
 use crate::own::into_owned;
 use crate::status::StatusItems;
@@ -181,16 +182,20 @@ pub enum CommandBody<'a> {
     SetMetadata { mailbox: Mailbox<'a>, entries: MetadataEntries<'a> },
     /// STORE ANNOTATION, RFC 5257: `(entry (attribute value ...) ...)`.
     StoreAnnotation { uid: bool, set: SequenceSet, unchanged_since: Option<u64>, entries: Opaque<'a> },
+    /// STORE X-GM-LABELS, Gmail's X-GM-EXT-1: labels as Gmail writes them, `(\Inbox "a b")`.
+    StoreLabels { uid: bool, set: SequenceSet, action: StoreAction, silent: bool, labels: Opaque<'a> },
     /// GENURLAUTH, RFC 4467: URLs, and the mechanism by which each is to be authorized.
     GenUrlAuth(Vec<(Cow<'a, [u8]>, Atom<'a>)>),
     /// RESETKEY, RFC 4467: of one mailbox, perhaps for some mechanisms only; or of all.
     ResetKey(Option<(Mailbox<'a>, Vec<Atom<'a>>)>),
-    /// URLFETCH, RFC 4467.
-    UrlFetch(Strings<'a>),
+    /// URLFETCH, RFC 4467; with what is wanted of each URL by RFC 5524.
+    UrlFetch(UrlRequests<'a>),
     /// LANGUAGE, RFC 5255: languages in order of preference; none to ask which there are.
     Language(Strings<'a>),
     /// COMPARATOR, RFC 5255: collations in order of preference; none to ask which is in use.
     Comparator(Strings<'a>),
+    /// GETJMAPACCESS, RFC 9698.
+    GetJmapAccess,
     /// CONVERT, RFC 5259: `(type (parameters))` or `(NIL)`, and the items wanted.
     Convert { uid: bool, set: SequenceSet, to: Opaque<'a>, items: Opaque<'a> },
     /// CONVERSIONS, RFC 5259: media types, perhaps with wildcards.
@@ -241,6 +246,7 @@ into_owned!(enum CommandBody {
     Copy { uid, set, mailbox }, Move { uid, set, mailbox }, UidBatches { size, range }, GetQuota(root), GetQuotaRoot(m),
     SetQuota { root, limits }, SetAcl { mailbox, identifier, change, rights }, DeleteAcl { mailbox, identifier },
     GetAcl(m), ListRights { mailbox, identifier }, MyRights(m), GetMetadata(get), SetMetadata { mailbox, entries },
-    StoreAnnotation { uid, set, unchanged_since, entries }, GenUrlAuth(urls), ResetKey(of), UrlFetch(urls), Language(tags),
+    StoreAnnotation { uid, set, unchanged_since, entries }, StoreLabels { uid, set, action, silent, labels },
+    GetJmapAccess, GenUrlAuth(urls), ResetKey(of), UrlFetch(urls), Language(tags),
     Comparator(names), Convert { uid, set, to, items }, Conversions { from, to },
 });

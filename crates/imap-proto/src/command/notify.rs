@@ -260,6 +260,8 @@ fn group(i: In<'_>, ctx: Ctx) -> Res<'_, NotifyGroup<'_>> {
 fn events(i: In<'_>, ctx: Ctx) -> Res<'_, NotifyEvents<'_>> {
     match strip_word(i, b"NONE") {
         Some(rest) => Ok((rest, NotifyEvents::default())),
+        // Without parentheses: so RFC 5465 has them in the examples of section 3.1, against its own grammar.
+        None if peek(i) != Some(b'(') => NotifyEvents::parse_bare(i, ctx),
         None => NotifyEvents::parse_paren(i, ctx, 1),
     }
 }

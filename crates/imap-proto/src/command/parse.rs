@@ -6,7 +6,9 @@ use super::mailboxes::{CreateParams, List, Pattern, SelectParams};
 use super::metadata::{GetMetadata, acl_change, metadata_entries, quota_limits};
 use super::notify::{Notify, filters};
 use super::search::{SearchKeys, SearchReturns, SortCriteria, charset};
-use super::{AppendHead, Command, CommandBody, FetchModifiers, IdField, MultiSearch, StoreAction, urlauth};
+use super::{
+    AppendHead, Command, CommandBody, FetchModifiers, IdField, MultiSearch, StoreAction, UrlRequests, urlauth,
+};
 use crate::chars::{self, TAG};
 use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
@@ -112,6 +114,7 @@ keys!(
     GENURLAUTH,
     RESETKEY,
     URLFETCH,
+    GETJMAPACCESS,
     LANGUAGE,
     COMPARATOR,
     CONVERT,
@@ -197,7 +200,8 @@ fn rarer<'a>(start: In<'a>, i: In<'a>, verb: Key, ctx: Ctx) -> Res<'a, CommandBo
         SETMETADATA => set_metadata(arguments(i)?, ctx),
         GENURLAUTH => urlauth::gen_url_auth(i, ctx),
         RESETKEY => urlauth::reset_key(i, ctx),
-        URLFETCH => map(Strings::parse_bare(arguments(i)?, ctx), C::UrlFetch),
+        URLFETCH => map(UrlRequests::parse_bare(arguments(i)?, ctx), C::UrlFetch),
+        GETJMAPACCESS => Ok((i, C::GetJmapAccess)),
         LANGUAGE => map(urlauth::strings(i, ctx), C::Language),
         COMPARATOR => map(urlauth::strings(i, ctx), C::Comparator),
         CONVERSIONS => urlauth::conversions(arguments(i)?, ctx),
@@ -406,17 +410,43 @@ fn store(i: In<'_>, ctx: Ctx, uid: bool) -> Res<'_, CommandBody<'_>> {
         Some(b'-') => (&i[1..], StoreAction::Remove),
         _ => (i, StoreAction::Replace),
     };
+    if let Some(i) = strip_word(i, b"X-GM-LABELS") {
+        return store_labels(i, ctx, uid, set, action);
+    }
     let (i, ()) = word(i, b"FLAGS")?;
-    let (i, silent) = match strip_word(i, b".SILENT") {
-        Some(i) => (i, true),
-        None => (i, false),
-    };
+    let (i, silent) = silent(i);
     let (i, ()) = sp(i)?;
     let (i, flags) = match peek(i) {
         Some(b'(') => Flags::parse_paren(i, ctx, 0)?,
         _ => Flags::parse_bare(i, ctx)?,
     };
     Ok((i, CommandBody::Store { uid, set, unchanged_since, action, silent, flags }))
+}
+
+#[inline]
+fn silent(i: In<'_>) -> (In<'_>, bool) {
+    match strip_word(i, b".SILENT") {
+        Some(i) => (i, true),
+        None => (i, false),
+    }
+}
+
+#[cold]
+fn store_labels(
+    i: In<'_>,
+    ctx: Ctx,
+    uid: bool,
+    set: crate::SequenceSet,
+    action: StoreAction,
+) -> Res<'_, CommandBody<'_>> {
+    let (i, silent) = silent(i);
+    map(after_sp(i, |i| Opaque::parse(i, ctx)), |labels| CommandBody::StoreLabels {
+        uid,
+        set,
+        action,
+        silent,
+        labels,
+    })
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
-//! SEARCH keys (RFC 3501 section 6.4.4, RFCs 5032, 5182, 6203, 7162, 8474 and 8514), and what SEARCH, SORT and THREAD return.
+//! SEARCH keys (RFC 3501 section 6.4.4, RFCs 5032, 5182, 6203, 7162, 8474, 8514 and 9738), and what SEARCH, SORT and THREAD return.
 
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 use super::fetch::{mod_seq, named_opaque, write_named};
 use super::mailboxes::Pattern;
@@ -14,7 +15,7 @@ use crate::list::{self, Element, list};
 use crate::own::into_owned;
 use crate::sequence::{check_saved_or_set, check_set, saved_or_set, sequence_set};
 use crate::write::Writer;
-use crate::{Atom, Date, Opaque, PartialRange, SequenceSet, chars};
+use crate::{Atom, Date, FetchItemList, Opaque, PartialRange, SequenceSet, chars};
 
 /// One condition on a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +58,10 @@ pub enum SearchKey<'a> {
     /// Sequence numbers; `$` is what was saved (RFC 5182).
     Set(SequenceSet),
     Uid(SequenceSet),
+    /// RFC 9738: a UID above this one.
+    UidAfter(NonZeroU32),
+    /// RFC 9738: a UID below this one.
+    UidBefore(NonZeroU32),
     /// RFC 5032: received so many seconds ago or earlier.
     Older(u32),
     /// RFC 5032: received within so many seconds.
@@ -82,6 +87,14 @@ pub enum SearchKey<'a> {
     Filter(Atom<'a>),
     /// RFC 5257: entries, an attribute, and what its value holds.
     Annotation(Box<AnnotationKey<'a>>),
+    /// X-GM-RAW of Gmail: a search as its web interface has it.
+    GmailRaw(Cow<'a, [u8]>),
+    /// X-GM-MSGID of Gmail.
+    GmailMessageId(u64),
+    /// X-GM-THRID of Gmail.
+    GmailThreadId(u64),
+    /// X-GM-LABELS of Gmail: has this label; `\Inbox` and its kin without quotes, as Gmail writes them.
+    GmailLabel(Cow<'a, [u8]>),
     /// RFC 6203: what is like the key.
     Fuzzy(Subkey<'a>),
     Not(Subkey<'a>),
@@ -194,6 +207,8 @@ pub enum SearchReturn<'a> {
     Save,
     /// UPDATE: tell of changes (RFC 5267).
     Update,
+    /// UPDATE with items to be told of each message that is new among the results (RFC 5465 section 7).
+    UpdateWith(FetchItemList<'a>),
     /// CONTEXT: a hint that the search will be repeated (RFC 5267).
     Context,
     /// PARTIAL: only these of the results (RFCs 5267 and 9394).
@@ -214,60 +229,74 @@ list! {
     SearchReturns<'w> of SearchReturn<'w>
 }
 
-words! {
-    /// What SORT orders by (RFCs 5256, 5957 and 6203).
-    pub enum SortKey("a sort key") {
-        /// INTERNALDATE
-        Arrival = "ARRIVAL",
-        /// The first cc's mailbox.
-        Cc = "CC",
-        /// The Date field.
-        Date = "DATE",
-        /// The first from's mailbox.
-        From = "FROM",
-        /// Octets.
-        Size = "SIZE",
-        /// The base subject.
-        Subject = "SUBJECT",
-        /// The first to's mailbox.
-        To = "TO",
-        /// The name shown for from (RFC 5957).
-        DisplayFrom = "DISPLAYFROM",
-        /// The name shown for to (RFC 5957).
-        DisplayTo = "DISPLAYTO",
-        /// How well a message matches; the best first (RFC 6203).
-        Relevancy = "RELEVANCY",
-    }
+/// What SORT orders by (RFCs 5256, 5257, 5957 and 6203).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum SortKey<'a> {
+    /// INTERNALDATE
+    Arrival,
+    /// The first cc's mailbox.
+    Cc,
+    /// The Date field.
+    Date,
+    /// The first from's mailbox.
+    From,
+    /// Octets.
+    Size,
+    /// The base subject.
+    Subject,
+    /// The first to's mailbox.
+    To,
+    /// The name shown for from (RFC 5957).
+    DisplayFrom,
+    /// The name shown for to (RFC 5957).
+    DisplayTo,
+    /// How well a message matches; the best first (RFC 6203).
+    Relevancy,
+    /// ANNOTATION: the value of an entry's attribute (RFC 5257 section 4.9).
+    Annotation {
+        /// The entry, such as `/altsubject`.
+        entry: Cow<'a, [u8]>,
+        /// The attribute: `value.priv` or `value.shared`.
+        attribute: Cow<'a, [u8]>,
+    },
 }
 
 /// One criterion of SORT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct SortCriterion {
+pub struct SortCriterion<'a> {
     /// REVERSE: descending.
     pub reverse: bool,
     /// By what.
-    pub key: SortKey,
+    pub key: SortKey<'a>,
 }
 
 list! {
     /// SORT's criteria, most significant first.
-    SortCriteria<'w> of SortCriterion
+    SortCriteria<'w> of SortCriterion<'w>
 }
 
-into_owned!(copy SortCriterion);
+into_owned!(struct SortCriterion { reverse, key });
+into_owned!(enum SortKey {
+    Arrival, Cc, Date, From, Size, Subject, To, DisplayFrom, DisplayTo, Relevancy,
+    Annotation { entry, attribute },
+});
 into_owned!(tuple Subkey);
 into_owned!(struct AnnotationKey { entries, attribute, value });
 into_owned!(struct ModSeqEntry { name, kind });
 into_owned!(enum SearchReturn {
-    Min, Max, All, Count, Save, Update, Context, Partial(range), Relevancy, Other { name, value },
+    Min, Max, All, Count, Save, Update, UpdateWith(items), Context, Partial(range), Relevancy,
+    Other { name, value },
 });
 into_owned!(enum SearchKey {
     All, Answered, Deleted, Draft, Flagged, New, Old, Recent, Seen, Unanswered, Undeleted, Undraft, Unflagged, Unseen,
     Bcc(s), Body(s), Cc(s), From(s), Subject(s), Text(s), To(s), Header(n, s), Keyword(a), Unkeyword(a), Before(d),
     On(d), Since(d), SentBefore(d), SentOn(d), SentSince(d), Larger(n), Smaller(n), Set(s), Uid(s), Older(n),
     Younger(n), ModSeq { entry, n }, SavedBefore(d), SavedOn(d), SavedSince(d), SaveDateSupported, EmailId(a),
-    ThreadId(a), Filter(a), Annotation(k), Fuzzy(k), Not(k), Or(a, b), And(k),
+    ThreadId(a), Filter(a), Annotation(k), UidAfter(n), UidBefore(n), GmailRaw(s), GmailMessageId(n), GmailThreadId(n),
+    GmailLabel(s), Fuzzy(k), Not(k), Or(a, b), And(k),
 });
 
 impl<'w> Element<'w> for SearchKey<'w> {
@@ -324,7 +353,13 @@ impl<'w> Element<'w> for SearchKey<'w> {
                 w.raw("UID ");
                 s.encode(w.out);
             }
+            K::UidAfter(n) => w.numbered("UIDAFTER ", n.get()),
+            K::UidBefore(n) => w.numbered("UIDBEFORE ", n.get()),
             K::ModSeq { entry, n } => write_mod_seq(w, entry.as_ref(), *n),
+            K::GmailRaw(s) => text(w, "X-GM-RAW ", s),
+            K::GmailMessageId(n) => w.numbered("X-GM-MSGID ", *n),
+            K::GmailThreadId(n) => w.numbered("X-GM-THRID ", *n),
+            K::GmailLabel(s) => write_label(w, s),
             K::Fuzzy(k) => nested(w, "FUZZY ", k),
             K::Not(k) => nested(w, "NOT ", k),
             K::Or(a, b) => {
@@ -362,6 +397,15 @@ fn plain_name(key: &SearchKey<'_>) -> &'static str {
 fn text(w: &mut Writer<'_>, name: &str, value: &[u8]) {
     w.raw(name);
     w.astring(value);
+}
+
+/// `\Inbox` and its kin are atoms with a backslash.
+fn write_label(w: &mut Writer<'_>, label: &[u8]) {
+    w.raw("X-GM-LABELS ");
+    match label {
+        [b'\\', name @ ..] if !name.is_empty() && chars::all(name, chars::ASTRING) => w.raw(label),
+        label => w.astring(label),
+    }
 }
 
 fn day(w: &mut Writer<'_>, name: &str, value: Date) {
@@ -471,6 +515,17 @@ keys!(
     UPDATE,
     CONTEXT,
     PARTIAL,
+    UIDAFTER,
+    UIDBEFORE,
+    X_GM_RAW = "X-GM-RAW",
+    X_GM_MSGID = "X-GM-MSGID",
+    X_GM_THRID = "X-GM-THRID",
+    X_GM_LABELS = "X-GM-LABELS",
+    ARRIVAL,
+    DATE,
+    SIZE,
+    DISPLAYFROM,
+    DISPLAYTO,
     RELEVANCY,
 );
 
@@ -483,6 +538,8 @@ enum Kind<'a> {
     Day(fn(Date) -> SearchKey<'a>),
     Size(fn(u64) -> SearchKey<'a>),
     Seconds(fn(u32) -> SearchKey<'a>),
+    OneUid(fn(NonZeroU32) -> SearchKey<'a>),
+    Label,
     Uid,
     ModSeq,
     Annotation,
@@ -493,7 +550,9 @@ enum Kind<'a> {
 /// A key's word, and what follows it.
 #[inline(always)]
 fn kind(i: In<'_>) -> Res<'_, Kind<'_>> {
-    use Kind::{Annotation, Atom, Day, Header, ModSeq, Or, Plain, Seconds, Size, Text, Uid, Within};
+    use Kind::{
+        Annotation, Atom, Day, Header, Label, ModSeq, OneUid, Or, Plain, Seconds, Size, Text, Uid, Within,
+    };
     use SearchKey as K;
     let (rest, (name, key)) = keyword(i, chars::ATOM, "a search key")?;
     let kind = match key {
@@ -543,6 +602,12 @@ fn kind(i: In<'_>) -> Res<'_, Kind<'_>> {
         THREADID => Atom(K::ThreadId),
         FILTER => Atom(K::Filter),
         ANNOTATION => Annotation,
+        UIDAFTER => OneUid(K::UidAfter),
+        UIDBEFORE => OneUid(K::UidBefore),
+        X_GM_RAW => Text(K::GmailRaw),
+        X_GM_MSGID => Size(K::GmailMessageId),
+        X_GM_THRID => Size(K::GmailThreadId),
+        X_GM_LABELS => Label,
         _ if name.eq_ignore_ascii_case(b"SAVEDATESUPPORTED") => Plain(|| K::SaveDateSupported),
         _ => return expected(i, "a search key"),
     };
@@ -562,6 +627,8 @@ fn named_key(i: In<'_>, ctx: Ctx) -> Res<'_, SearchKey<'_>> {
         Kind::Day(key) => map(after_sp(i, date), key),
         Kind::Size(key) => map(after_sp(i, number64), key),
         Kind::Seconds(key) => map(after_sp(i, nz_number), |n| key(n.get())),
+        Kind::OneUid(key) => map(after_sp(i, nz_number), key),
+        Kind::Label => map(after_sp(i, |i| label(i, ctx)), SearchKey::GmailLabel),
         Kind::Uid => map(after_sp(i, |i| saved_or_set(i, ctx)), SearchKey::Uid),
         Kind::ModSeq => after_sp(i, |i| mod_seq_key(i, ctx)),
         Kind::Annotation => after_sp(i, |i| annotation_key(i, ctx)),
@@ -585,12 +652,20 @@ fn check_named(i: In<'_>, ctx: Ctx) -> Res<'_, ()> {
         Kind::Atom(_) => map(after_sp(i, atom), drop),
         Kind::Day(_) => map(after_sp(i, date), drop),
         Kind::Size(_) => map(after_sp(i, number64), drop),
-        Kind::Seconds(_) => map(after_sp(i, nz_number), drop),
+        Kind::Seconds(_) | Kind::OneUid(_) => map(after_sp(i, nz_number), drop),
+        Kind::Label => map(after_sp(i, |i| label(i, ctx)), drop),
         Kind::Uid => after_sp(i, |i| check_saved_or_set(i, ctx)),
         Kind::ModSeq => map(after_sp(i, |i| mod_seq_key(i, ctx)), drop),
         Kind::Annotation => map(after_sp(i, |i| annotation_key(i, ctx)), drop),
         Kind::Within(_) => map(operand(i, ctx), drop),
         Kind::Or => map(operand(operand(i, ctx)?.0, ctx), drop),
+    }
+}
+
+fn label(i: In<'_>, ctx: Ctx) -> Res<'_, Cow<'_, [u8]>> {
+    match i.strip_prefix(b"\\") {
+        Some(name) => map(run(name, chars::ASTRING, "a label"), |name| Cow::Borrowed(&i[..name.len() + 1])),
+        None => astring(i, ctx),
     }
 }
 
@@ -621,6 +696,9 @@ impl<'w> Element<'w> for SearchReturn<'w> {
             ALL => Self::All,
             COUNT => Self::Count,
             SAVE => Self::Save,
+            UPDATE if rest.starts_with(b" (") => {
+                return map(FetchItemList::parse_paren(&rest[1..], ctx, 1), Self::UpdateWith);
+            }
             UPDATE => Self::Update,
             CONTEXT => Self::Context,
             RELEVANCY => Self::Relevancy,
@@ -643,6 +721,10 @@ impl<'w> Element<'w> for SearchReturn<'w> {
             Self::Count => w.raw("COUNT"),
             Self::Save => w.raw("SAVE"),
             Self::Update => w.raw("UPDATE"),
+            Self::UpdateWith(items) => {
+                w.raw("UPDATE ");
+                items.write_paren(w);
+            }
             Self::Context => w.raw("CONTEXT"),
             Self::Relevancy => w.raw("RELEVANCY"),
             Self::Partial(range) => {
@@ -654,18 +736,60 @@ impl<'w> Element<'w> for SearchReturn<'w> {
     }
 }
 
-impl<'w> Element<'w> for SortCriterion {
-    fn parse(i: In<'w>, _: Ctx) -> Res<'w, Self> {
+impl<'w> Element<'w> for SortCriterion<'w> {
+    fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self> {
         let (reverse, i) = match strip_word(i, b"REVERSE ") {
             Some(rest) => (true, rest),
             None => (false, i),
         };
-        map(SortKey::parse(i), |key| Self { reverse, key })
+        map(sort_key(i, ctx), |key| Self { reverse, key })
     }
 
     fn write(&self, w: &mut Writer<'_>) {
-        w.word(if self.reverse { "REVERSE " } else { "" }, self.key.name());
+        w.raw(if self.reverse { "REVERSE " } else { "" });
+        w.raw(match &self.key {
+            SortKey::Arrival => "ARRIVAL",
+            SortKey::Cc => "CC",
+            SortKey::Date => "DATE",
+            SortKey::From => "FROM",
+            SortKey::Size => "SIZE",
+            SortKey::Subject => "SUBJECT",
+            SortKey::To => "TO",
+            SortKey::DisplayFrom => "DISPLAYFROM",
+            SortKey::DisplayTo => "DISPLAYTO",
+            SortKey::Relevancy => "RELEVANCY",
+            SortKey::Annotation { .. } => "ANNOTATION",
+        });
+        if let SortKey::Annotation { entry, attribute } = &self.key {
+            text(w, " ", entry);
+            text(w, " ", attribute);
+        }
     }
+}
+
+fn sort_key(i: In<'_>, ctx: Ctx) -> Res<'_, SortKey<'_>> {
+    let (rest, (_, key)) = keyword(i, chars::ATOM, "a sort key")?;
+    let key = match key {
+        ARRIVAL => SortKey::Arrival,
+        CC => SortKey::Cc,
+        DATE => SortKey::Date,
+        FROM => SortKey::From,
+        SIZE => SortKey::Size,
+        SUBJECT => SortKey::Subject,
+        TO => SortKey::To,
+        DISPLAYFROM => SortKey::DisplayFrom,
+        DISPLAYTO => SortKey::DisplayTo,
+        RELEVANCY => SortKey::Relevancy,
+        ANNOTATION => {
+            let (rest, entry) = after_sp(rest, |i| astring(i, ctx))?;
+            return map(after_sp(rest, |i| astring(i, ctx)), |attribute| SortKey::Annotation {
+                entry,
+                attribute,
+            });
+        }
+        _ => return expected(i, "a sort key"),
+    };
+    Ok((rest, key))
 }
 
 /// A charset: an atom or a string.

@@ -1,13 +1,96 @@
-//! URLs that grant access to a message (RFC 4467), languages and collations (RFC 5255), conversions (RFC 5259).
+//! URLs that grant access to a message (RFCs 4467 and 5524), languages and collations (RFC 5255), conversions (RFC 5259).
 
 use std::borrow::Cow;
 
 use super::CommandBody;
-use crate::lex::{Ctx, In, Res, after_sp, astring, atom_str, map};
+use crate::lex::{Ctx, In, Res, after_sp, astring, atom_str, in_parens, map, peek, trailing};
+use crate::list::{Element, list};
+use crate::own::into_owned;
 use crate::sequence::saved_or_set;
 use crate::text::{Strings, mailbox};
 use crate::write::Writer;
 use crate::{Atom, Mailbox, Opaque};
+
+/// What URLFETCH wants of one URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct UrlRequest<'a> {
+    /// The URL.
+    pub url: Cow<'a, [u8]>,
+    /// What to tell of it (RFC 5524 section 3.1), in parentheses on the wire; `None` for the text alone, as RFC 4467 has it. Empty
+    /// means the same.
+    pub items: Option<Vec<UrlItem<'a>>>,
+}
+
+/// An item of RFC 5524's URLFETCH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub enum UrlItem<'a> {
+    /// BODY: the octets as they are in the message.
+    Body,
+    /// BINARY: the octets, decoded.
+    Binary,
+    /// BODYPARTSTRUCTURE: the part's structure.
+    BodyPartStructure,
+    /// Of another extension.
+    Other(Atom<'a>),
+}
+
+list! {
+    /// What URLFETCH wants.
+    UrlRequests<'w> of UrlRequest<'w>
+}
+
+into_owned!(struct UrlRequest { url, items });
+into_owned!(
+    enum UrlItem {
+        Body,
+        Binary,
+        BodyPartStructure,
+        Other(name),
+    }
+);
+
+impl<'a> UrlItem<'a> {
+    fn parse(i: In<'a>) -> Res<'a, Self> {
+        map(atom_str(i), |name| match name {
+            _ if name.eq_ignore_ascii_case("BODY") => Self::Body,
+            _ if name.eq_ignore_ascii_case("BINARY") => Self::Binary,
+            _ if name.eq_ignore_ascii_case("BODYPARTSTRUCTURE") => Self::BodyPartStructure,
+            _ => Self::Other(Atom::checked(name)),
+        })
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Body => "BODY",
+            Self::Binary => "BINARY",
+            Self::BodyPartStructure => "BODYPARTSTRUCTURE",
+            Self::Other(name) => name.as_str(),
+        }
+    }
+}
+
+impl<'w> Element<'w> for UrlRequest<'w> {
+    fn parse(i: In<'w>, ctx: Ctx) -> Res<'w, Self> {
+        if peek(i) != Some(b'(') {
+            return map(astring(i, ctx), |url| Self { url, items: None });
+        }
+        in_parens(i, |i| {
+            let (i, url) = astring(i, ctx)?;
+            map(trailing(i, ctx, UrlItem::parse), |items| Self { url, items: Some(items) })
+        })
+    }
+
+    fn write(&self, w: &mut Writer<'_>) {
+        let Some(items) = &self.items else { return w.astring(&self.url) };
+        w.raw("(");
+        w.astring(&self.url);
+        items.iter().for_each(|item| w.word(" ", item.name()));
+        w.raw(")");
+    }
+}
 
 /// ` url mechanism url mechanism ...`, at least one pair.
 pub(super) fn gen_url_auth(start: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
@@ -30,9 +113,7 @@ pub(super) fn reset_key(i: In<'_>, ctx: Ctx) -> Res<'_, CommandBody<'_>> {
     let Some(i) = i.strip_prefix(b" ") else { return Ok((i, CommandBody::ResetKey(None))) };
     let (i, mailbox) = mailbox(i, ctx)?;
     let mechanism = |i| map(atom_str(i), Atom::checked);
-    map(crate::lex::trailing(i, ctx, mechanism), |mechanisms| {
-        CommandBody::ResetKey(Some((mailbox, mechanisms)))
-    })
+    map(trailing(i, ctx, mechanism), |mechanisms| CommandBody::ResetKey(Some((mailbox, mechanisms))))
 }
 
 /// ` a b c`, or nothing at all.

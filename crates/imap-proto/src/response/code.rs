@@ -115,6 +115,16 @@ pub enum Code<'a> {
     Referral(Vec<Cow<'a, [u8]>>),
     /// RFC 5466: no such filter.
     UndefinedFilter(Atom<'a>),
+    /// RFC 10022: batches of so few messages cannot be had.
+    TooFew,
+    /// RFC 10022: so many batches cannot be had.
+    TooMany,
+    /// RFC 5259: try the conversion later.
+    TempFail,
+    /// RFC 5259: conversions of so many messages at once.
+    MaxConvertMessages(u32),
+    /// RFC 5259: conversions of so many parts of a message at once.
+    MaxConvertParts(u32),
     /// RFC 4467: mechanisms of GENURLAUTH.
     UrlMech(Vec<Atom<'a>>),
     /// RFC 5255: no such collation.
@@ -147,10 +157,11 @@ into_owned!(enum Code {
     HighestModSeq(n), NoModSeq, Modified(set), UnknownCte, NotSaved, HasChildren, UseAttr, CompressionActive,
     MailboxId(id), BadEvent(events), NotificationOverflow, NoUpdate(tag), MetadataLongEntries(n), MetadataMaxSize(n),
     MetadataTooMany, MetadataNoPrivate, InProgress(progress), UidRequired, MessageLimit { limit, uid }, SaveLimit(n),
-    Referral(urls), UndefinedFilter(name), UrlMech(names), BadComparator, Other { name, value },
+    Referral(urls), UndefinedFilter(name), TooFew, TooMany, TempFail, MaxConvertMessages(n),
+    MaxConvertParts(n), UrlMech(names), BadComparator, Other { name, value },
 });
 
-const PLAIN: [(&str, Code<'static>); 35] = [
+const PLAIN: [(&str, Code<'static>); 38] = [
     ("ALERT", Code::Alert),
     ("PARSE", Code::Parse),
     ("READ-ONLY", Code::ReadOnly),
@@ -186,6 +197,9 @@ const PLAIN: [(&str, Code<'static>); 35] = [
     ("UIDREQUIRED", Code::UidRequired),
     ("BADCOMPARATOR", Code::BadComparator),
     ("INPROGRESS", Code::InProgress(None)),
+    ("TOOFEW", Code::TooFew),
+    ("TOOMANY", Code::TooMany),
+    ("TEMPFAIL", Code::TempFail),
 ];
 
 fn plain(name: &[u8]) -> Option<Code<'static>> {
@@ -214,6 +228,7 @@ keys!(
     REFERRAL,
     URLMECH,
     UNDEFINED_FILTER = "UNDEFINED-FILTER",
+    MAXCONVERTPARTS,
     LONGENTRIES,
     MAXSIZE,
     TOOMANY,
@@ -249,12 +264,12 @@ fn known(i: In<'_>, ctx: Ctx) -> Res<'_, Code<'_>> {
         BADCHARSET => Ok((rest, Code::BadCharset(Vec::new()))),
         _ => match plain(name) {
             Some(code) if peek(rest) == Some(b']') => Ok((rest, code)),
-            _ => of_extension(i, rest, key, ctx),
+            _ => of_extension(i, (name, rest), key, ctx),
         },
     }
 }
 
-fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: Key, ctx: Ctx) -> Res<'a, Code<'a>> {
+fn of_extension<'a>(start: In<'a>, (name, rest): (In<'a>, In<'a>), key: Key, ctx: Ctx) -> Res<'a, Code<'a>> {
     match key {
         BADURL => after_sp(rest, |i| map(astring(i, ctx), Code::BadUrl)),
         MAILBOXID => after_sp(rest, |i| map(in_parens(i, atom_str), |id| Code::MailboxId(Atom::checked(id)))),
@@ -268,6 +283,10 @@ fn of_extension<'a>(start: In<'a>, rest: In<'a>, key: Key, ctx: Ctx) -> Res<'a, 
         }
         MESSAGELIMIT => after_sp(rest, message_limit),
         SAVELIMIT => after_sp(rest, |i| map(number(i), Code::SaveLimit)),
+        MAXCONVERTPARTS => after_sp(rest, |i| map(number(i), Code::MaxConvertParts)),
+        _ if name.eq_ignore_ascii_case(b"MAXCONVERTMESSAGES") => {
+            after_sp(rest, |i| map(number(i), Code::MaxConvertMessages))
+        }
         UNDEFINED_FILTER => {
             after_sp(rest, |i| map(atom_str(i), |name| Code::UndefinedFilter(Atom::checked(name))))
         }
@@ -453,6 +472,8 @@ impl Code<'_> {
                 }
             }
             Code::SaveLimit(n) => w.numbered("SAVELIMIT ", *n),
+            Code::MaxConvertMessages(n) => w.numbered("MAXCONVERTMESSAGES ", *n),
+            Code::MaxConvertParts(n) => w.numbered("MAXCONVERTPARTS ", *n),
             Code::UndefinedFilter(name) => w.word("UNDEFINED-FILTER ", name.as_str()),
             Code::UrlMech(names) => {
                 w.raw("URLMECH");

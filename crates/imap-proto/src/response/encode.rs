@@ -178,18 +178,16 @@ fn write_of_extension(w: &mut Writer<'_>, data: &Data<'_>) {
             w.astring(mailbox.as_wire());
             write_strings(w, names);
         }
-        Data::UidBatches { tag, batches } => write_uid_batches(w, tag, batches),
+        Data::UidBatches { of, batches } => write_uid_batches(w, of, batches),
         Data::GenUrlAuth(urls) => {
             w.raw("GENURLAUTH");
             write_strings(w, urls);
         }
         Data::UrlFetch(urls) => {
             w.raw("URLFETCH");
-            for (url, data) in urls {
+            for url in urls {
                 w.raw(" ");
-                w.astring(url);
-                w.raw(" ");
-                w.nstring(data.as_deref());
+                url.write(w);
             }
         }
         Data::Language(tags) => {
@@ -203,6 +201,18 @@ fn write_of_extension(w: &mut Writer<'_>, data: &Data<'_>) {
                 w.raw(" ");
                 w.list(others, |w, name| w.astring(name));
             }
+        }
+        Data::Conversion { from, to, params } => {
+            w.raw("CONVERSION ");
+            w.string(from);
+            w.raw(" ");
+            w.string(to);
+            w.raw(" ");
+            w.list(params, |w, name| w.string(&name));
+        }
+        Data::JmapAccess(url) => {
+            w.raw("JMAPACCESS ");
+            w.quoted_only(url);
         }
         Data::Other(raw) => w.raw(raw),
         // The others were written before.
@@ -419,7 +429,7 @@ fn announce(w: &mut Writer<'_>, octets: u64) {
     w.raw("}\r\n");
 }
 
-fn octets<'p>(data: &'p Option<Payload<'_>>) -> Option<&'p [u8]> {
+pub(super) fn octets<'p>(data: &'p Option<Payload<'_>>) -> Option<&'p [u8]> {
     let data = data.as_ref()?;
     debug_assert!(data.bytes().is_some(), "the octets of a streamed literal are gone");
     data.bytes()

@@ -247,7 +247,7 @@ fn origin(i: In<'_>) -> Res<'_, Option<u32>> {
     map(byte(i, b'>', ">"), |()| Some(origin))
 }
 
-fn payload(i: In<'_>, ctx: Ctx) -> Res<'_, Option<Payload<'_>>> {
+pub(super) fn payload(i: In<'_>, ctx: Ctx) -> Res<'_, Option<Payload<'_>>> {
     match peek(i) {
         Some(b'{' | b'~') => map(Payload::parse(i), Some),
         _ => map(nstring(i, ctx), |data| data.map(Payload::Bytes)),

@@ -9,6 +9,7 @@ mod fetch;
 mod mailbox;
 mod parse;
 mod search;
+mod url;
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
@@ -20,11 +21,13 @@ pub use envelope::{Address, Addresses, Envelope, RawEnvelope};
 pub use extension::{BodyExtension, BodyExtensions, Disposition, PartExtension, RawExtension};
 pub use fetch::FetchData;
 pub use mailbox::{ListEntry, ListExtended, Namespace, QuotaResource};
-pub use search::{Esearch, SearchResult, Thread};
+pub use search::{Correlator, Esearch, SearchResult, Thread};
+pub use url::{UrlContent, UrlData, UrlMetadata};
 
 use crate::command::{IdField, MetadataEntries};
 use crate::own::into_owned;
 use crate::status::StatusDataList;
+use crate::text::Strings;
 use crate::{Capabilities, Flags, Mailbox, SequenceSet, Tag};
 
 /// One response (RFC 3501 section 7).
@@ -84,9 +87,6 @@ impl<'a> Status<'a> {
 
 /// Whom an access control list names, and the rights (RFC 4314 section 2).
 pub type AclEntry<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
-
-/// A URL and what it names (RFC 4467 section 7).
-pub type UrlData<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
 
 /// Untagged data (sections 7.2 to 7.4 and the extensions).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,14 +175,14 @@ pub enum Data<'a> {
         mailbox: Mailbox<'a>,
         names: Vec<Cow<'a, [u8]>>,
     },
-    /// RFC 10022: batches of UIDs, descending.
+    /// RFC 10022: batches of UIDs, descending; and which command they answer.
     UidBatches {
-        tag: Cow<'a, [u8]>,
+        of: Correlator<'a>,
         batches: Vec<(u32, u32)>,
     },
     /// RFC 4467: the URLs with their authorization.
     GenUrlAuth(Vec<Cow<'a, [u8]>>),
-    /// RFC 4467: URLs and what they name; `None` is NIL: it cannot be had.
+    /// RFCs 4467 and 5524: URLs and what they name.
     UrlFetch(Vec<UrlData<'a>>),
     /// RFC 5255: the language in use, or those that there are.
     Language(Vec<Cow<'a, [u8]>>),
@@ -191,6 +191,14 @@ pub enum Data<'a> {
         active: Cow<'a, [u8]>,
         others: Vec<Cow<'a, [u8]>>,
     },
+    /// RFC 5259: what can be made of a media type, and the parameters that can be given for it.
+    Conversion {
+        from: Cow<'a, [u8]>,
+        to: Cow<'a, [u8]>,
+        params: Strings<'a>,
+    },
+    /// RFC 9698: the URL of the JMAP session resource with the same mail.
+    JmapAccess(Cow<'a, [u8]>),
     /// Data of an extension, from its name to the end of the line.
     Other(Cow<'a, [u8]>),
 }
@@ -204,6 +212,7 @@ into_owned!(enum Data {
     Vanished { earlier, uids }, Fetch { seq, items }, UidFetch { uid, items }, Namespace(spaces), Id(fields),
     Quota { root, resources }, QuotaRoot { mailbox, roots }, Acl { mailbox, entries },
     ListRights { mailbox, identifier, always, grantable }, MyRights { mailbox, rights },
-    Metadata { mailbox, entries }, MetadataChanged { mailbox, names }, UidBatches { tag, batches },
-    GenUrlAuth(urls), UrlFetch(urls), Language(tags), Comparator { active, others }, Other(raw),
+    Metadata { mailbox, entries }, MetadataChanged { mailbox, names }, UidBatches { of, batches },
+    GenUrlAuth(urls), UrlFetch(urls), Language(tags), Comparator { active, others }, Conversion { from, to, params },
+    JmapAccess(url), Other(raw),
 });

@@ -10,12 +10,12 @@ use crate::chars::{self, TAG};
 use crate::command::{MetadataEntries, id_fields};
 use crate::keyword::{Key, keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, astring, expected, finish, map, nstring, nz_number, paren_list, peek, sp,
+    Ctx, In, Res, after_sp, astring, expected, finish, map, nz_number, paren_list, peek, sp, string,
     strip_word, trailing,
 };
 use crate::sequence::sequence_set;
 use crate::status::status_data;
-use crate::text::{Capabilities, mailbox};
+use crate::text::{Capabilities, Strings, mailbox};
 use crate::{Flags, ParseError, ParseErrorKind, ParseLimits, Quirks, Tag};
 
 impl<'a> Response<'a> {
@@ -54,7 +54,8 @@ fn tagged(message: &[u8], ctx: Ctx) -> Result<Response<'_>, ParseError> {
 keys!(
     OK, NO, BAD, BYE, PREAUTH, CAPABILITY, ENABLED, SEARCH, SORT, THREAD, ESEARCH, FLAGS, LIST, LSUB, XLIST,
     STATUS, NAMESPACE, ID, QUOTA, QUOTAROOT, ACL, LISTRIGHTS, MYRIGHTS, METADATA, VANISHED, UIDBATCHES,
-    GENURLAUTH, URLFETCH, LANGUAGE, COMPARATOR, EXISTS, RECENT, EXPUNGE, FETCH, UIDFETCH,
+    GENURLAUTH, URLFETCH, LANGUAGE, COMPARATOR, CONVERSION, JMAPACCESS, EXISTS, RECENT, EXPUNGE, FETCH,
+    UIDFETCH,
 );
 
 #[inline]
@@ -124,19 +125,24 @@ fn administration<'a>(start: In<'a>, rest: In<'a>, key: Key, ctx: Ctx) -> Res<'a
         }),
         METADATA => after_sp(rest, |i| metadata(i, ctx)),
         UIDBATCHES => {
-            after_sp(rest, |i| map(uid_batches(i, ctx), |(tag, batches)| Data::UidBatches { tag, batches }))
+            after_sp(rest, |i| map(uid_batches(i, ctx), |(of, batches)| Data::UidBatches { of, batches }))
         }
         GENURLAUTH => map(trailing(rest, ctx, |i| astring(i, ctx)), Data::GenUrlAuth),
-        URLFETCH => map(trailing(rest, ctx, |i| url_data(i, ctx)), Data::UrlFetch),
+        URLFETCH => map(trailing(rest, ctx, |i| UrlData::parse(i, ctx)), Data::UrlFetch),
         LANGUAGE => after_sp(rest, |i| map(paren_list(i, ctx, 1, |i| astring(i, ctx)), Data::Language)),
         COMPARATOR => after_sp(rest, |i| comparator(i, ctx)),
+        CONVERSION => after_sp(rest, |i| conversion(i, ctx)),
+        JMAPACCESS => after_sp(rest, |i| map(string(i, ctx), Data::JmapAccess)),
         _ => Ok((&start[start.len()..], Data::Other(Cow::Borrowed(start)))),
     }
 }
 
-fn url_data(i: In<'_>, ctx: Ctx) -> Res<'_, UrlData<'_>> {
-    let (i, url) = astring(i, ctx)?;
-    map(after_sp(i, |i| nstring(i, ctx)), |data| (url, data))
+/// `from to (parameters)`
+fn conversion(i: In<'_>, ctx: Ctx) -> Res<'_, Data<'_>> {
+    let (i, from) = astring(i, ctx)?;
+    let (i, to) = after_sp(i, |i| astring(i, ctx))?;
+    let params = after_sp(i, |i| Strings::parse_paren(i, ctx, 0));
+    map(params, |params| Data::Conversion { from, to, params })
 }
 
 fn comparator(i: In<'_>, ctx: Ctx) -> Res<'_, Data<'_>> {

@@ -29,6 +29,16 @@ pub struct Esearch<'a> {
     pub results: Vec<SearchResult<'a>>,
 }
 
+/// Which command a response answers (RFC 4731 section 2, RFC 7377 section 2.1).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Correlator<'a> {
+    /// The command's tag.
+    pub tag: Option<Cow<'a, [u8]>>,
+    /// The mailbox meant, and its UIDVALIDITY.
+    pub mailbox: Option<(Mailbox<'a>, NonZeroU32)>,
+}
+
 /// One result of an ESEARCH response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -77,6 +87,7 @@ pub struct Thread {
 }
 
 into_owned!(copy Thread);
+into_owned!(struct Correlator { tag, mailbox });
 into_owned!(struct Esearch { tag, mailbox, uid, results });
 into_owned!(enum SearchResult {
     Min(n), Max(n), Count(n), All(set), ModSeq(n), Partial { range, set }, AddTo(sets), RemoveFrom(sets),
@@ -183,7 +194,9 @@ keys!(MIN, MAX, COUNT, ALL, MODSEQ, PARTIAL, ADDTO, REMOVEFROM, RELEVANCY, TAG, 
 pub(super) fn esearch(mut i: In<'_>, ctx: Ctx) -> Res<'_, Esearch<'_>> {
     let mut found = Esearch::default();
     if let Some(rest) = i.strip_prefix(b" ").filter(|rest| peek(rest) == Some(b'(')) {
-        i = in_parens(rest, |i| correlator(i, ctx, &mut found))?.0;
+        let (rest, of) = correlator(rest, ctx)?;
+        (found.tag, found.mailbox) = (of.tag, of.mailbox);
+        i = rest;
     }
     if let Some(rest) = strip_word(i, b" UID").filter(|rest| matches!(peek(rest), None | Some(b' '))) {
         found.uid = true;
@@ -201,20 +214,33 @@ pub(super) fn esearch(mut i: In<'_>, ctx: Ctx) -> Res<'_, Esearch<'_>> {
     Ok((i, found))
 }
 
-fn correlator<'a>(i: In<'a>, ctx: Ctx, found: &mut Esearch<'a>) -> Res<'a, ()> {
-    let (mut name, mut validity) = (None, None);
-    let (i, _) = crate::lex::spaced(i, ctx, |i| {
-        let (rest, (_, key)) = keyword(i, chars::ATOM, "TAG")?;
-        let (rest, ()) = sp(rest)?;
-        match key {
-            TAG => map(string(rest, ctx), |tag| found.tag = Some(tag)),
-            MAILBOX => map(mailbox(rest, ctx), |m| name = Some(m)),
-            UIDVALIDITY => map(nz_number(rest), |n| validity = Some(n)),
-            _ => map(Opaque::parse(rest, ctx), |_| ()),
-        }
+/// `(TAG "x" ...)`
+fn correlator(i: In<'_>, ctx: Ctx) -> Res<'_, Correlator<'_>> {
+    let (mut tag, mut name, mut validity) = (None, None, None);
+    let (i, _) = in_parens(i, |i| {
+        crate::lex::spaced(i, ctx, |i| {
+            let (rest, (_, key)) = keyword(i, chars::ATOM, "TAG")?;
+            let (rest, ()) = sp(rest)?;
+            match key {
+                TAG => map(string(rest, ctx), |t| tag = Some(t)),
+                MAILBOX => map(mailbox(rest, ctx), |m| name = Some(m)),
+                UIDVALIDITY => map(nz_number(rest), |n| validity = Some(n)),
+                _ => map(Opaque::parse(rest, ctx), |_| ()),
+            }
+        })
     })?;
-    found.mailbox = name.zip(validity);
-    Ok((i, ()))
+    Ok((i, Correlator { tag, mailbox: name.zip(validity) }))
+}
+
+fn write_correlator(w: &mut Writer<'_>, tag: &[u8], mailbox: Option<&(Mailbox<'_>, NonZeroU32)>) {
+    w.raw(" (TAG ");
+    w.string(tag);
+    if let Some((mailbox, validity)) = mailbox {
+        w.raw(" MAILBOX ");
+        w.astring(mailbox.as_wire());
+        w.numbered(" UIDVALIDITY ", validity.get());
+    }
+    w.raw(")");
 }
 
 fn result(i: In<'_>, ctx: Ctx) -> Res<'_, SearchResult<'_>> {
@@ -257,14 +283,7 @@ impl Esearch<'_> {
     pub(super) fn write(&self, w: &mut Writer<'_>) {
         w.raw("ESEARCH");
         if let Some(tag) = &self.tag {
-            w.raw(" (TAG ");
-            w.string(tag);
-            if let Some((mailbox, validity)) = &self.mailbox {
-                w.raw(" MAILBOX ");
-                w.astring(mailbox.as_wire());
-                w.numbered(" UIDVALIDITY ", validity.get());
-            }
-            w.raw(")");
+            write_correlator(w, tag, self.mailbox.as_ref());
         }
         if self.uid {
             w.raw(" UID");
@@ -321,16 +340,12 @@ fn write_positions(w: &mut Writer<'_>, name: &str, sets: &[(u32, SequenceSet)]) 
     });
 }
 
-/// A command's tag and batches.
-type Batches<'a> = (Cow<'a, [u8]>, Vec<(u32, u32)>);
+type Batches<'a> = (Correlator<'a>, Vec<(u32, u32)>);
 
 /// `(TAG "x") ranges` of UIDBATCHES (RFC 10022); descending, each from its higher end.
 pub(super) fn uid_batches(i: In<'_>, ctx: Ctx) -> Res<'_, Batches<'_>> {
-    let (i, tag) = in_parens(i, |i| {
-        let (i, ()) = crate::lex::word(i, b"TAG ")?;
-        string(i, ctx)
-    })?;
-    let Some(mut i) = i.strip_prefix(b" ") else { return Ok((i, (tag, Vec::new()))) };
+    let (i, of) = correlator(i, ctx)?;
+    let Some(mut i) = i.strip_prefix(b" ") else { return Ok((i, (of, Vec::new()))) };
     let mut batches = Vec::new();
     loop {
         ctx.room(i, batches.len())?;
@@ -342,15 +357,14 @@ pub(super) fn uid_batches(i: In<'_>, ctx: Ctx) -> Res<'_, Batches<'_>> {
         batches.push((first.get(), last.get()));
         match rest.strip_prefix(b",") {
             Some(rest) => i = rest,
-            None => return Ok((rest, (tag, batches))),
+            None => return Ok((rest, (of, batches))),
         }
     }
 }
 
-pub(super) fn write_uid_batches(w: &mut Writer<'_>, tag: &[u8], batches: &[(u32, u32)]) {
-    w.raw("UIDBATCHES (TAG ");
-    w.string(tag);
-    w.raw(")");
+pub(super) fn write_uid_batches(w: &mut Writer<'_>, of: &Correlator<'_>, batches: &[(u32, u32)]) {
+    w.raw("UIDBATCHES");
+    write_correlator(w, of.tag.as_deref().unwrap_or_default(), of.mailbox.as_ref());
     for (n, (first, last)) in batches.iter().enumerate() {
         w.numbered(if n == 0 { " " } else { "," }, *first);
         if last != first {

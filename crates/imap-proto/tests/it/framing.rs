@@ -27,7 +27,15 @@ pub(crate) fn tight() -> Config {
 
 /// Feeds pieces; accepts messages; expects a raw line after IDLE.
 pub(crate) fn run<'i>(authenticated: bool, pieces: impl IntoIterator<Item = &'i [u8]>) -> Vec<Seen> {
-    let mut decoder = CommandDecoder::new(tight());
+    run_with(tight(), authenticated, pieces)
+}
+
+fn run_with<'i>(
+    config: Config,
+    authenticated: bool,
+    pieces: impl IntoIterator<Item = &'i [u8]>,
+) -> Vec<Seen> {
+    let mut decoder = CommandDecoder::new(config);
     decoder.set_authenticated(authenticated);
     let mut seen = Vec::new();
     for mut input in pieces {
@@ -203,11 +211,62 @@ fn bare_lf_ends_no_line() {
     assert_eq!(seen, [error("a", lf), command("c NOOP"), Seen::Error(None, lf), command("e NOOP")]);
 }
 
+/// Everything that `tight` has, and lines that end in LF alone.
+fn with_bare_lf() -> Config {
+    let quirks = Quirks::SERVER | Quirks::BARE_LF;
+    Config { parse: ParseLimits { quirks, ..ParseLimits::default() }, ..tight() }
+}
+
 #[test]
-fn an_overlong_line_is_skipped_to_its_end() {
-    let text = format!("a X {}\r\nb NOOP\r\n", "y".repeat(500));
-    let seen = run(false, text.as_bytes().chunks(9));
-    assert_eq!(seen, [error("a", FrameErrorKind::LineTooLong { limit: 60 }), command("b NOOP")]);
+fn bare_lf_ends_a_line_by_quirk_and_literals_stay_exact() {
+    assert!(!Quirks::ALL.contains(Quirks::BARE_LF) && !Quirks::SERVER.contains(Quirks::BARE_LF));
+    let text = b"a NOOP\nb LOGIN {5+}\na\nb\r\n {3}\n\nx\n\nc APPEND INBOX {8}\nab\r\ncd\n\n\nd IDLE\nDONE\n\
+        e LOGIN {50+}\n0123456789\nx NOOP\n0123456789\nx NOOP\n0123456789abcdef\nf SELECT \"{9+}\"\r\ng NOOP\r\n";
+    let seen = run_with(with_bare_lf(), true, [&text[..]]);
+    let spec = LiteralSpec { octets: 8, sync: true, binary: false };
+    assert_eq!(
+        seen,
+        [
+            command("a NOOP"),
+            Seen::Continue,
+            command("b LOGIN {5+}\r\na\nb\r\n {3}\r\n\nx\n"),
+            Seen::Append("c Mailbox(INBOX)".into(), spec),
+            Seen::Message(b"ab\r\ncd\n\n".to_vec()),
+            Seen::MessageEnd,
+            command("d IDLE"),
+            Seen::Line(b"DONE".to_vec()),
+            error("e", FrameErrorKind::LiteralTooLarge { octets: 50, limit: 20 }),
+            command("f SELECT \"{9+}\""),
+            command("g NOOP"),
+        ]
+    );
+    for cut in 1..text.len() {
+        assert_eq!(run_with(with_bare_lf(), true, [&text[..cut], &text[cut..]]), seen, "{cut}");
+    }
+    for raw in [&b"b LOGIN {5+}\r\na\nb\r\n {3}\r\n\nx\n"[..], b"a NOOP"] {
+        assert!(Command::parse(raw, &ParseLimits::default()).is_ok());
+    }
+}
+
+#[test]
+fn lines_that_end_in_crlf_are_the_same_with_bare_lf_allowed() {
+    let text = DIALOGUE.replace("n NOOP\r\n1\r\n", "n NOOP\r\n12\r\n").replace("o NOOP\n", "");
+    assert_eq!(run_with(with_bare_lf(), true, [text.as_bytes()]), run(true, [text.as_bytes()]));
+}
+
+#[test]
+fn an_overlong_line_is_skipped_to_its_end_and_no_further() {
+    for n in (40..70).chain([500]) {
+        let text = format!("a X {}\r\nb NOOP\r\n", "y".repeat(n));
+        let first = match n {
+            0..=54 => command(&text[..n + 4]),
+            _ => error("a", FrameErrorKind::LineTooLong { limit: 60 }),
+        };
+        for size in [1, 9, 1000] {
+            let seen = run(false, text.as_bytes().chunks(size));
+            assert_eq!(seen, [first.clone(), command("b NOOP")], "{n} in pieces of {size}");
+        }
+    }
 }
 
 #[test]

@@ -70,6 +70,10 @@ fn search_key() -> impl Strategy<Value = SearchKey<'static>> {
             SearchKey::Annotation(Box::new(AnnotationKey { entries, attribute, value }))
         }),
         date().prop_map(SearchKey::SentSince),
+        (1_u32..).prop_map(|n| SearchKey::UidAfter(NonZeroU32::new(n).unwrap())),
+        octets().prop_map(SearchKey::GmailRaw),
+        any::<u64>().prop_map(SearchKey::GmailThreadId),
+        octets().prop_map(SearchKey::GmailLabel),
         any::<u64>().prop_map(SearchKey::Larger),
         (1_u32..).prop_map(SearchKey::Older),
         (0_u64..1 << 63).prop_map(|n| SearchKey::ModSeq { entry: None, n }),
@@ -104,6 +108,7 @@ fn returns() -> impl Strategy<Value = Option<SearchReturns<'static>>> {
         Just(SearchReturn::Save),
         Just(SearchReturn::Relevancy),
         partial_range().prop_map(SearchReturn::Partial),
+        vec(fetch_item(), 1..3).prop_map(|items| SearchReturn::UpdateWith(items.into_iter().collect())),
         opaque()
             .prop_map(|value| SearchReturn::Other { name: Atom::new("X-F").unwrap(), value: Some(value) }),
     ];
@@ -259,9 +264,28 @@ fn on_mailboxes() -> impl Strategy<Value = CommandBody<'static>> {
         }),
         vec((octets(), atom()), 1..3).prop_map(CommandBody::GenUrlAuth),
         option::of((mailbox(), vec(atom(), 0..3))).prop_map(CommandBody::ResetKey),
-        vec(octets(), 1..3).prop_map(|urls| CommandBody::UrlFetch(urls.into_iter().collect())),
+        vec((octets(), option::of(vec(url_item(), 0..3))), 1..3).prop_map(|urls| {
+            CommandBody::UrlFetch(urls.into_iter().map(|(url, items)| UrlRequest { url, items }).collect())
+        }),
+        Just(CommandBody::GetJmapAccess),
+        (any::<bool>(), set(), any::<bool>()).prop_map(|(uid, set, silent)| CommandBody::StoreLabels {
+            uid,
+            set,
+            action: StoreAction::Add,
+            silent,
+            labels: Opaque::new(&b"(\\Inbox \"a b\" foo)"[..]).unwrap()
+        }),
         vec(octets(), 0..3).prop_map(|tags| CommandBody::Language(tags.into_iter().collect())),
         (octets(), octets()).prop_map(|(from, to)| CommandBody::Conversions { from, to }),
+    ]
+}
+
+fn url_item() -> impl Strategy<Value = UrlItem<'static>> {
+    prop_oneof![
+        Just(UrlItem::Body),
+        Just(UrlItem::Binary),
+        Just(UrlItem::BodyPartStructure),
+        Just(UrlItem::Other(Atom::new("X-F").unwrap()))
     ]
 }
 
@@ -271,9 +295,13 @@ fn on_messages() -> impl Strategy<Value = CommandBody<'static>> {
         Just(FetchModifier::Vanished),
         partial_range().prop_map(FetchModifier::Partial),
     ];
-    let criterion =
-        (any::<bool>(), prop_oneof![Just(SortKey::Date), Just(SortKey::DisplayTo), Just(SortKey::Relevancy)])
-            .prop_map(|(reverse, key)| SortCriterion { reverse, key });
+    let annotation =
+        (octets(), octets()).prop_map(|(entry, attribute)| SortKey::Annotation { entry, attribute });
+    let criterion = (
+        any::<bool>(),
+        prop_oneof![Just(SortKey::Date), Just(SortKey::DisplayTo), Just(SortKey::Relevancy), annotation],
+    )
+        .prop_map(|(reverse, key)| SortCriterion { reverse, key });
     prop_oneof![
         (any::<bool>(), returns(), option::of(octets()), keys())
             .prop_map(|(uid, returns, charset, keys)| CommandBody::Search { uid, returns, charset, keys }),
@@ -531,9 +559,28 @@ fn data() -> impl Strategy<Value = Data<'static>> {
         }),
         (mailbox(), vec((octets(), octets()), 0..3))
             .prop_map(|(mailbox, entries)| Data::Acl { mailbox, entries }),
-        (octets(), vec((1_u32.., 1_u32..), 0..3))
-            .prop_map(|(tag, batches)| Data::UidBatches { tag, batches }),
+        (octets(), option::of((mailbox(), nonzero())), vec((1_u32.., 1_u32..), 0..3)).prop_map(
+            |(tag, mailbox, batches)| Data::UidBatches {
+                of: Correlator { tag: Some(tag), mailbox },
+                batches
+            }
+        ),
+        vec((octets(), url_content()), 1..3).prop_map(|urls| {
+            Data::UrlFetch(urls.into_iter().map(|(url, content)| UrlData { url, content }).collect())
+        }),
+        (octets(), octets(), strings()).prop_map(|(from, to, params)| Data::Conversion { from, to, params }),
     ]
+}
+
+fn url_content() -> impl Strategy<Value = UrlContent<'static>> {
+    let payload = || text().prop_map(|text| text.map(Payload::Bytes));
+    let item = prop_oneof![
+        structure().prop_map(UrlMetadata::BodyPartStructure),
+        payload().prop_map(UrlMetadata::Binary),
+        payload().prop_map(UrlMetadata::Body),
+        opaque().prop_map(|value| UrlMetadata::Other { name: Atom::new("X-F").unwrap(), value }),
+    ];
+    prop_oneof![payload().prop_map(UrlContent::Text), vec(item, 1..3).prop_map(UrlContent::Items)]
 }
 
 /// Reads one response from octets; the pieces are cut at `cut`.

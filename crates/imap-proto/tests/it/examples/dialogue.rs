@@ -10,7 +10,7 @@
 //! | `= ` | how we write the message that ends on the line before, where that differs; a line for each of its lines |
 //! | `; ` | a note |
 //!
-//! A space at the end of a line is written `␠`.
+//! A space at the end of a line is written `␠`, and `⟨310⟩` is so many octets that are not printed.
 //!
 //! A message is parsed to the letter of the RFCs, without quirks. It must be the command or response that its words say, and nothing in it may
 //! be opaque, unless a note that begins with `opaque` follows. It is written back to the same octets, or to those that `=` gives, which then
@@ -197,8 +197,9 @@ fn refused_response(text: &str) -> String {
 }
 
 fn octets(line: &str) -> String {
-    match line.strip_suffix('␠') {
-        Some(line) => format!("{line} \r\n"),
+    let line = line.replace('␠', " ");
+    match line.strip_prefix('⟨').and_then(|line| line.split_once('⟩')) {
+        Some((n, rest)) => format!("{}{rest}\r\n", "x".repeat(n.parse().expect(rest))),
         None => format!("{line}\r\n"),
     }
 }

@@ -11,7 +11,9 @@ pub(super) fn of_command(body: &CommandBody<'_>) -> String {
         C::Sort { uid, .. } => return by_uid(uid, "SORT"),
         C::Thread { uid, .. } => return by_uid(uid, "THREAD"),
         C::Fetch { uid, .. } => return by_uid(uid, "FETCH"),
-        C::Store { uid, .. } | C::StoreAnnotation { uid, .. } => return by_uid(uid, "STORE"),
+        C::Store { uid, .. } | C::StoreAnnotation { uid, .. } | C::StoreLabels { uid, .. } => {
+            return by_uid(uid, "STORE");
+        }
         C::Copy { uid, .. } => return by_uid(uid, "COPY"),
         C::Move { uid, .. } => return by_uid(uid, "MOVE"),
         C::Replace { uid, .. } => return by_uid(uid, "REPLACE"),
@@ -74,6 +76,7 @@ fn of_administration(body: &CommandBody<'_>) -> &'static str {
         C::Language(_) => "LANGUAGE",
         C::Comparator(_) => "COMPARATOR",
         C::Conversions { .. } => "CONVERSIONS",
+        C::GetJmapAccess => "GETJMAPACCESS",
         other => panic!("a command without a name here: {other:?}"),
     }
 }
@@ -93,6 +96,8 @@ pub(super) fn of_response(response: &Response<'_>) -> String {
     match response {
         Response::Continue(_) => "+".to_owned(),
         Response::Tagged { status, .. } | Response::Status(status) => of_status(status),
+        // Nothing but its name is known.
+        Response::Data(Data::Other(raw)) => in_response(&[b"* ", &raw[..]].concat()),
         Response::Data(data) => of_data(data).to_owned(),
     }
 }
@@ -142,6 +147,8 @@ fn of_data(data: &Data<'_>) -> &'static str {
         Data::UrlFetch(_) => "URLFETCH",
         Data::Language(_) => "LANGUAGE",
         Data::Comparator { .. } => "COMPARATOR",
+        Data::Conversion { .. } => "CONVERSION",
+        Data::JmapAccess(_) => "JMAPACCESS",
         other => panic!("data without a name here: {other:?}"),
     }
 }

@@ -13,8 +13,10 @@ pub(in crate::examples) fn in_command(body: &CommandBody<'_>) -> bool {
         C::Status { items, .. } => items.iter().any(|i| matches!(i, StatusItem::Other(_))),
         C::Search { returns, .. } | C::Sort { returns, .. } => returns.as_ref().is_some_and(in_returns),
         C::MultiSearch(search) => search.returns.as_ref().is_some_and(in_returns),
+        C::StoreAnnotation { .. } | C::StoreLabels { .. } | C::Convert { .. } => true,
+        C::Append { messages, .. } => messages.iter().any(|m| !m.extensions.is_empty()),
         C::Fetch { items, modifiers, .. } => {
-            items.expand().iter().any(|i| matches!(i, FetchItem::Other(_)))
+            items.expand().iter().any(|i| matches!(i, FetchItem::Other(_) | FetchItem::Annotation(_)))
                 || modifiers.iter().any(|m| matches!(m, FetchModifier::Other { .. }))
         }
         _ => false,

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use posthaste_imap_proto::*;
 
-fn body(text: &str) -> CommandBody<'_> {
+pub(super) fn body(text: &str) -> CommandBody<'_> {
     let limits = ParseLimits { quirks: Quirks::NONE, ..ParseLimits::default() };
     Command::parse(text.as_bytes(), &limits).unwrap_or_else(|e| panic!("{text}: {e}")).body
 }
@@ -15,48 +15,48 @@ fn response(text: &str) -> Response<'_> {
     Response::parse(text.as_bytes(), &limits).unwrap_or_else(|e| panic!("{text}: {e}"))
 }
 
-fn data(text: &str) -> Data<'_> {
+pub(super) fn data(text: &str) -> Data<'_> {
     match response(text) {
         Response::Data(data) => data,
         other => panic!("{text}: {other:?}"),
     }
 }
 
-fn code(text: &str) -> Code<'_> {
+pub(super) fn code(text: &str) -> Code<'_> {
     match response(text) {
         Response::Tagged { status, .. } | Response::Status(status) => status.code.expect(text),
         other => panic!("{text}: {other:?}"),
     }
 }
 
-fn fetched(text: &str) -> Vec<FetchData<'_>> {
+pub(super) fn fetched(text: &str) -> Vec<FetchData<'_>> {
     match data(text) {
         Data::Fetch { items, .. } => items,
         other => panic!("{text}: {other:?}"),
     }
 }
 
-fn n(n: u32) -> NonZeroU32 {
+pub(super) fn n(n: u32) -> NonZeroU32 {
     NonZeroU32::new(n).unwrap()
 }
 
-fn set(text: &str) -> SequenceSet {
+pub(super) fn set(text: &str) -> SequenceSet {
     text.parse().unwrap()
 }
 
-fn atom(text: &'static str) -> Atom<'static> {
+pub(super) fn atom(text: &'static str) -> Atom<'static> {
     Atom::new(text).unwrap()
 }
 
-fn octets(text: &str) -> Cow<'_, [u8]> {
+pub(super) fn octets(text: &str) -> Cow<'_, [u8]> {
     Cow::Borrowed(text.as_bytes())
 }
 
-fn mailbox(name: &str) -> Mailbox<'_> {
+pub(super) fn mailbox(name: &str) -> Mailbox<'_> {
     Mailbox::encode(name)
 }
 
-fn keys<'a>(keys: impl IntoIterator<Item = SearchKey<'a>>) -> SearchKeys<'static> {
+pub(super) fn keys<'a>(keys: impl IntoIterator<Item = SearchKey<'a>>) -> SearchKeys<'static> {
     keys.into_iter().collect::<SearchKeys<'_>>().into_owned()
 }
 
