@@ -38,7 +38,7 @@ pub fn haunt(bug: Bug) -> Option<&'static str> {
         "stable-too-early" => Some("peer-acks"),
         "own-first" | "visible-early" => Some("writers-overlap"),
         "lease-outlives" | "lease-ignored" => Some("range-leases"),
-        "forward-twice" => Some("writers-cut"),
+        "forward-twice" => Some("writers-unstable"),
         "grown-early" => Some("resize-crash"),
         "snapshot-forgets" | "snapshot-late" => Some("split-brain-snapshot"),
         "ack-unreceived" => Some("protocol-promote"),

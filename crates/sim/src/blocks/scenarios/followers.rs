@@ -46,10 +46,11 @@ impl Plan {
         self.add(Fault::Pace(2500));
         self.wait(500, 1500);
         self.times(1, 4, |p| {
-            if p.rng.chance(300) {
+            if p.rng.chance(600) {
                 p.add(Fault::Delay(40));
+                p.wait(100, 500);
             }
-            p.kill(LEADER);
+            p.add(Fault::Kill { who: LEADER, power: true });
             p.wait(50, 800);
             p.add(Fault::Promote(Who::Follower));
             p.wait(1200, 2500);

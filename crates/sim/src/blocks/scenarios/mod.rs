@@ -200,6 +200,7 @@ pub const SCENARIOS: &[Scenario] = &[
     with("writers-overlap", Setting::Writers, 0, Plan::overlaps),
     with("writers-cut", Setting::Writers, 0, Plan::writers_cut),
     with("writers-crash", Setting::Writers, 0, Plan::writers_crash),
+    with("writers-unstable", Setting::Writers, 0, |p| p.brief_breaks(1, 30)),
     with("writers-switch-primaries", Setting::Writers, 0, |p| p.moves(true)),
     with("range-leases", Setting::Writers, 0, Plan::leases),
     with("diskless", Setting::Diskless, 2, Plan::diskless),
