@@ -24,7 +24,9 @@ fn own(event: Event<'_>) -> Seen {
 }
 
 fn run<'i>(seed: u8, pieces: impl IntoIterator<Item = &'i [u8]>) -> Vec<Seen> {
-    let mut receiver = Receiver::new(Config { command_line_max: 100, sasl_line_max: 60, skip_limit: 60 });
+    let quirks = if seed & 2 == 0 { Quirks::NONE } else { Quirks::BARE_LF };
+    let mut receiver =
+        Receiver::new(Config { command_line_max: 100, sasl_line_max: 60, skip_limit: 60, quirks });
     let mut seen = Vec::new();
     for mut input in pieces {
         while let Some(event) = receiver.next(&mut input).map(own) {
@@ -49,7 +51,7 @@ fn comes_back(command: &Command<'_>) {
 fuzz_target!(|data: &[u8]| {
     let Some((seed, wire)) = seeded(data) else { return };
     let whole = run(seed, [wire]);
-    assert_eq!(run(seed, pieces(wire, seed >> 1)), whole);
+    assert_eq!(run(seed, pieces(wire, seed >> 2)), whole);
     for event in &whole {
         match event {
             Seen::Command(command) => comes_back(command),

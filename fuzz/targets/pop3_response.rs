@@ -28,7 +28,8 @@ fn own(event: Result<ClientEvent<'_>, ResponseError>) -> Seen {
 }
 
 fn run<'i>(shapes: u8, pieces: impl IntoIterator<Item = &'i [u8]>) -> Vec<Seen> {
-    let mut receiver = ResponseReceiver::new(ClientConfig { line_max: 80 });
+    let quirks = if shapes & 128 == 0 { Quirks::NONE } else { Quirks::ALL };
+    let mut receiver = ResponseReceiver::new(ClientConfig { line_max: 80, quirks });
     for n in 0..3 {
         let kinds = [Shape::Single, Shape::Lines, Shape::Message, Shape::Message];
         receiver.expect(kinds[usize::from(shapes >> (2 * n) & 3)]);
@@ -70,7 +71,18 @@ fn listing_comes_back(line: &[u8]) {
         assert_eq!(ListEntry::parse(&entry.to_string()), Some(entry));
     }
     if let Some(entry) = UidlEntry::parse(line) {
+        assert_eq!(
+            UidlEntry::parse_with(line, Quirks::ALL),
+            Some(entry.clone()),
+            "quirks change no valid line"
+        );
         assert_eq!(UidlEntry::parse(&entry.to_string()), Some(entry));
+    }
+    if let Some(entry) = UidlEntry::parse_with(line, Quirks::ALL) {
+        assert_eq!(UidlEntry::parse_with(&entry.to_string(), Quirks::LONG_UNIQUE_IDS), Some(entry));
+    }
+    if let Some(capability) = Capability::parse(line) {
+        assert_eq!(Capability::parse(&capability.to_string()), Some(capability));
     }
 }
 

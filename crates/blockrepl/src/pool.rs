@@ -10,6 +10,8 @@ use crate::core::WRITE_MAX;
 const LEN: usize = WRITE_MAX + ALIGN;
 /// Data begins at a multiple of this, as a disk past the page cache wants it.
 const ALIGN: usize = 4096;
+/// A shorter buffer is not worth keeping.
+const SHORT: usize = 64 << 10;
 /// Buffers kept while they are idle.
 const KEPT: usize = 16;
 
@@ -36,8 +38,9 @@ impl Pool {
 
     /// A buffer of `len` bytes with any content, aligned at its byte number `head`.
     pub(crate) fn take_behind(self: &Arc<Self>, head: usize, len: usize) -> Buffer {
-        let kept = if len <= LEN { self.idle().pop() } else { None };
-        let bytes = kept.unwrap_or_else(|| vec![0; len.max(LEN) + ALIGN].into());
+        let room = if (SHORT..LEN).contains(&len) { LEN } else { len };
+        let kept = if room == LEN { self.idle().pop() } else { None };
+        let bytes = kept.unwrap_or_else(|| vec![0; room + ALIGN].into());
         let aligned = bytes.as_ptr().align_offset(ALIGN);
         let start = (aligned + ALIGN - head % ALIGN) % ALIGN;
         Buffer { bytes, start, len, pool: self.clone() }
@@ -113,14 +116,14 @@ mod tests {
     fn a_buffer_returns_when_its_last_reader_is_done_and_goes_when_idle() {
         let pool = Arc::new(Pool::default());
         let kept = || pool.idle().buffers.len();
-        let bytes = pool.copy(&[7; 100]);
+        let bytes = pool.copy(&[7; SHORT]);
         let half = bytes.slice(50..);
         drop(bytes);
         assert_eq!(kept(), 0);
-        assert_eq!(half, [7; 50][..]);
+        assert_eq!(half, [7; SHORT - 50][..]);
         drop(half);
         assert_eq!(kept(), 1);
-        drop(pool.take(2 * LEN));
+        drop((pool.take(2 * LEN), pool.take(SHORT - 1)));
         assert_eq!(kept(), 1);
         pool.tick();
         assert_eq!(kept(), 1, "it was in use since the last tick");

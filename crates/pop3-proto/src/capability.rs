@@ -173,7 +173,8 @@ impl fmt::Display for Capability<'_> {
     }
 }
 
-/// A line of LANG's listing.
+/// A line of LANG's listing; also the text of `+OK` to LANG with a tag, which begins with the tag of the language that is spoken
+/// from there on (RFC 6856 §3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LangEntry<'a> {
@@ -188,6 +189,11 @@ impl<'a> LangEntry<'a> {
     pub fn parse(line: &'a str) -> Option<Self> {
         let (tag, name) = line.split_once(' ').unwrap_or((line, ""));
         Some(Self { tag: Word::new(tag).ok()?, name: Text::new(name).ok() })
+    }
+
+    /// The same, owning its text.
+    pub fn into_owned(self) -> LangEntry<'static> {
+        LangEntry { tag: self.tag.into_owned(), name: self.name.map(Text::into_owned) }
     }
 }
 

@@ -5,18 +5,20 @@ use std::collections::VecDeque;
 use crate::data::{Piece, Unstuffer};
 use crate::line::{Found, LineBuffer};
 use crate::text::{Secret, looks_like_base64};
-use crate::{ProtocolError, Reply};
+use crate::{ProtocolError, Quirks, Reply};
 
 /// Limits of a [`ResponseReceiver`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientConfig {
     /// Longest status line or line of a listing, in octets with CRLF (RFC 2449 §4 says 512).
     pub line_max: usize,
+    /// Deviations to take; give them to [`crate::UidlEntry::parse_with`] and its like as well.
+    pub quirks: Quirks,
 }
 
 impl Default for ClientConfig {
     fn default() -> Self {
-        Self { line_max: 4096 }
+        Self { line_max: 4096, quirks: Quirks::CLIENT }
     }
 }
 
@@ -93,10 +95,10 @@ impl ResponseReceiver {
     /// Inside TLS after STLS: no greeting comes.
     pub fn after_tls(config: ClientConfig) -> Self {
         Self {
+            line: LineBuffer::new(config.quirks),
             config,
             expected: VecDeque::new(),
             state: State::Status,
-            line: LineBuffer::default(),
             unstuffer: Unstuffer::new(),
         }
     }
@@ -146,7 +148,7 @@ impl ResponseReceiver {
             Found::Spilled => line.spilled(),
         };
         let Some(shape) = expected.front().copied() else { return Some(Err(ResponseError::Unexpected)) };
-        if let Some(challenge) = challenge(line) {
+        if let Some(challenge) = challenge(line, config.quirks) {
             return Some(Ok(ClientEvent::Challenge(challenge)));
         }
         let Some(reply) = Reply::parse(&String::from_utf8_lossy(line)) else {
@@ -167,11 +169,16 @@ impl ResponseReceiver {
         input: &mut &'i [u8],
     ) -> Option<Result<ClientEvent<'s>, ResponseError>> {
         let Self { config, state, line, .. } = self;
-        let line = match line.take(input, config.line_max) {
-            Found::Incomplete => return None,
-            Found::Bad(error) => return Some(Err(ResponseError::Line(error))),
-            Found::Whole(found) => found,
-            Found::Spilled => line.spilled(),
+        let skips_empty = config.quirks.contains(Quirks::EMPTY_LINES);
+        let line = loop {
+            match line.take(input, config.line_max) {
+                Found::Incomplete => return None,
+                Found::Bad(error) => return Some(Err(ResponseError::Line(error))),
+                Found::Whole([]) if skips_empty => {}
+                Found::Whole(found) => break found,
+                Found::Spilled if skips_empty && line.spilled().is_empty() => {}
+                Found::Spilled => break line.spilled(),
+            }
         };
         Some(Ok(match line {
             b"." => {
@@ -183,7 +190,10 @@ impl ResponseReceiver {
     }
 }
 
-fn challenge(line: &[u8]) -> Option<Secret<'_>> {
-    let base64 = if line == b"+" { b"".as_slice() } else { line.strip_prefix(b"+ ")? };
-    if looks_like_base64(base64) { Secret::new(base64).ok() } else { None }
+fn challenge(line: &[u8], quirks: Quirks) -> Option<Secret<'_>> {
+    let text = if line == b"+" { b"".as_slice() } else { line.strip_prefix(b"+ ")? };
+    if looks_like_base64(text) {
+        return Secret::new(text).ok();
+    }
+    if quirks.contains(Quirks::CHALLENGE_TEXT) { Secret::new(b"".as_slice()).ok() } else { None }
 }

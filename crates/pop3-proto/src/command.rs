@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::num::NonZeroU32;
 
 use crate::SyntaxError;
+use crate::attributes::Attribute;
 use crate::text::{Secret, Text, Word};
 
 /// A message's number within a session, from 1.
@@ -62,8 +63,10 @@ pub enum Command<'a> {
     Quit,
     /// RFC 6856 §2
     Utf8,
-    /// RFC 6856 §3; without a tag it asks for the list.
+    /// RFC 6856 §3: a language tag, or `*` for the server's choice; without a tag it asks for the list.
     Lang(Option<Word<'a>>),
+    /// Dovecot's XCLIENT: a trusted proxy says who the client is. Only where the greeting had [`crate::ResponseCode::XClient`].
+    XClient(Vec<Attribute<'a>>),
 }
 
 impl<'a> Command<'a> {
@@ -86,6 +89,9 @@ impl<'a> Command<'a> {
                 initial: initial.map(Secret::into_owned),
             },
             Command::Lang(tag) => Command::Lang(tag.map(Word::into_owned)),
+            Command::XClient(attributes) => {
+                Command::XClient(attributes.into_iter().map(Attribute::into_owned).collect())
+            }
             Command::Capa => Command::Capa,
             Command::Stls => Command::Stls,
             Command::Stat => Command::Stat,
@@ -121,6 +127,7 @@ impl<'a> Command<'a> {
             Command::Quit => "QUIT",
             Command::Utf8 => "UTF8",
             Command::Lang(_) => "LANG",
+            Command::XClient(_) => "XCLIENT",
         }
     }
 
@@ -147,6 +154,7 @@ impl<'a> Command<'a> {
             | Command::Retr(number)
             | Command::Dele(number) => put(out, format_args!(" {number}")),
             Command::Top { message, lines } => put(out, format_args!(" {message} {lines}")),
+            Command::XClient(attributes) => attributes.iter().for_each(|attribute| attribute.encode(out)),
             Command::Lang(Some(tag)) => put(out, format_args!(" {tag}")),
             _ => {}
         }

@@ -34,13 +34,15 @@
 //!
 //! # Limits, and what it does not do
 //!
-//! Line lengths are in [`Config`] and [`ClientConfig`]; at most one line is held in memory. It keeps no session
+//! Line lengths are in [`Config`] and [`ClientConfig`]; at most one line is held in memory. What real peers do otherwise than
+//! the RFCs say is taken as far as [`Quirks`] say, each by its name. It keeps no session
 //! state (who is logged in, what is marked deleted), and knows no timeouts. SASL mechanisms are in `posthaste-sasl`.
 //!
 //! # Features
 //!
 //! `serde`: commands, replies and listings; the text types as strings. A [`Secret`] is written as it is.
 
+mod attributes;
 mod capability;
 mod client;
 mod command;
@@ -48,16 +50,19 @@ mod data;
 mod error;
 mod line;
 mod parse;
+mod quirks;
 mod receiver;
 mod reply;
 mod text;
 mod top;
 
+pub use attributes::{ATTRIBUTES_MAX, Attribute, SESSION_MAX};
 pub use capability::{Capability, Expire, LangEntry};
 pub use client::{ClientConfig, ClientEvent, ResponseError, ResponseReceiver, Shape};
 pub use command::{Command, MessageNumber};
 pub use data::{Piece, Stuffer, Unstuffer};
 pub use error::{ProtocolError, SyntaxError};
+pub use quirks::Quirks;
 pub use receiver::{Config, Event, Receiver, SaslResponse};
 pub use reply::{ListEntry, Reply, ResponseCode, Stat, UidlEntry};
 pub use text::{InvalidText, Secret, Text, UniqueId, Word};

@@ -2,11 +2,13 @@
 
 use memchr::{memchr, memchr3};
 
-use crate::ProtocolError;
+use crate::{ProtocolError, Quirks};
 
 /// Holds the beginning of a line whose end has not come yet; a line that arrives whole is never copied.
 #[derive(Debug, Default)]
 pub(crate) struct LineBuffer {
+    /// Whether LF alone ends a line as well.
+    bare_lf: bool,
     spill: Vec<u8>,
     /// `spill` holds a whole line that was handed out by the last call.
     complete: bool,
@@ -26,6 +28,10 @@ pub(crate) enum Found<'i> {
 }
 
 impl LineBuffer {
+    pub(crate) fn new(quirks: Quirks) -> Self {
+        Self { bare_lf: quirks.contains(Quirks::BARE_LF), ..Self::default() }
+    }
+
     /// The next line of at most `limit` octets with CRLF.
     #[inline]
     pub(crate) fn take<'i>(&mut self, input: &mut &'i [u8], limit: usize) -> Found<'i> {
@@ -56,12 +62,13 @@ impl LineBuffer {
         match memchr3(b'\r', b'\n', 0, window) {
             None if window.len() == room => self.too_long(input, room, limit),
             None => self.keep(input),
+            Some(at) if window[at] == b'\n' && self.bare_lf => self.whole(input, at, 1),
             Some(at) if window[at] == b'\n' => self.bad(input, at + 1, ProtocolError::BareLf),
             Some(at) if window[at] == 0 => self.bad(input, at + 1, ProtocolError::Nul),
             Some(at) if at + 1 == room => self.too_long(input, room, limit),
             Some(at) => match input.get(at + 1) {
                 None => self.keep(input),
-                Some(b'\n') => self.whole(input, at),
+                Some(b'\n') => self.whole(input, at, 2),
                 Some(_) => self.bad(input, at + 1, ProtocolError::BareCr),
             },
         }
@@ -115,9 +122,10 @@ impl LineBuffer {
         }
     }
 
-    fn whole<'i>(&mut self, input: &mut &'i [u8], at: usize) -> Found<'i> {
+    /// A line of `at` octets and an end of `end`.
+    fn whole<'i>(&mut self, input: &mut &'i [u8], at: usize, end: usize) -> Found<'i> {
         let line = &input[..at];
-        *input = &input[at + 2..];
+        *input = &input[at + end..];
         if self.spill.is_empty() {
             return Found::Whole(line);
         }

@@ -3,13 +3,14 @@
 
 use std::borrow::Cow;
 
-use nom::bytes::complete::take_while1;
+use nom::bytes::complete::{tag, take_while1};
 use nom::combinator::map_opt;
 use nom::error::{Error, ErrorKind};
 use nom::{IResult, Parser};
 
+use crate::attributes::attributes;
 use crate::text::{Secret, Text, UniqueId, Word, looks_like_base64};
-use crate::{Command, MessageNumber, SyntaxError};
+use crate::{Command, MessageNumber, Quirks, SyntaxError};
 
 const fn keyword(letters: &[u8; 4]) -> u32 {
     u32::from_le_bytes(*letters)
@@ -35,7 +36,7 @@ pub(crate) fn command(line: &[u8]) -> Result<Command<'_>, SyntaxError> {
         None => None,
         Some(b' ') => Some(&line[5..]),
         Some(_) if letters[3] == b' ' => return short(line),
-        Some(_) => return Err(SyntaxError::UnknownCommand),
+        Some(_) => return long(line),
     };
     let upper = keyword(letters) & keyword(&[!0x20; 4]);
     if upper == PASS {
@@ -63,6 +64,19 @@ fn short(line: &[u8]) -> Result<Command<'_>, SyntaxError> {
     match line.split_at_checked(3) {
         Some((word, [])) if word.eq_ignore_ascii_case(b"TOP") => Err(SyntaxError::MissingArgument),
         Some((word, [b' ', arguments @ ..])) if word.eq_ignore_ascii_case(b"TOP") => top(trim(arguments)),
+        _ => Err(SyntaxError::UnknownCommand),
+    }
+}
+
+/// The keyword of seven letters.
+#[cold]
+fn long(line: &[u8]) -> Result<Command<'_>, SyntaxError> {
+    match line.split_at_checked(7) {
+        Some((word, [])) if word.eq_ignore_ascii_case(b"XCLIENT") => Err(SyntaxError::MissingArgument),
+        Some((word, [b' ', arguments @ ..])) if word.eq_ignore_ascii_case(b"XCLIENT") => {
+            let text = std::str::from_utf8(arguments).map_err(|_| SyntaxError::BadArgument)?;
+            attributes(text).map(Command::XClient)
+        }
         _ => Err(SyntaxError::UnknownCommand),
     }
 }
@@ -197,6 +211,31 @@ pub(crate) fn octets(i: &str) -> IResult<&str, u64> {
     }
 }
 
-pub(crate) fn unique_id(i: &str) -> IResult<&str, UniqueId<'_>> {
-    map_opt(take_while1(|c| c != ' '), |id| UniqueId::new(id).ok()).parse(i)
+pub(crate) fn unique_id(quirks: Quirks) -> impl Fn(&str) -> IResult<&str, UniqueId<'_>> {
+    let long = quirks.contains(Quirks::LONG_UNIQUE_IDS);
+    let id = if long { any_unique_id } else { short_unique_id };
+    move |i| map_opt(take_while1(|c| c != ' '), id).parse(i)
+}
+
+fn short_unique_id(text: &str) -> Option<UniqueId<'_>> {
+    UniqueId::new(text).ok()
+}
+
+fn any_unique_id(text: &str) -> Option<UniqueId<'_>> {
+    UniqueId::of_any_length(text).ok()
+}
+
+/// What stands between the numbers of a listing.
+pub(crate) fn gap(quirks: Quirks) -> impl Fn(&str) -> IResult<&str, &str> {
+    let many = quirks.contains(Quirks::LISTING_BLANKS);
+    move |i| if many { take_while1(is_blank).parse(i) } else { tag(" ").parse(i) }
+}
+
+fn is_blank(c: char) -> bool {
+    c == ' ' || c == '\t'
+}
+
+/// The line of a listing, without blanks at its ends if they may be there.
+pub(crate) fn listed(line: &str, quirks: Quirks) -> &str {
+    if quirks.contains(Quirks::LISTING_BLANKS) { line.trim_matches(is_blank) } else { line }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::line::{Found, LineBuffer};
 use crate::text::{Secret, looks_like_base64};
-use crate::{Command, ProtocolError};
+use crate::{Command, ProtocolError, Quirks};
 
 /// Limits of a [`Receiver`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,11 +16,13 @@ pub struct Config {
     pub sasl_line_max: usize,
     /// How much of a bad line is skipped in search of its CRLF before the connection is given up.
     pub skip_limit: usize,
+    /// Deviations to take; of use to a server is [`Quirks::BARE_LF`] alone.
+    pub quirks: Quirks,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { command_line_max: 1024, sasl_line_max: 12_288, skip_limit: 65_536 }
+        Self { command_line_max: 1024, sasl_line_max: 12_288, skip_limit: 65_536, quirks: Quirks::NONE }
     }
 }
 
@@ -87,7 +89,8 @@ pub struct Receiver {
 impl Receiver {
     /// At the start of a connection.
     pub fn new(config: Config) -> Self {
-        Self { config, state: State::Command, line: LineBuffer::default() }
+        let line = LineBuffer::new(config.quirks);
+        Self { config, state: State::Command, line }
     }
 
     /// The next event, or `None` when all input is taken.

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::fmt;
 
 use nom::Parser;
-use nom::character::complete::char;
 use nom::combinator::all_consuming;
 use nom::sequence::separated_pair;
 
+use crate::Quirks;
 use crate::command::{MessageNumber, put};
-use crate::parse::{message_number, octets, unique_id};
+use crate::parse::{gap, listed, message_number, octets, unique_id};
 use crate::text::{UniqueId, Word};
 
 /// A machine-readable code at the head of a status line's text (RFC 2449 §8, RFC 3206, RFC 6856).
@@ -29,6 +29,8 @@ pub enum ResponseCode {
     Auth,
     /// `[UTF8]`
     Utf8,
+    /// `[XCLIENT]` in a greeting: the server takes [`crate::Command::XClient`] (Dovecot).
+    XClient,
     /// Any other, as written.
     Other(Word<'static>),
 }
@@ -42,6 +44,7 @@ impl ResponseCode {
             "SYS/PERM" => Self::SysPerm,
             "AUTH" => Self::Auth,
             "UTF8" => Self::Utf8,
+            "XCLIENT" => Self::XClient,
             _ => Self::Other(Word::new(text.to_owned()).ok()?),
         })
     }
@@ -56,6 +59,7 @@ impl fmt::Display for ResponseCode {
             Self::SysPerm => "SYS/PERM",
             Self::Auth => "AUTH",
             Self::Utf8 => "UTF8",
+            Self::XClient => "XCLIENT",
             Self::Other(word) => word.as_str(),
         })
     }
@@ -99,6 +103,19 @@ impl Reply {
     /// What follows.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The timestamp of a greeting that offers APOP, with its `<` and `>`, wherever in the text it stands (RFC 1939 §7). Other
+    /// things between these signs, such as a bare host name, are none: it has the form of a Message-ID.
+    pub fn apop_timestamp(&self) -> Option<&str> {
+        let up_to_closing = self.text.split_inclusive('>').filter(|part| part.ends_with('>'));
+        let mut candidates = up_to_closing.filter_map(|part| Some(&part[part.rfind('<')?..]));
+        candidates.find(|id| {
+            let inner = &id[1..id.len() - 1];
+            let halves =
+                inner.split_once('@').is_some_and(|(left, right)| !left.is_empty() && !right.is_empty());
+            halves && inner.bytes().all(|b| b.is_ascii_graphic())
+        })
     }
 
     /// Parses one line without its CRLF.
@@ -145,6 +162,11 @@ fn split_code(text: &str) -> (Option<ResponseCode>, &str) {
     }
 }
 
+/// The text of an answer in which the message's number may be missing.
+fn left_out(text: &str, quirks: Quirks) -> Option<&str> {
+    quirks.contains(Quirks::NUMBER_LEFT_OUT).then(|| listed(text, quirks))
+}
+
 /// What `+OK` to STAT says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -158,7 +180,13 @@ pub struct Stat {
 impl Stat {
     /// Reads a reply's text; what follows the two numbers is ignored (RFC 1939 §5).
     pub fn parse(text: &str) -> Option<Self> {
-        let (_, (messages, octets)) = separated_pair(octets, char(' '), octets).parse(text).ok()?;
+        Self::parse_with(text, Quirks::NONE)
+    }
+
+    /// The same with the blanks that `quirks` allow.
+    pub fn parse_with(text: &str, quirks: Quirks) -> Option<Self> {
+        let grammar = separated_pair(octets, gap(quirks), octets);
+        let (_, (messages, octets)) = { grammar }.parse(listed(text, quirks)).ok()?;
         Some(Self { messages, octets })
     }
 }
@@ -182,8 +210,22 @@ pub struct ListEntry {
 impl ListEntry {
     /// Parses `number octets`; what follows is ignored (RFC 1939 §5).
     pub fn parse(line: &str) -> Option<Self> {
-        let (_, (message, octets)) = separated_pair(message_number, char(' '), octets).parse(line).ok()?;
+        Self::parse_with(line, Quirks::NONE)
+    }
+
+    /// The same with the blanks that `quirks` allow.
+    pub fn parse_with(line: &str, quirks: Quirks) -> Option<Self> {
+        let grammar = separated_pair(message_number, gap(quirks), octets);
+        let (_, (message, octets)) = { grammar }.parse(listed(line, quirks)).ok()?;
         Some(Self { message, octets })
+    }
+
+    /// Reads the text of `+OK` to LIST with the number `asked`, which [`Quirks::NUMBER_LEFT_OUT`] lets be left out.
+    pub fn answer(asked: MessageNumber, text: &str, quirks: Quirks) -> Option<Self> {
+        Self::parse_with(text, quirks).or_else(|| {
+            let (_, octets) = all_consuming(octets).parse(left_out(text, quirks)?).ok()?;
+            Some(Self { message: asked, octets })
+        })
     }
 }
 
@@ -206,9 +248,27 @@ pub struct UidlEntry<'a> {
 impl<'a> UidlEntry<'a> {
     /// Parses `number unique-id`.
     pub fn parse(line: &'a str) -> Option<Self> {
-        let grammar = separated_pair(message_number, char(' '), unique_id);
-        let (_, (message, id)) = all_consuming(grammar).parse(line).ok()?;
+        Self::parse_with(line, Quirks::NONE)
+    }
+
+    /// The same with the blanks and the lengths that `quirks` allow.
+    pub fn parse_with(line: &'a str, quirks: Quirks) -> Option<Self> {
+        let grammar = separated_pair(message_number, gap(quirks), unique_id(quirks));
+        let (_, (message, id)) = all_consuming(grammar).parse(listed(line, quirks)).ok()?;
         Some(Self { message, id })
+    }
+
+    /// Reads the text of `+OK` to UIDL with the number `asked`, which [`Quirks::NUMBER_LEFT_OUT`] lets be left out.
+    pub fn answer(asked: MessageNumber, text: &'a str, quirks: Quirks) -> Option<Self> {
+        Self::parse_with(text, quirks).or_else(|| {
+            let (_, id) = all_consuming(unique_id(quirks)).parse(left_out(text, quirks)?).ok()?;
+            Some(Self { message: asked, id })
+        })
+    }
+
+    /// The same, owning its text.
+    pub fn into_owned(self) -> UidlEntry<'static> {
+        UidlEntry { message: self.message, id: self.id.into_owned() }
     }
 }
 
@@ -236,6 +296,27 @@ mod tests {
             assert_eq!(reply.to_string(), line);
         }
         assert!(["", "OK", "+OKAY", "* x"].into_iter().all(|bad| Reply::parse(bad).is_none()));
+    }
+
+    #[test]
+    fn a_timestamp_of_apop_has_the_form_of_a_message_id() {
+        for (text, timestamp) in [
+            (
+                "POP3 server ready <1896.697170952@dbc.mtview.ca.us>",
+                Some("<1896.697170952@dbc.mtview.ca.us>"),
+            ),
+            ("<1.2@x> ready", Some("<1.2@x>")),
+            ("E.Novation POP3 server ready <a.b.c>", None),
+            ("at <a.b.c> <1@x>", Some("<1@x>")),
+            ("<<1@x>", Some("<1@x>")),
+            ("<1 @x>", None),
+            ("<@x>", None),
+            ("<1@>", None),
+            ("<1@x", None),
+            ("no", None),
+        ] {
+            assert_eq!(Reply::ok(text).apop_timestamp(), timestamp, "{text}");
+        }
     }
 
     #[test]

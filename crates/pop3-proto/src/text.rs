@@ -80,6 +80,15 @@ text_type! {
     UniqueId, |s| (1..=70).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_graphic())
 }
 
+impl<'a> UniqueId<'a> {
+    /// Of any length, as some servers have them ([`crate::Quirks::LONG_UNIQUE_IDS`]); serde takes none longer than 70.
+    pub fn of_any_length(text: impl Into<Cow<'a, str>>) -> Result<Self, InvalidText> {
+        let text = text.into();
+        let fits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+        if fits { Ok(Self(text)) } else { Err(InvalidText { what: "UniqueId" }) }
+    }
+}
+
 /// Octets that never show in `Debug` output: passwords and SASL messages. Without CR, LF and NUL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret<'a>(Cow<'a, [u8]>);
@@ -144,6 +153,12 @@ mod tests {
             assert!(UniqueId::new(bad).is_err(), "{bad:?}");
             assert!(Secret::new(bad.as_bytes()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_long_unique_id_is_graphic_as_well() {
+        assert!(UniqueId::of_any_length("x".repeat(288)).is_ok());
+        assert!(["", "a b", "a\r\n", "é"].into_iter().all(|bad| UniqueId::of_any_length(bad).is_err()));
     }
 
     #[test]

@@ -29,8 +29,15 @@ pub(crate) fn put_plain(login: &str, authzid: Option<&str>, password: &Secret) -
     [authzid.unwrap_or_default().as_bytes(), login.as_bytes(), password.expose()].join(&0)
 }
 
+/// What a client says with OAUTHBEARER.
+pub(crate) enum OAuth {
+    Token(Credentials),
+    /// No token: it asks what a token would have to be good for (RFC 7628 §3.1).
+    Query,
+}
+
 /// `n,a=user,^Akey=value^A…^A^A` (RFC 7628 §3.1).
-pub(crate) fn oauth_bearer(message: &[u8]) -> Result<Credentials, SaslError> {
+pub(crate) fn oauth_bearer(message: &[u8]) -> Result<OAuth, SaslError> {
     let message = text(message)?;
     let (header, pairs) = message.split_once('\u{1}').ok_or(SaslError::Malformed)?;
     let authzid = header.strip_prefix("n,").or_else(|| header.strip_prefix("y,"));
@@ -41,7 +48,10 @@ pub(crate) fn oauth_bearer(message: &[u8]) -> Result<Credentials, SaslError> {
         None => return Err(SaslError::Malformed),
     };
     let pairs = pairs.strip_suffix('\u{1}').ok_or(SaslError::Malformed)?;
-    Ok(Credentials::Token { login, token: bearer(pairs)? })
+    if pairs.split('\u{1}').any(|pair| pair == "auth=") {
+        return Ok(OAuth::Query);
+    }
+    Ok(OAuth::Token(Credentials::Token { login, token: bearer(pairs)? }))
 }
 
 /// `user=…^Aauth=Bearer …^A^A`

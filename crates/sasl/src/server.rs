@@ -1,6 +1,6 @@
 //! The server's side.
 
-use crate::messages::{external, oauth_bearer, plain, text, xoauth2};
+use crate::messages::{OAuth, external, oauth_bearer, plain, text, xoauth2};
 use crate::scram::{ClientFirst, Gs2, ServerFirst, attribute, binding_text, hash, mac, same, xor};
 use crate::{
     ChannelBinding, Credentials, MESSAGE_MAX, Mechanism, Nonce, SaslError, ScramKeys, Secret, decode, encode,
@@ -41,10 +41,17 @@ pub struct Server {
 #[derive(Debug)]
 enum State {
     First,
-    LoginPassword { login: String },
+    LoginPassword {
+        login: String,
+    },
     ScramKeys(Box<Scram>),
-    ScramProof { scram: Box<Scram>, keys: ScramKeys },
+    ScramProof {
+        scram: Box<Scram>,
+        keys: ScramKeys,
+    },
     ScramEnd(Box<Scram>),
+    /// The refusal of a token was sent; only its acknowledgement is missing.
+    Refused,
     Over,
 }
 
@@ -88,6 +95,7 @@ impl Server {
             State::ScramEnd(scram) if message.is_empty() => {
                 Ok(Step::Done { login: scram.login, authzid: scram.authzid })
             }
+            State::Refused => Err(SaslError::WrongProof),
             State::ScramKeys(_) | State::ScramEnd(_) | State::Over => Err(SaslError::OutOfOrder),
         }
     }
@@ -95,7 +103,13 @@ impl Server {
     fn first(&mut self, message: &[u8]) -> Result<Step, SaslError> {
         match self.mechanism {
             Mechanism::Plain => plain(message).map(Step::Check),
-            Mechanism::OAuthBearer => oauth_bearer(message).map(Step::Check),
+            Mechanism::OAuthBearer => match oauth_bearer(message)? {
+                OAuth::Token(credentials) => Ok(Step::Check(credentials)),
+                OAuth::Query => {
+                    self.state = State::Refused;
+                    Ok(Step::Challenge(self.refuse_token().to_vec()))
+                }
+            },
             Mechanism::XOAuth2 => xoauth2(message).map(Step::Check),
             Mechanism::External => external(message).map(Step::Check),
             Mechanism::Login => {

@@ -1,14 +1,13 @@
 //! An SMTP server on std's sockets that takes every message and throws it away.
 //!
 //! `cargo run -p posthaste-smtp-proto --example smtp_sink [-- 127.0.0.1:2525]`, then send something to that address.
-//! It shows the driving contract: for each read, ask the receiver for events until there are none, and answer each.
+//! The driving contract is in `sink/mod.rs`: for each read, ask the receiver for events until there are none, and answer each.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use posthaste_smtp_proto::{
-    ClientName, Command, Config, Ehlo, Event, Extension, ForwardPath, Receiver, Reply, SyntaxError,
-};
+mod sink;
+use sink::Sink;
 
 fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:2525".to_owned());
@@ -25,91 +24,16 @@ fn main() -> std::io::Result<()> {
 }
 
 fn serve(mut stream: TcpStream) -> std::io::Result<u64> {
-    let mut receiver = Receiver::new(Config::default());
-    let mut session = Session::default();
-    let mut out = Vec::new();
-    Reply::plain(220, "sink ESMTP").encode(&mut out);
+    let mut sink = Sink::new();
     let mut buffer = [0; 16 * 1024];
-    while !session.over {
-        stream.write_all(&out)?;
-        out.clear();
+    stream.write_all(&sink.take_output())?;
+    while !sink.is_over() {
         let len = stream.read(&mut buffer)?;
         if len == 0 {
             break;
         }
-        let mut input = &buffer[..len];
-        while let Some(event) = receiver.next(&mut input) {
-            let data = matches!(event, Event::Command(Command::Data));
-            let accepted = session.answer(event, &mut out);
-            if data && accepted {
-                receiver.accept_data();
-            }
-        }
+        sink.read(&buffer[..len]);
+        stream.write_all(&sink.take_output())?;
     }
-    stream.write_all(&out)?;
-    Ok(session.octets)
-}
-
-/// What the sink knows of a session.
-#[derive(Default)]
-struct Session {
-    recipients: usize,
-    octets: u64,
-    over: bool,
-}
-
-impl Session {
-    /// Puts out the answer to an event; whether it was a yes.
-    fn answer(&mut self, event: Event<'_>, out: &mut Vec<u8>) -> bool {
-        let reply = match event {
-            // The chunk is on its way; its end is answered.
-            Event::Command(Command::Bdat { .. }) => return true,
-            Event::Command(command) => self.command(&command),
-            Event::Body(text) => {
-                self.octets += text.len() as u64;
-                return true;
-            }
-            Event::EndOfData { violation: None } | Event::EndOfChunk { violation: None, .. } => {
-                Reply::new(250, (0, 0), "sunk")
-            }
-            Event::EndOfData { violation: Some(violation) }
-            | Event::EndOfChunk { violation: Some(violation), .. } => violation.reply(),
-            Event::Refused(error) => {
-                self.over |= error.is_fatal();
-                error.reply()
-            }
-            Event::Sasl(_) => Reply::new(503, (5, 1), "nobody asked"),
-        };
-        reply.encode(out);
-        !reply.is_permanent()
-    }
-
-    fn command(&mut self, command: &Command<'_>) -> Reply {
-        match command {
-            Command::Ehlo(_) | Command::Lhlo(_) => extensions(),
-            Command::Helo(_) => Reply::plain(250, "sink"),
-            Command::Mail { from, .. } => {
-                self.recipients = 0;
-                Reply::new(250, (1, 0), format!("sender {from} fine"))
-            }
-            Command::Rcpt { to: ForwardPath::Mailbox(to), .. } => {
-                self.recipients += 1;
-                Reply::new(250, (1, 5), format!("recipient <{to}> fine"))
-            }
-            Command::Data if self.recipients == 0 => Reply::new(503, (5, 1), "MAIL and RCPT first"),
-            Command::Data => Reply::plain(354, "go ahead"),
-            Command::Quit => {
-                self.over = true;
-                Reply::new(221, (0, 0), "goodbye")
-            }
-            Command::Noop(_) | Command::Rset => Reply::new(250, (0, 0), "fine"),
-            _ => SyntaxError::UnknownCommand.reply(),
-        }
-    }
-}
-
-fn extensions() -> Reply {
-    let domain = ClientName::new("sink").unwrap_or_else(|_| unreachable!("a name"));
-    let extensions = vec![Extension::Pipelining, Extension::Chunking, Extension::EightBitMime];
-    Ehlo { domain, greeting: None, extensions }.to_reply()
+    Ok(sink.octets())
 }

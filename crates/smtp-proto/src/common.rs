@@ -5,9 +5,10 @@
 use std::borrow::Cow;
 
 use crate::address::{ForwardPath, Mailbox, ReversePath};
+use crate::class::KEYWORD;
 use crate::fast::Ascii;
 use crate::params::{Body, MailParams, Notify, OriginalRecipient, RcptParams, Ret};
-use crate::text::{ClientName, Text};
+use crate::text::{ClientName, Keyword, Secret, Text};
 use crate::{Command, Event};
 
 const fn verb(letters: &[u8; 4]) -> u32 {
@@ -21,6 +22,7 @@ const QUIT: u32 = verb(b"QUIT");
 const RSET: u32 = verb(b"RSET");
 const EHLO: u32 = verb(b"EHLO");
 const STARTTLS: u32 = verb(b"STAR");
+const AUTH: u32 = verb(b"AUTH");
 
 /// The command at the head of `input`, taken from there; or, where none that is common stands whole in the first `limit`
 /// octets, what `otherwise` makes of it.
@@ -40,6 +42,7 @@ pub(crate) fn command<'s, 'i: 's>(
         RCPT => rcpt(i, input, otherwise),
         MAIL => mail(i, input, otherwise),
         EHLO => ehlo(i, input, otherwise),
+        AUTH => auth(i, input, otherwise),
         DATA if i.end(input) => Some(Event::Command(Command::Data)),
         QUIT if i.end(input) => Some(Event::Command(Command::Quit)),
         RSET if i.end(input) => Some(Event::Command(Command::Rset)),
@@ -59,6 +62,21 @@ fn ehlo<'s, 'i: 's>(
         return otherwise(input);
     }
     Some(Event::Command(Command::Ehlo(ClientName::trusted(Cow::Borrowed(name)))))
+}
+
+#[inline(never)]
+fn auth<'s, 'i: 's>(
+    mut i: Ascii<'i>,
+    input: &mut &'i [u8],
+    otherwise: impl FnOnce(&mut &'i [u8]) -> Option<Event<'s>>,
+) -> Option<Event<'s>> {
+    let mechanism = if i.eat(b' ') { i.word_of(KEYWORD) } else { "" };
+    let initial = if i.eat(b' ') { Some(i.base64()) } else { None };
+    if mechanism.is_empty() || initial == Some("") || !i.end(input) {
+        return otherwise(input);
+    }
+    let initial = initial.map(|text| Secret::trusted(if text == "=" { "" } else { text }));
+    Some(Event::Command(Command::Auth { mechanism: Keyword::trusted(Cow::Borrowed(mechanism)), initial }))
 }
 
 #[inline(never)]

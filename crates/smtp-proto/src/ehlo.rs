@@ -27,7 +27,7 @@ impl Limits {
     fn parse(text: &str) -> Self {
         let mut limits = Self::default();
         for (name, value) in text.split(' ').filter_map(|word| word.split_once('=')) {
-            let number = value.parse().ok();
+            let number = limit(value);
             match name.to_ascii_uppercase().as_str() {
                 "MAILMAX" => limits.mail_max = number,
                 "RCPTMAX" => limits.rcpt_max = number,
@@ -37,6 +37,12 @@ impl Limits {
         }
         limits
     }
+}
+
+/// One to six digits, the first not 0 (RFC 9422 §4).
+fn limit(value: &str) -> Option<NonZeroU32> {
+    let fits = value.len() <= 6 && !value.starts_with('0') && value.bytes().all(|b| b.is_ascii_digit());
+    if fits { value.parse().ok() } else { None }
 }
 
 fn other_limit(name: &str, value: &str) -> Option<Parameter<'static>> {
@@ -89,7 +95,7 @@ pub enum Extension {
     /// RFC 8689
     RequireTls,
     /// RFC 6710, with the name of the priority profile.
-    MtPriority(Option<Keyword<'static>>),
+    MtPriority(Option<Value<'static>>),
     /// RFC 2852, with the fewest seconds that `BY=` may ask for.
     DeliverBy(Option<u32>),
     /// RFC 4865: the longest hold in seconds, and the last moment.
@@ -218,8 +224,8 @@ fn extension(line: &str) -> Option<Extension> {
         ("SIZE", size) if number(size).is_some() => Extension::Size(number(size)),
         ("AUTH", mechanisms) => Extension::Auth(keywords(mechanisms)),
         ("MT-PRIORITY", "") => Extension::MtPriority(None),
-        ("MT-PRIORITY", profile) if Keyword::new(profile).is_ok() => {
-            Extension::MtPriority(Keyword::new(profile.to_owned()).ok())
+        ("MT-PRIORITY", profile) if Value::new(profile).is_ok() => {
+            Extension::MtPriority(Value::new(profile.to_owned()).ok())
         }
         ("DELIVERBY", "") => Extension::DeliverBy(None),
         ("DELIVERBY", least) if short_number(least).is_some() => Extension::DeliverBy(short_number(least)),
@@ -304,6 +310,7 @@ mod tests {
     fn extensions_with_parameters_known_answers() {
         let lines = [
             "MT-PRIORITY MIXER",
+            "MT-PRIORITY x.1_y-z",
             "DELIVERBY 240",
             "DELIVERBY",
             "FUTURERELEASE 604800 2026-12-31T23:59:59Z",
@@ -320,7 +327,11 @@ mod tests {
         assert_eq!(ehlo.extensions.iter().map(ToString::to_string).collect::<Vec<_>>(), lines);
         assert_eq!(ehlo.limits().rcpt_max, NonZeroU32::new(100));
         assert!(matches!(ehlo.extensions.last().unwrap(), Extension::Other { .. }));
-        assert_eq!(Limits::parse("RCPTMAX=0 MAILMAX=-1 junk RCPTMAX"), Limits::default());
+        for bad in ["RCPTMAX=0 MAILMAX=-1 junk RCPTMAX", "MAILMAX=+5", "RCPTMAX=05", "RCPTDOMAINMAX=1000000"]
+        {
+            assert_eq!(Limits::parse(bad), Limits::default(), "{bad}");
+        }
+        assert_eq!(Limits::parse("RCPTMAX=999999").rcpt_max, NonZeroU32::new(999_999));
     }
 
     #[test]

@@ -123,6 +123,11 @@ impl<'a> Secret<'a> {
         BASE64.is_all(&base64).then_some(Self(base64))
     }
 
+    /// `base64` is known to fit.
+    pub(crate) fn trusted(base64: &'a str) -> Self {
+        Self(Cow::Borrowed(base64))
+    }
+
     /// The base64 text, on purpose under a name that shows in review.
     pub fn expose(&self) -> &str {
         &self.0

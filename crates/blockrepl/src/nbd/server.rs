@@ -315,12 +315,55 @@ impl Answer {
     }
 }
 
+/// What the writing half is to see to, in turn.
+enum Reply {
+    Done(Answer),
+    /// A read that is done when its turn comes, if it need not wait for the disk: then its data is still in the processor's cache
+    /// when it is sent, and a client that does not take it holds up the next one.
+    Read(Work),
+}
+
+/// A request that the device is to be asked for.
+struct Work {
+    connection: Arc<Connection>,
+    request: Request,
+    place: Place,
+    answers: mpsc::UnboundedSender<Reply>,
+}
+
+impl Work {
+    /// Asks the device on a thread of the blocking pool.
+    fn begin(self, refused: Option<Refused>) {
+        let work = move || {
+            let (head, data) = self.connection.answer(&self.request, refused);
+            // The client may have gone.
+            drop(self.answers.send(Reply::Done(Answer { head, data, _place: self.place })));
+        };
+        drop(tokio::task::spawn_blocking(work));
+    }
+}
+
+impl Reply {
+    fn answer(self) -> Option<Answer> {
+        match self {
+            Reply::Done(answer) => Some(answer),
+            Reply::Read(work) => match work.connection.read_at_once(&work.request) {
+                Some((head, data)) => Some(Answer { head, data: Some(data), _place: work.place }),
+                None => {
+                    work.begin(None);
+                    None
+                }
+            },
+        }
+    }
+}
+
 async fn read_loop<IO: AsyncRead>(
     connection: Arc<Connection>,
     mut io: ReadHalf<IO>,
     mut decoder: Decoder,
     room: Room,
-    answers: mpsc::UnboundedSender<Answer>,
+    answers: mpsc::UnboundedSender<Reply>,
 ) -> Result<(), Ended> {
     loop {
         while let Some(mut request) = decoder.next()? {
@@ -334,22 +377,14 @@ async fn read_loop<IO: AsyncRead>(
                 request.data = Bytes::new();
             }
             let place = room.enter(&request).await;
-            if refused.is_none()
-                && let Some((head, data)) = connection.read_at_once(&request)
-            {
+            let at_once = refused.is_none() && request.command == Command::Read && request.len <= AT_ONCE;
+            let work = Work { connection: connection.clone(), request, place, answers: answers.clone() };
+            if at_once {
                 // The client may have gone.
-                drop(answers.send(Answer { head, data: Some(data), _place: place }));
-                // It is sent while it is in this processor's cache.
-                tokio::task::yield_now().await;
-                continue;
+                drop(answers.send(Reply::Read(work)));
+            } else {
+                work.begin(refused);
             }
-            let (connection, answers) = (connection.clone(), answers.clone());
-            let work = move || {
-                let (head, data) = connection.answer(&request, refused);
-                // The client may have gone.
-                drop(answers.send(Answer { head, data, _place: place }));
-            };
-            drop(tokio::task::spawn_blocking(work));
         }
         decoder.buffer().reserve(64 << 10);
         if io.read_buf(decoder.buffer()).await? == 0 {
@@ -360,30 +395,31 @@ async fn read_loop<IO: AsyncRead>(
 
 async fn write_loop<IO: AsyncWrite>(
     mut io: WriteHalf<IO>,
-    mut answers: mpsc::UnboundedReceiver<Answer>,
+    mut replies: mpsc::UnboundedReceiver<Reply>,
 ) -> std::io::Result<()> {
     let mut out = BytesMut::new();
-    while let Some(first) = answers.recv().await {
-        // Their places are free only when they are sent.
-        let mut sending = vec![first];
-        let mut bytes = 0;
-        while bytes < BATCH
-            && let Ok(answer) = answers.try_recv()
-        {
-            bytes += answer.data().len();
-            sending.push(answer);
-        }
-        for answer in &sending {
-            out.extend_from_slice(&answer.head);
-            if answer.data().len() < LONG {
-                out.extend_from_slice(answer.data());
-            } else {
-                write_both(&mut io, &out, answer.data()).await?;
-                out.clear();
+    // Their places are free only when they are sent.
+    let mut sending = Vec::new();
+    while let Some(first) = replies.recv().await {
+        let (mut next, mut bytes) = (Some(first), 0);
+        while let Some(reply) = next {
+            if let Some(answer) = reply.answer() {
+                out.extend_from_slice(&answer.head);
+                bytes += answer.data().len();
+                if answer.data().len() < LONG {
+                    out.extend_from_slice(answer.data());
+                    sending.push(answer);
+                } else {
+                    write_both(&mut io, &out, answer.data()).await?;
+                    out.clear();
+                    sending.clear();
+                }
             }
+            next = if bytes < BATCH { replies.try_recv().ok() } else { None };
         }
         io.write_all(&out).await?;
         out.clear();
+        sending.clear();
         io.flush().await?;
     }
     Ok(())
@@ -452,7 +488,7 @@ impl Connection {
 
     /// The answer to a read that need not wait for the disk.
     fn read_at_once(&self, request: &Request) -> Option<(BytesMut, Buffer)> {
-        if request.command != Command::Read || request.len == 0 || request.len > AT_ONCE {
+        if request.len == 0 {
             return None;
         }
         let mut data = self.pool.take(request.len as usize);

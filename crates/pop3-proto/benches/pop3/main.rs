@@ -11,7 +11,7 @@ use posthaste_pop3_proto::{
 
 mod corpus;
 
-use posthaste_measure::timing::{Effort, at_least, contestant, race};
+use posthaste_measure::timing::{Effort, at_least, at_most, contestant, race};
 
 const SEED: u64 = 1939;
 
@@ -21,6 +21,44 @@ fn main() {
     commands(effort);
     listings(effort);
     message(effort);
+    hostile(effort);
+}
+
+/// A name for a kind of hostile input, and how so many octets of it are made.
+type Hostile = (&'static str, fn(usize) -> Vec<u8>);
+
+const HOSTILE: [Hostile; 6] = [
+    ("a line without end", |len| vec![b'x'; len]),
+    ("bare line feeds", |len| b"NOOP\n".repeat(len / 5)),
+    ("bare carriage returns", |len| b"\r\r\r\r\n".repeat(len / 5)),
+    ("empty lines", |len| b"\r\n".repeat(len / 2)),
+    ("a password without end", |len| [b"PASS ".as_slice(), &b" ".repeat(len), b"\r\n"].concat()),
+    ("attributes without end", |len| [b"XCLIENT".as_slice(), &b" X=y".repeat(len / 4), b"\r\n"].concat()),
+];
+
+/// Eight times the hostile input takes eight times as long: the worst growth of all kinds, 1 being linear.
+fn hostile(effort: Effort) {
+    let worst = HOSTILE.iter().fold(0.0, |worst: f64, (name, make)| {
+        let (small, large) = (make(30_000), make(240_000));
+        let contestants =
+            vec![contestant("small", || defend(&small)), contestant("large", || defend(&large))];
+        let growth = race(effort, contestants).ratio("small", "large") / 8.0;
+        println!("hostile: {name:<24} grows by {growth:.2} x the input");
+        worst.max(growth)
+    });
+    at_most("pop3-proto/hostile-growth", worst, 2.0);
+}
+
+/// What a server does with it that has no limits.
+fn defend(wire: &[u8]) {
+    let config = Config { command_line_max: usize::MAX, skip_limit: usize::MAX, ..Config::default() };
+    let mut receiver = Receiver::new(config);
+    for piece in black_box(wire).chunks(1460) {
+        let mut input = piece;
+        while let Some(event) = receiver.next(&mut input) {
+            sink(event);
+        }
+    }
 }
 
 fn commands(effort: Effort) {

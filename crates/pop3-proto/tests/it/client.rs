@@ -3,7 +3,7 @@
 use posthaste_pop3_proto::*;
 
 fn run(shapes: &[Shape], wire: &[u8], piece: usize) -> Vec<String> {
-    let mut receiver = ResponseReceiver::new(ClientConfig { line_max: 64 });
+    let mut receiver = ResponseReceiver::new(ClientConfig { line_max: 64, ..ClientConfig::default() });
     shapes.iter().for_each(|shape| receiver.expect(*shape));
     let mut seen = Vec::new();
     let mut text = String::new();

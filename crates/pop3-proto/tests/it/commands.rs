@@ -35,6 +35,9 @@ fn commands_of_the_rfcs_parse_and_encode_the_same() {
         "LANG",
         "LANG MUL",
         "LANG es-419",
+        "LANG *",
+        "XCLIENT ADDR=192.0.2.1 PORT=4711 SESSION=x TTL=4 CLIENT-TRANSPORT=insecure",
+        "XCLIENT DESTADDR=2001:db8::1 DESTPORT=995 DESTNAME=pop.example.org X-NEW=",
     ] {
         let command = parse(line);
         let mut out = Vec::new();
@@ -80,6 +83,9 @@ fn bad_commands_are_refused_with_a_reason() {
         ("APOP x nothex", SyntaxError::BadArgument),
         ("AUTH PLAIN no!", SyntaxError::BadArgument),
         ("USER a\tb", SyntaxError::BadArgument),
+        ("XCLIENT", SyntaxError::MissingArgument),
+        ("XCLIENT ADDR=x", SyntaxError::BadArgument),
+        ("XCLIENTS ADDR=::1", SyntaxError::UnknownCommand),
     ] {
         assert_eq!(Command::parse(line.as_bytes()), Err(error), "{line:?}");
         assert!(!error.reply().is_ok());

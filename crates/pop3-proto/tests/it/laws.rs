@@ -36,6 +36,24 @@ fn command() -> impl Strategy<Value = Command<'static>> {
         number().prop_map(Command::Dele),
         (number(), any::<u32>()).prop_map(|(message, lines)| Command::Top { message, lines }),
         option::of(word()).prop_map(Command::Lang),
+        (attribute(), vec(any::<String>(), 0..4))
+            .prop_map(|(attribute, fields)| Command::XClient(vec![attribute, Attribute::Forward(fields)])),
+    ]
+}
+
+fn attribute() -> impl Strategy<Value = Attribute<'static>> {
+    let word = || "[!-~]{1,64}".prop_map(|s| Word::new(s).unwrap());
+    prop_oneof![
+        any::<std::net::IpAddr>().prop_map(Attribute::Addr),
+        any::<std::net::IpAddr>().prop_map(Attribute::DestAddr),
+        any::<u16>().prop_map(Attribute::Port),
+        any::<u16>().prop_map(Attribute::DestPort),
+        "[a-z0-9._-]{1,20}".prop_map(|name| Attribute::DestName(Word::new(name).unwrap())),
+        word().prop_map(Attribute::Session),
+        any::<u32>().prop_map(Attribute::Ttl),
+        any::<bool>().prop_map(|tls| Attribute::ClientTransport { tls }),
+        ("x-[!-<>-~]{1,9}", "[!-~]{0,9}")
+            .prop_map(|(name, value)| Attribute::Other { name: Word::new(name).unwrap(), value }),
     ]
 }
 
@@ -84,7 +102,7 @@ proptest! {
 
     #[test]
     fn any_split_gives_the_same_events(wire in hostile(), cuts in vec(any::<usize>(), 0..8)) {
-        let config = Config { command_line_max: 60, sasl_line_max: 80, skip_limit: 60 };
+        let config = Config { command_line_max: 60, sasl_line_max: 80, skip_limit: 60, ..Config::default() };
         let whole = run_pieces(config.clone(), [wire.as_slice()]);
         prop_assert_eq!(run_pieces(config.clone(), pieces(&wire, &cuts)), whole.clone());
         prop_assert_eq!(run_pieces(config, wire.chunks(1)), whole);

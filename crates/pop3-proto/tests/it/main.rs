@@ -7,8 +7,10 @@ mod commands;
 #[path = "../../benches/pop3/corpus.rs"]
 #[allow(dead_code, reason = "the benchmark uses more of it")]
 mod corpus;
+mod examples;
 mod laws;
 mod peers;
+mod quirks;
 
 use posthaste_pop3_proto::{Command, Config, Event, ProtocolError, Receiver, SaslResponse};
 

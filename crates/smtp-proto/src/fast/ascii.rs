@@ -1,7 +1,7 @@
 //! Plain ASCII, read where it lies in the input: eight octets at a time, and addresses by one automaton.
 //! What was just seen to be ASCII is called text without a second look at it.
 
-use crate::class::{ATEXT, LABEL};
+use crate::class::{ATEXT, Class, LABEL};
 
 const EACH: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
@@ -96,6 +96,22 @@ impl<'a> Ascii<'a> {
         if run.is_empty() { None } else { Some(run) }
     }
 
+    /// Octets of base64's alphabet, padding included, as many as are here.
+    #[inline(always)]
+    pub(crate) fn base64(&mut self) -> &'a str {
+        self.run(|word| !base64(word) & HIGH)
+    }
+
+    /// Octets of `class`, as many as are here: for short runs.
+    #[inline(always)]
+    pub(crate) fn word_of(&mut self, class: Class) -> &'a str {
+        let ahead = self.ahead();
+        let len = ahead.iter().take_while(|b| b.is_ascii() && class.holds(**b)).count();
+        self.at += len;
+        // SAFETY: the `len` octets were just seen to be ASCII, which is UTF-8.
+        unsafe { std::str::from_utf8_unchecked(&ahead[..len]) }
+    }
+
     /// Up to the first octet that is not graphic, or that `ends` marks by its high bit.
     #[inline(always)]
     fn run(&mut self, ends: impl Fn(u64) -> u64) -> &'a str {
@@ -162,6 +178,15 @@ fn graphic_ends(word: u64) -> u64 {
 #[inline(always)]
 fn zeros(word: u64) -> u64 {
     word.wrapping_sub(EACH) & !word & HIGH
+}
+
+/// Marks octets of base64's alphabet, each mark right; octets beyond ASCII may be marked as well.
+#[inline(always)]
+fn base64(word: u64) -> u64 {
+    let from = |word: u64, first: u8| (word | HIGH) - EACH * u64::from(first);
+    let between = |word: u64, first: u8, last: u8| from(word, first) & !from(word, last + 1);
+    let is = |b: u8| !from(word ^ (EACH * u64::from(b)), 1);
+    between(word, b'/', b'9') | between(word | (EACH * 0x20), b'a', b'z') | is(b'+') | is(b'=')
 }
 
 // The states of a path: each is a shift in the 64 bits that an octet has in `PATHS`, where the next state stands.
@@ -234,6 +259,19 @@ mod tests {
         }
         assert_eq!(Ascii::new(b"0123456789=1").plain_xtext(), Some("0123456789"));
         assert_eq!(Ascii::new(b"a+2B").plain_xtext(), Some("a"));
+    }
+
+    #[test]
+    fn every_octet_in_every_place_of_base64() {
+        for at in 0..20 {
+            for b in 0..=255u8 {
+                let mut octets = *b"AZaz09+/=AZaz09+/=AZ";
+                octets[at] = b;
+                let expected = if crate::class::BASE64.holds(b) { 20 } else { at };
+                assert_eq!(Ascii::new(&octets).base64().len(), expected, "{b:#x} at {at}");
+                assert_eq!(Ascii::new(&octets).word_of(crate::class::BASE64).len(), expected);
+            }
+        }
     }
 
     #[test]

@@ -84,6 +84,17 @@ fn smuggling_by_a_bdat_chunk_is_text_and_reported() {
     );
 }
 
+/// The session refuses BDAT (no recipient, say): the octets that are on their way are a chunk all the same.
+#[test]
+fn the_chunk_of_a_refused_bdat_is_no_command() {
+    let chunk = "RCPT TO:<evil@example.org>\r\nDATA\r\n.\r\n";
+    let wire = format!("BDAT {} LAST\r\n{chunk}NOOP\r\n", chunk.len());
+    let seen = run_all_splits(Config::default(), wire.as_bytes());
+    assert_eq!(bodies(&seen), [chunk.as_bytes()]);
+    assert_eq!(seen.len(), 4);
+    assert_eq!(seen[2..], [Seen::EndOfChunk(true, None), Seen::Command(Command::Noop(None))]);
+}
+
 #[test]
 fn starttls_drops_what_came_in_the_clear_and_says_so() {
     let mut receiver = Receiver::new(Config::default());
@@ -225,4 +236,30 @@ fn a_reply_injected_before_tls_is_not_read_after_it() {
     assert!(input.is_empty());
     let mut inside = b"250 mx\r\n".as_slice();
     assert_eq!(receiver.next(&mut inside).unwrap().unwrap(), Reply::plain(250, "mx"));
+}
+
+#[test]
+fn every_attack_has_a_test_that_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut sources, mut dirs) = (String::new(), vec![root.join("src"), root.join("tests/it")]);
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => dirs.push(path),
+                false => sources.push_str(&std::fs::read_to_string(path).unwrap()),
+            }
+        }
+    }
+    let table = std::fs::read_to_string(root.join("tests/ATTACKS.md")).unwrap();
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() >= 16);
+    for row in rows {
+        let names: Vec<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "{row}");
+        for name in names {
+            // Figures are checked where promises are.
+            assert!(name.starts_with("figure:") || sources.contains(&format!("fn {name}(")), "{name}");
+        }
+    }
 }

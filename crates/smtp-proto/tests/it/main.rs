@@ -5,6 +5,7 @@ mod attacks;
 #[path = "../../benches/smtp/corpus.rs"]
 #[allow(dead_code, reason = "the benchmark uses more of it")]
 mod corpus;
+mod examples;
 mod extensions;
 mod known_answers;
 mod laws;
