@@ -122,8 +122,10 @@ impl World {
     /// What goes wrong with a disk.
     fn spoil(&mut self, fault: Fault) {
         // Who finds damage heals it at once.
-        self.verifying |=
-            matches!(fault, Fault::Lie(_) | Fault::Lose(_) | Fault::Misdirect(_) | Fault::Flip(_));
+        self.verifying |= matches!(
+            fault,
+            Fault::Lie(_) | Fault::Lose(_) | Fault::Misdirect(_) | Fault::Flip(_) | Fault::Latent(_)
+        );
         match fault {
             Fault::SlowDisk { who, times } => {
                 let n = self.whom(who);
