@@ -46,8 +46,8 @@ pub(super) enum Asker {
 #[derive(Debug, Default)]
 pub(super) struct Writers {
     joined: BTreeMap<NodeId, Joined>,
-    /// The last session of a node that is over here: which of its forwards were ordered is not known any more.
-    over: BTreeMap<NodeId, u64>,
+    /// Of a node that was taken out: its session, and which of its forwards were ordered. It may come back and send them again.
+    gone: BTreeMap<NodeId, (u64, BTreeMap<u64, u64>)>,
     flights: VecDeque<Flight>,
     past: VecDeque<(u64, NodeId, Span)>,
     pub(super) leases: leases::Leases,
@@ -248,15 +248,12 @@ impl Replica {
         if same != Some(false) {
             self.forget_writer(node);
         }
-        // It would send again what was ordered, and does not know that it lost its leases.
-        if self.writers.over.get(&node) == Some(&session) {
-            return self.send(link, Message::Refused(Refusal::NotWriter { epoch }));
-        }
+        let gone = self.writers.gone.remove(&node).filter(|(of, _)| *of == session);
         let fresh = Joined {
             session,
             link: None,
             applied: None,
-            ordered: BTreeMap::new(),
+            ordered: gone.map(|(_, ordered)| ordered).unwrap_or_default(),
             last_id: 0,
             seen: 0,
             told: 0,
@@ -313,7 +310,7 @@ impl Replica {
             self.writers.leases.release_all(node);
         }
         if let Some(joined) = self.writers.joined.remove(&node) {
-            self.writers.over.insert(node, joined.session);
+            self.writers.gone.insert(node, (joined.session, joined.ordered));
             self.event(Event::WriterLeft { peer: node });
         }
     }

@@ -41,7 +41,8 @@ impl World {
                 p.blocked[m] = None;
             }
             let granted = known.writers.contains(&name);
-            if granted && (!blocks || local < since + patience) || !granted && heard && !blocks {
+            let patient = granted && local < since + patience;
+            if patient || !blocks && (granted || heard) {
                 wanted.insert(name);
             }
         }
