@@ -512,22 +512,61 @@ pub(crate) fn opaque(i: In<'_>, ctx: Ctx) -> Res<'_, In<'_>> {
     }
 }
 
+const ONES: u64 = u64::MAX / 0xff;
+const HIGH_BITS: u64 = ONES * 0x80;
+
 /// Eight digits at once: the number that `chunk` starts with, and of how many digits.
 #[inline]
 pub(crate) fn digits8(chunk: [u8; 8]) -> (u32, usize) {
-    const ONES: u64 = u64::MAX / 0xff;
     let digits = u64::from_le_bytes(chunk) ^ (ONES * 0x30);
     // A high bit in each octet that is no digit.
-    let others = (((digits & (ONES * 0x7f)) + ONES * 0x76) | digits) & (ONES * 0x80);
+    let others = (((digits & (ONES * 0x7f)) + ONES * 0x76) | digits) & HIGH_BITS;
     let n = (others.trailing_zeros() / 8) as usize;
     if n == 0 {
         return (0, 0);
     }
-    let v = digits << (64 - 8 * n);
-    let v = v.wrapping_mul(10).wrapping_add(v >> 8) & 0x00ff_00ff_00ff_00ff;
+    (value(digits << (64 - 8 * n)), n)
+}
+
+/// The number of eight digits, the first in the lowest octet.
+#[inline]
+fn value(digits: u64) -> u32 {
+    let v = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
     let v = v.wrapping_mul(100).wrapping_add(v >> 16) & 0x0000_ffff_0000_ffff;
-    let v = v.wrapping_mul(10_000).wrapping_add(v >> 32) as u32;
-    (v, n)
+    v.wrapping_mul(10_000).wrapping_add(v >> 32) as u32
+}
+
+/// Numbers of one width between two spaces, read by eight octets at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Spaced {
+    width: u32,
+    /// The octets that count.
+    mask: u64,
+    /// What each must differ from by a digit, or by nothing for a space.
+    expected: u64,
+    /// What makes the high bit of an octet that differs by more.
+    slack: u64,
+}
+
+impl Spaced {
+    /// `None` if such a number and its spaces are more than eight octets.
+    #[inline]
+    pub(crate) fn new(width: usize) -> Option<Self> {
+        let width = u32::try_from(width).ok().filter(|w| *w <= 6)?;
+        let spaces = 1 | 1 << (8 * (width + 1));
+        let (expected, slack) = (ONES * 0x30 - spaces * 0x10, ONES * 0x76 + spaces * 0x09);
+        Some(Self { width, mask: u64::MAX >> (8 * (6 - width)), expected, slack })
+    }
+
+    #[inline(always)]
+    pub(crate) fn number(self, chunk: [u8; 8]) -> Option<u32> {
+        let digits = (u64::from_le_bytes(chunk) ^ self.expected) & self.mask;
+        // An octet that would carry into the next one has its high bit set itself.
+        if (digits.wrapping_add(self.slack) | digits) & HIGH_BITS != 0 {
+            return None;
+        }
+        Some(value(digits << (8 * (7 - self.width))))
+    }
 }
 
 /// An enumeration of words, parsed and written: `words!(/// docs; pub enum X { A = "A" } "a thing")`.
@@ -586,5 +625,26 @@ mod tests {
         for b in (0..=255).filter(|b: &u8| !b.is_ascii_digit()) {
             assert_eq!(digits8([b'7', b, b'1', b'1', b'1', b'1', b'1', b'1']), (7, 1), "{b}");
         }
+    }
+
+    #[test]
+    fn a_number_between_spaces_is_read_as_such_and_nothing_else_is() {
+        for width in 1..=6 {
+            let spaced = Spaced::new(width).unwrap();
+            for text in ["0000000", "9999999", "1234567", "0907050"] {
+                let text = &text[..width];
+                let mut chunk = *b" //::99z";
+                chunk[1..=width].copy_from_slice(text.as_bytes());
+                chunk[width + 1] = b' ';
+                assert_eq!(spaced.number(chunk), text.parse().ok(), "{text}");
+                for (at, b) in (0..width + 2).flat_map(|at| (0..=255).map(move |b| (at, b))) {
+                    let mut other = chunk;
+                    other[at] = b;
+                    let fits = if at == 0 || at > width { b == b' ' } else { b.is_ascii_digit() };
+                    assert_eq!(spaced.number(other).is_some(), fits, "{}", other.escape_ascii());
+                }
+            }
+        }
+        assert!(Spaced::new(7).is_none());
     }
 }

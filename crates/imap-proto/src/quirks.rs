@@ -87,8 +87,8 @@ quirks! {
     EMPTY_MULTIPART,
     /// More than one space before a body's parameters (net-imap's fixtures).
     BODY_SPACES,
-    /// A status response that ends behind its word or code, without text (Gmail: imap-codec `quirk_missing_text`,
-    /// modern-email/defects #28).
+    /// A status response that ends behind its word or code, without the space that is due before the text; the text itself may be empty
+    /// by RFC 9051 (Gmail: imap-codec `quirk_missing_text`, modern-email/defects #28).
     MISSING_TEXT,
     /// `+` alone as a continuation request (imap-codec `quirk_empty_continue_req`).
     EMPTY_CONTINUE,
@@ -100,7 +100,7 @@ quirks! {
     UNESCAPED_QUOTES,
     /// Negative sizes, such as `-1` for unknown; read as 0 (imap-codec `quirk_rectify_numbers`).
     NEGATIVE_NUMBERS,
-    /// More than one space between the resources of a QUOTA response (imap-codec `quirk_excessive_space_quota_resource`).
+    /// More than one space between the words of a QUOTA response (imap-codec `quirk_excessive_space_quota_resource`).
     QUOTA_SPACES,
     /// A day of one digit without its leading space in INTERNALDATE.
     ONE_DIGIT_DAY,

@@ -211,16 +211,22 @@ pub(super) fn write_namespaces(w: &mut Writer<'_>, spaces: &[Option<Vec<Namespac
 }
 
 /// `root SP (name usage limit ...)`
-pub(super) fn quota(i: In<'_>, ctx: Ctx) -> Res<'_, (Cow<'_, [u8]>, Vec<QuotaResource<'_>>)> {
+pub(super) fn quota<'a>(i: In<'a>, ctx: Ctx) -> Res<'a, (Cow<'a, [u8]>, Vec<QuotaResource<'a>>)> {
     let (i, root) = astring(i, ctx)?;
-    let resource = |i| {
-        let mut i: In<'_> = i;
+    let more_spaces = |mut i: In<'a>| {
         while ctx.allows(Quirks::QUOTA_SPACES) && peek(i) == Some(b' ') {
             i = &i[1..];
         }
-        let (i, name) = atom_str(i)?;
-        let (i, usage) = after_sp(i, number64)?;
-        map(after_sp(i, number64), |limit| QuotaResource { name: Atom::checked(name), usage, limit })
+        i
+    };
+    let resource = |i| {
+        let (i, name) = atom_str(more_spaces(i))?;
+        let (i, usage) = after_sp(i, |i| number64(more_spaces(i)))?;
+        map(after_sp(i, |i| number64(more_spaces(i))), |limit| QuotaResource {
+            name: Atom::checked(name),
+            usage,
+            limit,
+        })
     };
     map(after_sp(i, |i| paren_list(i, ctx, 0, resource)), |resources| (root, resources))
 }

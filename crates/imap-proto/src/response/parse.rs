@@ -228,13 +228,13 @@ fn status(i: In<'_>, ctx: Ctx) -> Res<'_, Status<'_>> {
     // A code that cannot be understood becomes text: the status itself must not be lost.
     let (text, code) = match peek(text) {
         Some(b'[') => match code(text, ctx) {
-            Ok((rest, code)) => (rest.strip_prefix(b" ").unwrap_or(rest), Some(code)),
+            Ok((rest, code)) => match rest.strip_prefix(b" ") {
+                None if !ctx.allows(Quirks::MISSING_TEXT) => return expected(rest, "a space"),
+                text => (text.unwrap_or(rest), Some(code)),
+            },
             Err(_) => (text, None),
         },
         _ => (text, None),
     };
-    if text.is_empty() && !ctx.allows(Quirks::MISSING_TEXT) {
-        return expected(text, "text");
-    }
     Ok((&text[text.len()..], Status { kind, code, text: String::from_utf8_lossy(text) }))
 }

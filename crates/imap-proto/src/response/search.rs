@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use crate::command::mod_seq;
 use crate::keyword::{keys, keyword};
 use crate::lex::{
-    Ctx, In, Res, after_sp, ascii, byte, digits8, expected, in_parens, map, nil, number, nz_number, peek, sp,
-    string, strip_word,
+    Ctx, In, Res, Spaced, after_sp, ascii, byte, digits8, expected, in_parens, map, nil, number, nz_number,
+    peek, sp, string, strip_word,
 };
 use crate::own::into_owned;
 use crate::sequence::sequence_set;
@@ -110,7 +110,7 @@ pub(super) fn ids(mut i: In<'_>, ctx: Ctx) -> Res<'_, (Vec<u32>, Option<u64>)> {
         };
         ctx.room(rest, ids.len())?;
         ids.push(id);
-        i = &rest[n..];
+        i = alike(&rest[n..], n, ctx, &mut ids);
     }
     let (i, mod_seq) = match strip_word(i, b" (MODSEQ ") {
         Some(rest) => {
@@ -122,6 +122,19 @@ pub(super) fn ids(mut i: In<'_>, ctx: Ctx) -> Res<'_, (Vec<u32>, Option<u64>)> {
     let i =
         if ctx.allows(Quirks::TRAILING_SPACE) && i.iter().all(|b| *b == b' ') { &i[i.len()..] } else { i };
     Ok((i, (ids, mod_seq)))
+}
+
+/// Takes numbers that stand between two spaces and have `width` digits each: so most do that follow such a one. Where one starts does
+/// not hang on what the one before it was.
+#[inline]
+fn alike<'a>(mut i: In<'a>, width: usize, ctx: Ctx, ids: &mut Vec<u32>) -> In<'a> {
+    let Some(spaced) = Spaced::new(width) else { return i };
+    while let Some(chunk) = i.first_chunk() {
+        let Some(id) = spaced.number(*chunk).filter(|_| ctx.room(i, ids.len()).is_ok()) else { break };
+        ids.push(id);
+        i = &i[1 + width..];
+    }
+    i
 }
 
 pub(super) fn write_ids(

@@ -60,6 +60,7 @@ fn each_quirk_parses_what_it_is_named_after_and_is_needed_for_it() {
     );
     only_with(Quirks::MISSING_TEXT, "a OK", "a OK ");
     only_with(Quirks::MISSING_TEXT, "* OK [UNSEEN 1]", "* OK [UNSEEN 1] ");
+    only_with(Quirks::MISSING_TEXT, "* OK [UNSEEN 1]first", "* OK [UNSEEN 1] first");
     only_with(Quirks::EMPTY_CONTINUE, "+", "+ ");
     let raw = Quirks::RAW_8BIT;
     only_with(raw, "* LIST () NIL \"\u{fc}\"", "* LIST () NIL {2}\r\n\u{fc}");
@@ -69,6 +70,7 @@ fn each_quirk_parses_what_it_is_named_after_and_is_needed_for_it() {
         "* QUOTA x (STORAGE 1 2  MESSAGE 3 4)",
         "* QUOTA x (STORAGE 1 2 MESSAGE 3 4)",
     );
+    only_with(Quirks::QUOTA_SPACES, "* QUOTA x (STORAGE  1   2)", "* QUOTA x (STORAGE 1 2)");
     only_with(
         Quirks::ONE_DIGIT_DAY,
         "* 1 FETCH (INTERNALDATE \"7-Jul-1996 02:44:25 -0700\")",
@@ -111,5 +113,15 @@ fn what_is_valid_means_the_same_with_all_quirks_and_with_none() {
     ] {
         let strict = Response::parse(text.as_bytes(), &with(Quirks::NONE)).unwrap();
         assert_eq!(strict, Response::parse(text.as_bytes(), &with(Quirks::ALL)).unwrap());
+    }
+}
+
+#[test]
+fn a_status_needs_no_text_by_rfc_9051() {
+    let strict = ParseLimits { quirks: Quirks::NONE, ..ParseLimits::client() };
+    for (text, code) in [("a OK ", None), ("* BYE ", None), ("* OK [ALERT] ", Some(Code::Alert))] {
+        let parsed = Response::parse(text.as_bytes(), &strict).unwrap();
+        let (Response::Status(status) | Response::Tagged { status, .. }) = parsed else { panic!("{text}") };
+        assert_eq!((status.code, &*status.text), (code, ""), "{text}");
     }
 }

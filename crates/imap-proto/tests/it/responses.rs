@@ -157,6 +157,33 @@ fn what_real_servers_write_is_understood() {
 }
 
 #[test]
+fn search_results_of_any_width_are_read() {
+    let widths = (0..10).flat_map(|n| {
+        [10_u32.pow(n), 10_u32.pow(n) + 3, (10_u64.pow(n + 1) - 1).min(u32::MAX.into()) as u32]
+    });
+    let ids: Vec<u32> = widths.clone().chain([7, 7, 7]).chain(widths.rev()).chain([0, u32::MAX]).collect();
+    let text = ids.iter().map(|id| format!(" {id}")).collect::<String>();
+    for end in ["", " (MODSEQ 5)"] {
+        let mod_seq = (!end.is_empty()).then_some(5);
+        for upto in 0..ids.len() {
+            let octets: usize = ids[..upto].iter().map(|id| id.to_string().len() + 1).sum();
+            let line = format!("* SEARCH{}{end}", &text[..octets]);
+            assert_eq!(parse(&line), Response::Data(Data::Search { ids: ids[..upto].to_vec(), mod_seq }));
+        }
+    }
+    assert_eq!(parse("* SEARCH 123 1234"), parse("* SEARCH 0123 1234"));
+    for wrong in
+        ["* SEARCH 1 2x 3", "* SEARCH 1 22 4294967296", "* SEARCH 12 12:14 15", "* SEARCH 123\t124 125 126"]
+    {
+        Response::parse(wrong.as_bytes(), &ParseLimits::client()).expect_err(wrong);
+    }
+    let few = ParseLimits { items_max: 3, ..ParseLimits::client() };
+    assert!(Response::parse(b"* SEARCH 11 12 13", &few).is_ok());
+    let error = Response::parse(b"* SEARCH 11 12 13 14 15", &few).unwrap_err();
+    assert_eq!(error.kind, ParseErrorKind::TooManyItems { limit: 3 });
+}
+
+#[test]
 fn encoded_text_cannot_break_out_of_its_line() {
     let mut out = Vec::new();
     Response::Status(Status::new(StatusKind::Ok, "x\r\n* BYE\0")).encode(&mut out);
