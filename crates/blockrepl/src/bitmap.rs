@@ -26,6 +26,15 @@ impl Bitmap {
         self.words.resize(self.len.div_ceil(64) as usize, 0);
     }
 
+    /// Drops the bits from `len` on.
+    pub(crate) fn truncate(&mut self, len: u32) {
+        while let Some(bit) = self.next(len) {
+            self.clear(bit);
+        }
+        self.len = self.len.min(len);
+        self.words.truncate(self.len.div_ceil(64) as usize);
+    }
+
     pub(crate) fn count(&self) -> u32 {
         self.count
     }
@@ -140,7 +149,13 @@ mod tests {
             map.export(0, &mut bytes);
             let mut copy = Bitmap::new(300);
             copy.import(0, &bytes);
-            prop_assert_eq!(copy, map);
+            prop_assert_eq!(&copy, &map);
+            // Cut off and grown again, what was behind the cut is clear.
+            copy.truncate(77);
+            prop_assert_eq!(copy.count() as usize, set.range(..77).count());
+            copy.grow(300);
+            let left: BTreeSet<u32> = copy.runs(1000).iter().flat_map(|(a, n)| *a..*a + *n).collect();
+            prop_assert!(left.iter().eq(set.range(..77)));
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::bitmap::EXTENT;
 
 /// What to do when the undo area is full in the midst of a resync (R9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum UndoPolicy {
     /// Go on and give up the possibility to roll back. The default: redundancy returns sooner.
     #[default]
@@ -19,6 +20,7 @@ pub enum UndoPolicy {
 /// Only a replica under [`Protocol::C`] can be a member of the in-sync set, and so lead (R1). One under
 /// A or B follows the stream: it holds what the leader held a moment ago, and is made to lead only by force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub enum Protocol {
     /// It is not waited for; what it has not got yet is bounded by [`Config::peer_window_bytes`].
     A,
@@ -31,6 +33,7 @@ pub enum Protocol {
 
 /// What a leader does when a peer under protocol A or B does not keep up and its window is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Congestion {
     /// Writes wait for the peer. The default.
     #[default]
@@ -44,6 +47,7 @@ pub enum Congestion {
 /// Whatever is given up is kept as a snapshot first (see [`Config::snapshots_max`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum SplitBrainPolicy {
     /// Nothing: refuse the peer until an operator discards one side. The default.
     #[default]
@@ -60,6 +64,17 @@ pub enum SplitBrainPolicy {
     DiscardLeastChanges,
     /// This node's data is given up, whoever leads.
     DiscardNode(crate::ids::NodeId),
+}
+
+/// What a leader does with writes while fewer copies are in sync than [`Config::min_redundancy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "kebab-case"))]
+pub enum LowRedundancy {
+    /// They wait, and so do flushes. The default.
+    #[default]
+    Suspend,
+    /// The leader's own are answered with [`Denied::Redundancy`](crate::Denied::Redundancy); those of other writers wait.
+    Fail,
 }
 
 /// Limits and tunables. All replicas of a volume should use the same `hot_extents`.
@@ -124,6 +139,14 @@ pub struct Config {
     pub snapshots_max: usize,
     /// Bytes of devices that all snapshots together may hold. `None`, the default: no limit.
     pub snapshot_bytes_max: Option<u64>,
+    /// Copies that must be in the in-sync set of a leader's grant, its own included, for it to take writes and to answer
+    /// flushes. Reads and resyncs go on below it. A takeover begins with one copy (R1), so with 2 or more the successor
+    /// takes no writes before a peer is in step and granted. It is counted by the set, not by who is connected: for a
+    /// member that is away a flush waits anyway. Changed with
+    /// [`Volume::set_min_redundancy`](crate::Volume::set_min_redundancy). Default 1.
+    pub min_redundancy: usize,
+    /// What becomes of writes below it.
+    pub low_redundancy: LowRedundancy,
     /// The largest frame accepted from a peer, in bytes. Default 4 MiB.
     pub frame_bytes_max: u32,
     /// Bytes that wait for one peer which does not read them, before its link is cut; never less than eight of its windows.
@@ -180,6 +203,8 @@ impl Default for Config {
             split_brain: SplitBrainPolicy::Disconnect,
             snapshots_max: 2,
             snapshot_bytes_max: None,
+            min_redundancy: 1,
+            low_redundancy: LowRedundancy::Suspend,
             frame_bytes_max: 4 << 20,
             unsent_bytes_max: 512 << 20,
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 /// that began after it returned `Ok`. A handle belongs to one epoch: once fenced, each call
 /// fails with [`DeviceError::Fenced`] for ever.
 pub trait BlockDevice: Send + Sync + fmt::Debug + 'static {
-    /// Size in bytes. It may grow, never shrink.
+    /// Size in bytes. It may change.
     fn size(&self) -> u64;
     /// Fills `buf` from `offset`.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError>;
@@ -87,6 +87,17 @@ pub enum DeviceError {
     Revoked {
         /// The handle's epoch.
         epoch: u64,
+    },
+    /// Fewer copies are in sync than `Config::min_redundancy` asks for, and the policy is to fail. The handle is still
+    /// good: a later call may succeed.
+    #[error(
+        "{have} in-sync copies where {need} are asked for: connect a peer and grant it, or ask for fewer"
+    )]
+    Redundancy {
+        /// Copies in the in-sync set.
+        have: usize,
+        /// Copies that are asked for.
+        need: usize,
     },
     /// The bytes are damaged on the local disk, and no peer has them. The device goes on.
     #[error("{len} bytes at {offset} cannot be read: no copy of them is right")]

@@ -38,6 +38,7 @@ id16!(
 
 /// A node of the cluster.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct NodeId(pub u64);
 
 impl fmt::Display for NodeId {

@@ -61,7 +61,7 @@
 //! A new replica joins as a blank one that connects: it is copied in full and then is a candidate. One that a grant has left out
 //! is taken out for good by [`Volume::forget`].
 //!
-//! [`Volume::resize`] grows the device in use, never shrinks it. NBD clients see the new size when they connect anew.
+//! [`Volume::resize`] grows the device in use, [`Volume::shrink`] cuts it off. NBD clients see the new size when they connect anew.
 //!
 //! # Several writers
 //!
@@ -128,6 +128,7 @@
 //!   sides may each have been told to lead (an operator's force), both must grow.
 //! - Call [`Volume::set_pending`] before each proposal to change the set, and clear it only when the
 //!   outcome is known; apply grants in the order of their commits.
+//! - To choose among several, see [`Status::candidate`](core::Status). An [heir](core::Status) may be led at once.
 //! - On `PeerLost { in_sync: true }`, decide: wait, or propose its removal. On `PeerSynced`, propose
 //!   to add it. Of two nodes, let one dial, again and again.
 //!
@@ -171,7 +172,7 @@ mod snapshot;
 pub mod wire;
 
 pub use bitmap::{EXTENT, GRANULE};
-pub use config::{Config, Congestion, Protocol, SplitBrainPolicy, UndoPolicy};
+pub use config::{Config, Congestion, LowRedundancy, Protocol, SplitBrainPolicy, UndoPolicy};
 pub use core::{Denied, Event, Status};
 pub use device::{BlockDevice, DeviceError};
 pub use disk::{DirectDisk, Disk, FileDisk, MemDisk, VolatileDisk};

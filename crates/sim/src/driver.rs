@@ -76,7 +76,9 @@ impl World {
             }
             D::Read { offset, len } | D::MetaRead { offset, len } => disk.read(offset, len),
             D::Snapshot(_) => unreachable!("no snapshots are kept"),
-            D::Grow { .. } | D::MetaGrow { .. } => unreachable!("no scenario grows a volume"),
+            D::Grow { .. } | D::MetaGrow { .. } | D::Shrink { .. } => {
+                unreachable!("no scenario resizes a volume")
+            }
             D::Flush | D::MetaFlush => {
                 flush = Some(disk.mark());
                 Bytes::new()

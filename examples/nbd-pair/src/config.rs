@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use posthaste_blockrepl as repl;
 use posthaste_blockrepl::{
-    ClusterId, DeviceId, Identity, Member, NodeId, Options, Paths, SplitBrainPolicy, Volume, VolumeId,
+    ClusterId, Congestion, DeviceId, Identity, LowRedundancy, Member, NodeId, Options, Paths, Protocol,
+    SplitBrainPolicy, Volume, VolumeId,
 };
 use serde::Deserialize;
 
@@ -27,13 +28,21 @@ struct File {
     #[serde(default)]
     on_peer_loss: OnPeerLoss,
     #[serde(default)]
-    split_brain: SplitBrain,
+    dual: bool,
+    #[serde(default)]
+    on_disk_error: OnDiskError,
+    #[serde(default)]
+    split_brain: SplitBrainPolicy,
     #[serde(default)]
     verify_reads: bool,
     #[serde(default)]
     protocol: Protocol,
     #[serde(default)]
     congestion: Congestion,
+    #[serde(default = "one")]
+    min_redundancy: usize,
+    #[serde(default)]
+    low_redundancy: LowRedundancy,
     #[serde(default)]
     resync: Resync,
     tls: Option<tls::Files>,
@@ -51,34 +60,6 @@ struct NodeEntry {
     nbd: Vec<String>,
 }
 
-/// What a flush waits for at the other machine.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-pub(crate) enum Protocol {
-    A,
-    B,
-    #[default]
-    C,
-}
-
-impl From<Protocol> for repl::Protocol {
-    fn from(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::A => repl::Protocol::A,
-            Protocol::B => repl::Protocol::B,
-            Protocol::C => repl::Protocol::C,
-        }
-    }
-}
-
-/// Under A and B: what happens when the other machine does not keep up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Congestion {
-    #[default]
-    Wait,
-    Behind,
-}
-
 /// How the other machine is brought in step.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,33 +72,6 @@ struct Resync {
     after_crash_seconds: Option<u64>,
 }
 
-/// Whose data is given up, and kept as a snapshot, when both machines wrote since they parted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum SplitBrain {
-    /// Nobody's, until `discard-peer`.
-    #[default]
-    Disconnect,
-    DiscardPeer,
-    DiscardYounger,
-    DiscardOlder,
-    DiscardZeroChanges,
-    DiscardLeastChanges,
-}
-
-impl From<SplitBrain> for SplitBrainPolicy {
-    fn from(policy: SplitBrain) -> Self {
-        match policy {
-            SplitBrain::Disconnect => SplitBrainPolicy::Disconnect,
-            SplitBrain::DiscardPeer => SplitBrainPolicy::DiscardPeer,
-            SplitBrain::DiscardYounger => SplitBrainPolicy::DiscardYounger,
-            SplitBrain::DiscardOlder => SplitBrainPolicy::DiscardOlder,
-            SplitBrain::DiscardZeroChanges => SplitBrainPolicy::DiscardZeroChanges,
-            SplitBrain::DiscardLeastChanges => SplitBrainPolicy::DiscardLeastChanges,
-        }
-    }
-}
-
 /// What a leader does when the other machine is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -127,6 +81,17 @@ pub(crate) enum OnPeerLoss {
     Wait,
     /// After three seconds the leader goes on alone.
     Continue,
+}
+
+/// What becomes of the device when the disk of the machine that leads fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnDiskError {
+    /// The other machine, if it is in sync, leads by itself, and this one exports the device through it.
+    #[default]
+    Detach,
+    /// The export ends.
+    Fail,
 }
 
 /// Where a leader listens for NBD clients.
@@ -167,6 +132,9 @@ pub(crate) struct Pair {
     pub(crate) write_through: bool,
     pub(crate) on_peer_loss: OnPeerLoss,
     pub(crate) protocol: Protocol,
+    /// Both machines export the device.
+    pub(crate) dual: bool,
+    pub(crate) on_disk_error: OnDiskError,
     config: repl::Config,
     /// With it, both machines must show certificates.
     pub(crate) link_tls: Option<tls::LinkFiles>,
@@ -186,6 +154,10 @@ fn yes() -> bool {
     true
 }
 
+fn one() -> usize {
+    1
+}
+
 impl Pair {
     pub(crate) fn load(path: &Path, node: u64) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
@@ -202,6 +174,15 @@ impl Pair {
         if file.size_mib == 0 {
             return Err("size_mib is 0".into());
         }
+        if file.dual && file.protocol != Protocol::C {
+            return Err(
+                "dual = true needs protocol C: a machine that may be behind cannot go on with the device"
+                    .into(),
+            );
+        }
+        if !(1..=2).contains(&file.min_redundancy) {
+            return Err("min_redundancy is 1 or 2".into());
+        }
         let first = a.id.0 == node;
         let (me, peer) = match first {
             true => (a, b),
@@ -216,10 +197,16 @@ impl Pair {
             write_through: file.write_through,
             on_peer_loss: file.on_peer_loss,
             protocol: file.protocol,
+            dual: file.dual,
+            on_disk_error: file.on_disk_error,
             config: repl::Config {
-                split_brain: file.split_brain.into(),
+                split_brain: file.split_brain,
                 verify_reads: file.verify_reads,
-                ..replica_config(file.protocol, file.congestion, &file.resync)?
+                protocol: file.protocol,
+                congestion: file.congestion,
+                min_redundancy: file.min_redundancy,
+                low_redundancy: file.low_redundancy,
+                ..resync_config(&file.resync)?
             },
             link_tls: file.link_tls,
             tls: file.tls,
@@ -253,6 +240,11 @@ impl Pair {
             .map_err(|e| e.to_string())
     }
 
+    /// This machine without its disk, for a device of `size` bytes.
+    pub(crate) fn diskless(&self, size: u64) -> Result<Volume, String> {
+        Volume::diskless(&self.identity(), size, self.config.clone()).map_err(|e| e.to_string())
+    }
+
     pub(crate) fn open(&self) -> Result<Volume, String> {
         Volume::open(&self.paths(), &self.identity(), self.options()).map_err(|e| e.to_string())
     }
@@ -270,11 +262,7 @@ impl Pair {
     }
 }
 
-fn replica_config(
-    protocol: Protocol,
-    congestion: Congestion,
-    resync: &Resync,
-) -> Result<repl::Config, String> {
+fn resync_config(resync: &Resync) -> Result<repl::Config, String> {
     let usual = repl::Config::default();
     let bytes = |kib: Option<u64>, usual: u64| match kib {
         Some(0) => Err("a resync rate of 0".to_owned()),
@@ -282,11 +270,6 @@ fn replica_config(
         None => Ok(usual),
     };
     Ok(repl::Config {
-        protocol: protocol.into(),
-        congestion: match congestion {
-            Congestion::Wait => repl::Congestion::Wait,
-            Congestion::Behind => repl::Congestion::Behind,
-        },
         resync_rate_min: bytes(resync.min_kib, usual.resync_rate_min)?,
         resync_rate_max: bytes(resync.max_kib, usual.resync_rate_max)?,
         resync_by_digest: resync.by_digest,
@@ -371,9 +354,16 @@ mod tests {
             |text: &str| Pair::parse(&fresh.replacen("\n[[node]]", &format!("\n{text}\n[[node]]"), 1), 1);
         let pair = with("protocol = \"A\"\ncongestion = \"behind\"\n[resync]\nmin_kib = 500\nmax_kib = 9000")
             .unwrap();
-        assert_eq!((pair.protocol, pair.config.protocol), (Protocol::A, repl::Protocol::A));
-        assert_eq!(pair.config.congestion, repl::Congestion::Behind);
+        assert_eq!((pair.protocol, pair.config.protocol), (Protocol::A, Protocol::A));
+        assert_eq!(pair.config.congestion, Congestion::Behind);
         assert_eq!((pair.config.resync_rate_min, pair.config.resync_rate_max), (512_000, 9_216_000));
+        let pair = with("dual = true\non_disk_error = \"fail\"\nsplit_brain = \"discard-least-changes\"\nmin_redundancy = 2\nlow_redundancy = \"fail\"")
+            .unwrap();
+        assert_eq!((pair.dual, pair.on_disk_error), (true, OnDiskError::Fail));
+        assert_eq!(pair.config.split_brain, SplitBrainPolicy::DiscardLeastChanges);
+        assert_eq!((pair.config.min_redundancy, pair.config.low_redundancy), (2, LowRedundancy::Fail));
+        assert!(with("dual = true\nprotocol = \"A\"").is_err());
+        assert!(with("min_redundancy = 3").is_err());
         assert!(with("protocol = \"D\"").is_err());
         assert!(with("[resync]\nmax_kib = 0").is_err());
         assert!(with("[resync]\nfastest = 1").is_err());

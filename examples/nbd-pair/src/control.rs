@@ -9,8 +9,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::config::{Pair, Protocol};
+use crate::config::Pair;
 use crate::daemon::Daemon;
+use posthaste_blockrepl::Protocol;
 
 /// The longest command.
 const LINE_MAX: u64 = 256;
@@ -23,7 +24,10 @@ pub(crate) enum Command {
     Alone,
     DiscardPeer,
     Verify,
-    Resize { mib: u64 },
+    Resize { mib: u64, shrink: bool },
+    Attach,
+    Redundancy(usize),
+    Ranges { snapshot: u64 },
     Pause,
     Resume,
     Protocol(Protocol),
@@ -49,7 +53,10 @@ impl Command {
             Command::Alone => words("alone", &[]),
             Command::DiscardPeer => words("discard-peer", &[]),
             Command::Verify => words("verify", &[]),
-            Command::Resize { mib } => format!("resize {mib}"),
+            Command::Resize { mib, shrink } => words(&format!("resize {mib}"), &[(shrink, "shrink")]),
+            Command::Attach => words("attach", &[]),
+            Command::Redundancy(copies) => format!("redundancy {copies}"),
+            Command::Ranges { snapshot } => format!("ranges {snapshot}"),
             Command::Pause => words("pause", &[]),
             Command::Resume => words("resume", &[]),
             Command::Protocol(protocol) => format!("protocol {protocol:?}"),
@@ -76,15 +83,13 @@ impl Command {
             "alone" => Command::Alone,
             "discard-peer" => Command::DiscardPeer,
             "verify" => Command::Verify,
-            "resize" => Command::Resize { mib: flags.first()?.parse().ok()? },
+            "resize" => Command::Resize { mib: flags.first()?.parse().ok()?, shrink: has("shrink") },
+            "attach" => Command::Attach,
+            "redundancy" => Command::Redundancy(flags.first()?.parse().ok()?),
+            "ranges" => Command::Ranges { snapshot: flags.first()?.parse().ok()? },
             "pause" => Command::Pause,
             "resume" => Command::Resume,
-            "protocol" => Command::Protocol(match *flags.first()? {
-                "A" => Protocol::A,
-                "B" => Protocol::B,
-                "C" => Protocol::C,
-                _ => return None,
-            }),
+            "protocol" => Command::Protocol(parse_protocol(flags.first()?).ok()?),
             "scrub" => Command::Scrub,
             "snapshots" => Command::Snapshots,
             "drop-snapshots" => Command::DropSnapshots,
@@ -93,6 +98,16 @@ impl Command {
         };
         // A flag that is not known here must not be passed over: it may have been a condition.
         (command.encode().split_whitespace().count() == flags.len() + 1).then_some(command)
+    }
+}
+
+/// One of the three letters.
+pub(crate) fn parse_protocol(letter: &str) -> Result<Protocol, String> {
+    match letter.to_ascii_uppercase().as_str() {
+        "A" => Ok(Protocol::A),
+        "B" => Ok(Protocol::B),
+        "C" => Ok(Protocol::C),
+        _ => Err("A, B or C".into()),
     }
 }
 
@@ -152,7 +167,11 @@ mod tests {
             Command::Demote { not_in_sync: true },
             Command::Verify,
             Command::Metrics,
-            Command::Resize { mib: 4096 },
+            Command::Resize { mib: 4096, shrink: false },
+            Command::Resize { mib: 2048, shrink: true },
+            Command::Attach,
+            Command::Redundancy(1),
+            Command::Ranges { snapshot: 3 },
             Command::Pause,
             Command::Resume,
             Command::Protocol(Protocol::B),

@@ -1,7 +1,8 @@
-//! The NBD listeners of a leader.
+//! The NBD listeners.
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use posthaste_blockrepl::nbd::{Ended, Server};
@@ -13,15 +14,25 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::Listen;
 
-/// The server, and whether TLS must come first.
+/// Answers of a device that ended may take this long to reach the clients.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// What new clients are served, and whether TLS must come first.
 #[derive(Clone)]
 struct Service {
-    server: Server,
+    server: Arc<Mutex<Server>>,
     tls: Option<TlsAcceptor>,
 }
 
-/// Listeners and connections of one leadership. Dropping it ends them all.
+impl Service {
+    fn server(&self) -> Server {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Listeners and connections. Dropping it ends them all.
 pub(crate) struct Serving {
+    server: Arc<Mutex<Server>>,
     tasks: JoinSet<()>,
     sockets: Vec<PathBuf>,
     open: Option<watch::Sender<()>>,
@@ -30,12 +41,14 @@ pub(crate) struct Serving {
 impl Serving {
     /// Listens wherever it should, or nowhere. With `tls`, clients by TCP must begin it.
     pub(crate) async fn start(
-        server: &Server,
+        server: Server,
         places: &[Listen],
         tls: Option<TlsAcceptor>,
     ) -> Result<Self, String> {
         let (open, opened) = watch::channel(());
-        let mut serving = Serving { tasks: JoinSet::new(), sockets: Vec::new(), open: Some(open) };
+        let server = Arc::new(Mutex::new(server));
+        let mut serving =
+            Serving { server: server.clone(), tasks: JoinSet::new(), sockets: Vec::new(), open: Some(open) };
         for place in places {
             let tls = tls.clone().filter(|_| matches!(place, Listen::Tcp(_)));
             serving
@@ -46,8 +59,29 @@ impl Serving {
         Ok(serving)
     }
 
+    /// The clients of now are hung up on a moment later, so that they hear why.
+    pub(crate) fn hang_up(&self) {
+        if let Some(open) = &self.open {
+            open.send_replace(());
+        }
+    }
+
+    /// New clients are served this; the others keep what they have.
+    pub(crate) fn change(&self, server: Server) {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = server;
+    }
+
+    /// Ends a moment later, so that clients hear why.
+    pub(crate) fn end(mut self) {
+        self.close();
+        tokio::spawn(async move {
+            tokio::time::sleep(LAST_WORDS).await;
+            drop(self);
+        });
+    }
+
     /// Takes no new clients from now on, and leaves the addresses to others.
-    pub(crate) fn close(&mut self) {
+    fn close(&mut self) {
         self.open = None;
         self.sockets.drain(..).for_each(|path| drop(std::fs::remove_file(path)));
     }
@@ -95,11 +129,23 @@ async fn accept<IO>(
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut clients = JoinSet::new();
+    let mut leaving = JoinSet::new();
     loop {
+        while leaving.try_join_next().is_some() {}
         while clients.try_join_next().is_some() {}
         let next = tokio::select! {
             next = next() => next,
-            _ = open.changed() => break,
+            signal = open.changed() => match signal {
+                Ok(()) => {
+                    let mut ending = std::mem::take(&mut clients);
+                    leaving.spawn(async move {
+                        tokio::time::sleep(LAST_WORDS).await;
+                        ending.abort_all();
+                    });
+                    continue;
+                }
+                Err(_) => break,
+            },
         };
         match next {
             Ok((io, from)) => drop(clients.spawn(serve(service.clone(), io, from))),
@@ -116,8 +162,8 @@ async fn serve<IO>(service: Service, io: IO, from: String)
 where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Service { server, tls } = service;
-    let ended = match tls {
+    let server = service.server();
+    let ended = match service.tls {
         Some(tls) => server.serve_tls(io, true, |io| tls.accept(io)).await,
         None => server.serve(io).await,
     };

@@ -13,7 +13,11 @@
 mod config;
 mod control;
 mod daemon;
+mod device;
 mod export;
+mod operator;
+mod report;
+mod roles;
 mod tls;
 
 use std::path::PathBuf;
@@ -22,6 +26,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use config::Pair;
 use control::Command;
+use posthaste_blockrepl::Protocol;
 
 #[derive(Parser)]
 #[command(version, about)]
@@ -85,13 +90,25 @@ enum Cmd {
     DiscardPeer(#[command(flatten)] Here),
     /// Leader: compare both copies; what differs is overwritten on the other machine.
     Verify(#[command(flatten)] Here),
-    /// Leader: grow the device, on both machines. Clients see it when they connect anew.
+    /// Leader: change the size of the device, on both machines. Clients see it when they connect anew.
     Resize {
         #[command(flatten)]
         here: Here,
         /// The new size in MiB.
         #[arg(long)]
         size_mib: u64,
+        /// It may be smaller: the file system was made smaller before, and what lies behind the new end is lost.
+        #[arg(long)]
+        shrink: bool,
+    },
+    /// Takes a disk back that failed: it is repaired, and holds this machine's files.
+    Attach(#[command(flatten)] Here),
+    /// Leader: ask for so many copies in sync, until the daemon ends. With fewer, writes wait or fail.
+    Redundancy {
+        #[command(flatten)]
+        here: Here,
+        /// 1 or 2.
+        copies: usize,
     },
     /// Leader: hold the resync of the other machine.
     Pause(#[command(flatten)] Here),
@@ -102,11 +119,18 @@ enum Cmd {
         #[command(flatten)]
         here: Here,
         /// A, B or C.
-        #[arg(value_enum, ignore_case = true)]
-        protocol: config::Protocol,
+        #[arg(value_parser = control::parse_protocol)]
+        protocol: Protocol,
     },
-    /// Lists the copies that were given up here and kept: files beside the data file.
+    /// Lists the copies that were given up here and kept: they are exported too, read-only.
     Snapshots(#[command(flatten)] Here),
+    /// The ranges in which one of them was written to since the copies parted: a line of offset and length in bytes for each.
+    Ranges {
+        #[command(flatten)]
+        here: Here,
+        /// Its number.
+        snapshot: u64,
+    },
     /// Deletes them all.
     DropSnapshots(#[command(flatten)] Here),
     /// Reads this machine's copy against its checksums, and heals it.
@@ -141,7 +165,10 @@ fn act(command: Cmd) -> Result<String, String> {
         Cmd::Alone(here) => (here, Command::Alone),
         Cmd::DiscardPeer(here) => (here, Command::DiscardPeer),
         Cmd::Verify(here) => (here, Command::Verify),
-        Cmd::Resize { here, size_mib } => (here, Command::Resize { mib: size_mib }),
+        Cmd::Resize { here, size_mib, shrink } => (here, Command::Resize { mib: size_mib, shrink }),
+        Cmd::Attach(here) => (here, Command::Attach),
+        Cmd::Redundancy { here, copies } => (here, Command::Redundancy(copies)),
+        Cmd::Ranges { here, snapshot } => (here, Command::Ranges { snapshot }),
         Cmd::Pause(here) => (here, Command::Pause),
         Cmd::Resume(here) => (here, Command::Resume),
         Cmd::Protocol { here, protocol } => (here, Command::Protocol(protocol)),

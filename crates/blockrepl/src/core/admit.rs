@@ -92,6 +92,7 @@ impl Replica {
                 let (first, last) = granule_range(*offset, data.len());
                 (self.reading.range(first..=last).next().is_none() || self.bug(Bug::CopyOvertakes))
                     && self.mends.range(first..=last).next().is_none()
+                    && self.is_redundant()
                     && self.is_hot(*offset, data.len())
                     && self.make_room()
                     && self.recent_has_room()

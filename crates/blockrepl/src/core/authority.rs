@@ -37,6 +37,7 @@ impl Replica {
         }
         self.floor = self.floor.max(epoch);
         self.known = self.known.max(epoch);
+        self.heir = None;
         self.fence(epoch);
         self.fence_session(epoch);
         self.leave_source();

@@ -29,7 +29,7 @@ impl Replica {
         self.local.running.is_some() || self.links.values().any(asked)
     }
 
-    fn want_flush_up_to(&mut self, seq: u64, order: u64) {
+    pub(super) fn want_flush_up_to(&mut self, seq: u64, order: u64) {
         self.local.wanted = self.local.wanted.max(order);
         for link in self.links.values_mut() {
             if let Side::Target(t) = &mut link.side {
@@ -219,6 +219,7 @@ impl Replica {
         if self.bug(Bug::AckBeforePeer) {
             return waits;
         }
+        waits.extend(self.redundancy_waits());
         waits.extend(self.required().iter().filter_map(|m| self.waits_for(*m, seq, version)));
         waits.extend(self.links.values().filter_map(|l| match &l.side {
             Side::Target(t) if self.unreached(&l.member(), t, seq) => Some(Waiting::PeerMemory(l.hello.node)),

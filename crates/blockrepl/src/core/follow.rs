@@ -51,7 +51,7 @@ impl Replica {
         self.settle_recent();
         (self.seq, self.stable) = (seq, seq);
         let Some(l) = self.links.get_mut(&link) else { return };
-        l.side = Side::Source { epoch, done_bytes: 0, told_bytes: 0 };
+        l.side = Side::Source { epoch, member: false, synced: false, done_bytes: 0, told_bytes: 0 };
         let leader = l.hello.device;
         let answer = Message::BeginAck {
             lineage: self.sb.lineage.clone(),
@@ -238,7 +238,8 @@ impl Replica {
 
     pub(super) fn sync_ended(&mut self, link: LinkId, message: &Message) {
         self.gate = Gate::Open;
-        if let Message::SyncEnd { version, .. } = message {
+        if let Message::SyncEnd { version, members, .. } = message {
+            self.note_membership(link, members);
             self.send(link, Message::SyncDone { version: *version });
             self.event(Event::Consistent { generation: self.sb.lineage.current().generation });
         }
@@ -255,6 +256,7 @@ impl Replica {
             s.head.base = current;
         });
         self.take_over(lineage, members);
+        self.note_membership(link, members);
         let commit = self.touch_with_pages();
         self.adopting.push_back((commit, link, version));
     }

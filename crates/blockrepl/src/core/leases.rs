@@ -77,6 +77,10 @@ impl Leases {
     }
 
     /// Whose leases keep writes waiting.
+    pub(super) fn parked(&self) -> impl Iterator<Item = &Queued> {
+        self.parked.iter()
+    }
+
     pub(super) fn parked_for(&self) -> impl Iterator<Item = NodeId> {
         let spans = || self.parked.iter().filter_map(Queued::span);
         let holds = move |l: &&Lease| l.granted && spans().any(|span| span.meets(l.span));

@@ -44,6 +44,7 @@ impl Replica {
         }
         let (peer, device) = (hello.node, hello.device);
         self.known = self.known.max(hello.epoch);
+        self.heir.take_if(|heir| hello.epoch > heir.epoch);
         self.links.insert(
             link,
             Link {
@@ -161,6 +162,7 @@ impl Replica {
         | Message::Reach { epoch, .. }
         | Message::Compare { epoch, .. }
         | Message::Resize { epoch, .. }
+        | Message::Shrink { epoch, .. }
         | Message::Lacks { epoch, .. }
         | Message::Verify { epoch, .. }) = &message
         else {
@@ -184,6 +186,7 @@ impl Replica {
             Message::Adopt { version, lineage, members, .. } => self.adopt(link, version, &lineage, &members),
             Message::Lacks { member, base, dirty, .. } => self.note_lacks(member, base, &dirty),
             Message::Resize { size, .. } => self.remote_resize(link, size),
+            Message::Shrink { size, .. } => self.remote_shrink(link, size),
             Message::Reach { seq, .. } => self.send(link, Message::Reached { seq }),
             Message::Compare { granule, digest, .. } => self.remote_compare(link, granule, digest),
             Message::Verify { id, offset, len, .. } => self.remote_verify(link, id, offset, len),
@@ -212,6 +215,9 @@ impl Replica {
                 }
             }
             _ => {
+                if why == Refusal::DiskFailed {
+                    self.leader_failed(link);
+                }
                 self.event(Event::RefusedBy { peer, why });
                 self.out.push_back(Output::CloseLink { link });
                 self.link_down(link);
@@ -225,7 +231,8 @@ impl Replica {
         let Some(l) = self.links.get_mut(&link) else { return };
         let led = matches!(l.side, Side::Source { .. }) || l.leads.take().is_some();
         if led {
-            self.event(Event::LeaderResigned { peer, epoch });
+            let in_sync = self.inherit(link, epoch, false);
+            self.event(Event::LeaderResigned { peer, epoch, in_sync });
         }
     }
 

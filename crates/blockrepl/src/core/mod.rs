@@ -7,6 +7,7 @@
 
 mod admit;
 mod authority;
+mod candidate;
 mod flush;
 mod follow;
 mod leases;
@@ -17,10 +18,12 @@ mod pace;
 mod persist;
 mod protocol;
 mod reads;
+mod redundancy;
 mod resize;
 mod resync;
 mod scrub;
 mod session;
+mod shrink;
 mod snapshots;
 mod split;
 mod status;
@@ -48,6 +51,7 @@ use writers::{Asker, Writers};
 
 pub(crate) use sums::sums_of;
 
+pub use candidate::{Candidate, Heir, Reason};
 pub use session::SessionStatus;
 pub use status::{LinkStatus, PeerStatus, ResyncStatus, RoleStatus, Status};
 pub use types::{
@@ -140,6 +144,8 @@ pub struct Replica {
     applying: VecDeque<(u64, bool)>,
     /// The highest epoch heard of; a lower one would be fenced at once.
     known: u64,
+    /// The leader we followed has ended, and this copy has all that it acknowledged.
+    heir: Option<Heir>,
     #[cfg(feature = "bugs")]
     bug: Option<Bug>,
 }
@@ -213,6 +219,10 @@ enum Side {
     /// The peer leads.
     Source {
         epoch: u64,
+        /// The newest set that it told on this link counts this copy.
+        member: bool,
+        /// This copy was brought in step on this link.
+        synced: bool,
         done_bytes: u64,
         told_bytes: u64,
     },
@@ -234,6 +244,8 @@ struct Target {
     sent_bytes: u64,
     done_bytes: u64,
     adopted: u64,
+    /// It was told to become as small as the leader.
+    shrink_told: bool,
     cursor: u32,
     copies: BTreeMap<u32, CopyState>,
     slow_told: bool,
@@ -371,6 +383,7 @@ enum OpKind {
     },
     DataFlush,
     Grow,
+    Shrink,
     CopyRead {
         link: LinkId,
         granule: u32,
@@ -437,7 +450,8 @@ impl Replica {
             Input::Verify { request } => self.start_verify(request),
             Input::Scrub { request } => self.start_scrub(request),
             Input::Read { request, offset, len } => self.local_read(request, offset, len),
-            Input::Resize { request, size } => self.resize(request, size),
+            Input::Resize { request, size } => self.resize(request, size, false),
+            Input::Shrink { request, size } => self.resize(request, size, true),
             Input::DeleteSnapshot { request, id } => self.delete_snapshot(request, id),
             Input::Discard { device } => {
                 self.discard.insert(device);
@@ -529,6 +543,7 @@ impl Replica {
         if self.failed.is_some() {
             return;
         }
+        self.fail_for_redundancy();
         while self.pump_queue()
             | self.pump_undo()
             | self.pump_copies()
@@ -547,6 +562,7 @@ impl Replica {
         self.pump_joins();
         self.pump_growth();
         self.pump_resize();
+        self.tell_large_ones();
         self.pump_adopt();
         self.pump_adopted();
         self.pump_peer_flushes();
@@ -591,6 +607,7 @@ impl Replica {
             OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &result.unwrap_or_default()),
             OpKind::ScrubRead(granule) => self.scrub_read(granule, &result.unwrap_or_default()),
             OpKind::Snapshot(step) => self.snapshot_step(step, result),
+            OpKind::Shrink => {}
             OpKind::MendRead(granule) => self.mend_read(granule, result),
             OpKind::MendCheck { granule, data } => self.mend_checked(granule, &data, result),
             OpKind::FetchRead { link, id, sums } => {

@@ -169,6 +169,7 @@ impl Replica {
             session: None,
             applying: VecDeque::new(),
             known: 0,
+            heir: None,
             #[cfg(feature = "bugs")]
             bug: None,
         };

@@ -1,43 +1,55 @@
-//! Growing the device while it is in use: first the members of the in-sync set, then the leader, who only then
-//! shows the new size.
+//! The size of the device changes while it is in use. It grows on the members of the in-sync set first, then at the leader,
+//! who only then shows the new size. How it shrinks stands in `shrink`.
 
+use super::shrink::Stage;
 use super::*;
 use crate::meta::{Area, Layout, PAGE_LEN};
 
-/// A leader's request to grow, until all members have grown.
+/// A leader's request, until all members have the new size.
 #[derive(Debug)]
 pub(super) struct Resize {
-    request: RequestId,
-    size: u64,
+    pub(super) request: RequestId,
+    pub(super) size: u64,
+    /// To a smaller size, and how far it has come.
+    pub(super) shrink: Option<Stage>,
 }
 
-/// This replica grows: data file and metadata file, then one superblock that names the new places.
+/// This replica changes its size: data file and metadata file, then one superblock that names the new places.
 #[derive(Debug)]
 pub(super) struct Growth {
     size: u64,
     layout: Layout,
-    /// Files that have not grown yet.
+    /// Files that have not their new length yet.
     files: u32,
     failed: Option<Arc<str>>,
     /// The commit that makes it so.
     commit: Option<u64>,
+    /// It becomes smaller.
+    shrunk: bool,
+    /// This copy must be copied in full.
+    distrusted: bool,
     asked_by: Vec<AskedBy>,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum AskedBy {
+pub(super) enum AskedBy {
     Owner(RequestId),
     Leader(LinkId),
+    /// The first half of a shrinking: the members are next.
+    Shrinking,
 }
 
 impl Replica {
-    /// The leader's owner wants a larger device.
-    pub(super) fn resize(&mut self, request: RequestId, size: u64) {
-        match self.may_resize(size) {
+    /// The leader's owner wants another size.
+    pub(super) fn resize(&mut self, request: RequestId, size: u64, may_shrink: bool) {
+        match self.may_resize(size, may_shrink) {
             Err(why) => self.done(request, Err(why)),
             Ok(()) if size == self.layout.size => self.done(request, Ok(Reply::Resized { size })),
+            Ok(()) if size < self.layout.size => {
+                self.resize = Some(Resize { request, size, shrink: Some(Stage::Fencing) });
+            }
             Ok(()) => {
-                self.resize = Some(Resize { request, size });
+                self.resize = Some(Resize { request, size, shrink: None });
                 let smaller =
                     |l: &Link| matches!(&l.side, Side::Target(t) if t.state != TargetState::Beginning);
                 let links = self.links.iter().filter(|(_, l)| smaller(l)).map(|(id, _)| *id);
@@ -48,19 +60,22 @@ impl Replica {
         }
     }
 
-    fn may_resize(&self, size: u64) -> Result<(), Denied> {
+    fn may_resize(&self, size: u64, may_shrink: bool) -> Result<(), Denied> {
         self.may_write()?;
         let from = self.layout.size;
         match () {
             () if Layout::check_size(size).is_err() => Err(Denied::Size(size)),
-            () if size < from => Err(Denied::Shrinks { from, to: size }),
+            () if size < from && !may_shrink => Err(Denied::Shrinks { from, to: size }),
             () if self.resize.is_some() || self.growth.is_some() => Err(Denied::Busy),
+            () if size < from => self.may_shrink(),
+            // One that missed a shrinking would take what is behind its end for what is new here.
+            () if self.sb.shrunk => self.all_up(),
             () => self.members_up(),
         }
     }
 
     /// Every member but this one must be connected and synced.
-    fn members_up(&self) -> Result<(), Denied> {
+    pub(super) fn members_up(&self) -> Result<(), Denied> {
         let mut others = self.counted().into_iter().filter(|m| *m != self.me());
         others.find(|m| !self.may_join(m)).map_or(Ok(()), |m| Err(Denied::NotSynced(m.node)))
     }
@@ -84,7 +99,7 @@ impl Replica {
     pub(super) fn resized(&mut self, link: LinkId, size: u64) {
         let ours = self.layout.size;
         let Some(l) = self.links.get_mut(&link) else { return };
-        l.hello.size = l.hello.size.max(size);
+        l.hello.size = size;
         if l.hello.size >= ours
             && let Some(answer) = l.parked.take()
         {
@@ -94,8 +109,11 @@ impl Replica {
 
     /// The leader's turn comes when all members have grown.
     pub(super) fn pump_resize(&mut self) {
-        let Some(Resize { request, size }) = &self.resize else { return };
+        let Some(Resize { request, size, shrink }) = &self.resize else { return };
         let (request, size) = (*request, *size);
+        if shrink.is_some() {
+            return self.pump_shrink(request, size);
+        }
         if self.leading().is_none() {
             self.resize = None;
             return self.done(request, Err(Denied::NotLeading));
@@ -127,15 +145,26 @@ impl Replica {
         self.grow(size, AskedBy::Leader(link));
     }
 
-    fn grow(&mut self, size: u64, asked_by: AskedBy) {
+    pub(super) fn grow(&mut self, size: u64, asked_by: AskedBy) {
         if let Some(growth) = &mut self.growth {
             // Whoever asks for another size meanwhile hears of this one, and asks again.
             return growth.asked_by.push(asked_by);
         }
-        let layout = self.layout.grown(size);
-        self.growth =
-            Some(Growth { size, layout, files: 2, failed: None, commit: None, asked_by: vec![asked_by] });
-        self.disk(OpKind::Grow, DiskOp::Grow { from: self.layout.size, to: size });
+        let (layout, larger) = (self.layout.resized(size), size > self.layout.size);
+        let files = 1 + u32::from(larger);
+        self.growth = Some(Growth {
+            size,
+            layout,
+            files,
+            failed: None,
+            commit: None,
+            shrunk: !larger,
+            distrusted: false,
+            asked_by: vec![asked_by],
+        });
+        if larger {
+            self.disk(OpKind::Grow, DiskOp::Grow { from: self.layout.size, to: size });
+        }
         self.disk(OpKind::Grow, DiskOp::MetaGrow { from: self.layout.meta_len(), to: layout.meta_len() });
     }
 
@@ -157,6 +186,10 @@ impl Replica {
             match by {
                 AskedBy::Owner(request) => self.done(request, Err(Denied::CannotGrow(reason.clone()))),
                 AskedBy::Leader(link) => self.refuse(link, Refusal::CannotGrow),
+                AskedBy::Shrinking => {
+                    let request = self.resize.take().map(|r| r.request);
+                    request.into_iter().for_each(|r| self.done(r, Err(Denied::CannotGrow(reason.clone()))));
+                }
             }
         }
     }
@@ -165,6 +198,13 @@ impl Replica {
     /// ones are in force until it is durable.
     fn switch_layout(&mut self) {
         let Some(layout) = self.growth.as_ref().map(|g| g.layout) else { return };
+        let distrusted = match layout.size < self.layout.size {
+            true => {
+                self.cut_off(&layout);
+                false
+            }
+            false => self.distrust_growth(),
+        };
         self.layout = layout;
         self.sb.layout = layout;
         // The checksums are not moved: those that are not in memory count as unknown.
@@ -180,7 +220,7 @@ impl Replica {
         }
         let commit = self.touch_with_pages();
         if let Some(growth) = &mut self.growth {
-            growth.commit = Some(commit);
+            (growth.commit, growth.distrusted) = (Some(commit), distrusted);
         }
     }
 
@@ -189,15 +229,22 @@ impl Replica {
         let durable = |g: &mut Growth| g.commit.is_some_and(|commit| self.commit.durable >= commit || early);
         let Some(growth) = self.growth.take_if(durable) else { return };
         let size = growth.size;
+        if growth.shrunk {
+            // What the file gives back is of no importance.
+            self.disk(OpKind::Shrink, DiskOp::Shrink { to: size });
+            self.fail_beyond_the_end();
+        }
         // Before the answer: who hears that it has grown must find it so.
         self.event(Event::Resized { size });
         for by in growth.asked_by {
             match by {
                 AskedBy::Owner(request) => self.done(request, Ok(Reply::Resized { size })),
+                // It must begin anew with a copy that it cannot trust.
+                AskedBy::Leader(link) if growth.distrusted => self.refuse(link, Refusal::Closing),
                 AskedBy::Leader(link) if self.links.contains_key(&link) => {
                     self.send(link, Message::Resized { size });
                 }
-                AskedBy::Leader(_) => {}
+                AskedBy::Leader(_) | AskedBy::Shrinking => {}
             }
         }
         self.drop_small_ones();
@@ -215,7 +262,7 @@ impl Replica {
     pub(super) fn abandon_growth(&mut self) -> Vec<RequestId> {
         let owner = |by: &AskedBy| match by {
             AskedBy::Owner(request) => Some(*request),
-            AskedBy::Leader(_) => None,
+            AskedBy::Leader(_) | AskedBy::Shrinking => None,
         };
         let growing = self.growth.take().map(|g| g.asked_by).unwrap_or_default();
         growing.iter().filter_map(owner).chain(self.resize.take().map(|r| r.request)).collect()
@@ -223,8 +270,8 @@ impl Replica {
 }
 
 impl Layout {
-    /// The layout of a larger device: bitmaps and checksums lie behind all that there was, the undo area stays.
-    fn grown(&self, size: u64) -> Layout {
+    /// The layout of a device of another size: bitmaps and checksums lie behind all that there was, the undo area stays.
+    fn resized(&self, size: u64) -> Layout {
         let at = self.meta_len().next_multiple_of(PAGE_LEN);
         let bitmaps = Area { at, len: Layout::bitmaps_len(size) };
         let sums = Area { at: bitmaps.end(), len: Layout::sums_len(size) };

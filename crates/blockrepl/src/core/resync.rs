@@ -34,6 +34,7 @@ impl Replica {
             sent_bytes: 0,
             done_bytes: 0,
             adopted: 0,
+            shrink_told: false,
             cursor: 0,
             copies: BTreeMap::new(),
             slow_told: false,
@@ -293,7 +294,7 @@ impl Replica {
         if let Err(why) = self.may_write() {
             return self.done(request, Err(why));
         }
-        let (len, size) = (data.len() as u64, self.layout.size);
+        let (len, size) = (data.len() as u64, self.usable_size());
         if data.len() > WRITE_MAX || offset.checked_add(len).is_none_or(|end| end > size) {
             return self.done(request, Err(Denied::OutOfRange { offset, len, size }));
         }

@@ -381,7 +381,18 @@ impl Replica {
         }
     }
 
-    fn op_answered(&mut self, id: u64, result: Result<Reply, Denied>) {
+    /// `(id, offset, length)` of those that end behind `size`.
+    pub(super) fn session_ops_behind(&self, size: u64) -> Vec<(u64, u64, u64)> {
+        let ops = self.session.iter().flat_map(|s| &s.ops);
+        let spans = ops.filter_map(|(id, op)| match &op.what {
+            What::Write { offset, data, .. } => Some((*id, Span::new(*offset, data.len() as u64))),
+            What::Read { span, .. } | What::Lease { span } => Some((*id, *span)),
+            What::Flush => None,
+        });
+        spans.filter(|(_, s)| s.end > size).map(|(id, s)| (id, s.start, s.end - s.start)).collect()
+    }
+
+    pub(super) fn op_answered(&mut self, id: u64, result: Result<Reply, Denied>) {
         if let Some(op) = self.session.as_mut().and_then(|s| s.ops.remove(&id)) {
             self.done(op.request, result);
         }

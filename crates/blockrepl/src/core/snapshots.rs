@@ -107,7 +107,7 @@ impl Replica {
     }
 
     /// Whether this copy's generation is not among the leader's ancestors.
-    fn loses_data(&self, link: LinkId) -> bool {
+    pub(super) fn loses_data(&self, link: LinkId) -> bool {
         let ours = &self.sb.lineage;
         let theirs = self.links.get(&link).and_then(|l| l.lineage.as_ref());
         !ours.is_blank() && theirs.is_some_and(|theirs| !theirs.contains(ours.current()))

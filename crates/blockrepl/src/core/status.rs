@@ -103,8 +103,19 @@ pub struct Status {
     pub writers: Vec<(NodeId, bool)>,
     /// Writes of this leader's epoch that raced with another writer's to the same bytes.
     pub overlaps: u64,
+    /// How good a candidate for the leadership it is, and why.
+    pub candidate: Candidate,
+    /// The leader it followed has ended in order, and this copy has all that was acknowledged: it may be led now.
+    pub heir: Option<Heir>,
     /// This node's handle under another leader.
     pub session: Option<SessionStatus>,
+}
+
+impl PeerStatus {
+    /// Whether it is a node whose disk failed, or that has none.
+    pub fn is_diskless(&self) -> bool {
+        self.device == DeviceId::default()
+    }
 }
 
 impl Replica {
@@ -139,6 +150,8 @@ impl Replica {
             known_epoch: self.floor.max(self.known),
             writers: self.writers.list().collect(),
             overlaps: self.writers.overlaps(),
+            candidate: self.candidate(),
+            heir: self.heir,
             session: self.session_status(),
         }
     }
@@ -157,13 +170,16 @@ impl Replica {
     }
 
     fn peer(&self, member: Member) -> PeerStatus {
-        let side = self.links.values().find(|l| l.member() == member).map(|l| &l.side);
+        let found = self.links.values().find(|l| l.member() == member);
+        let side = found.map(|l| &l.side);
         let target = match side {
             Some(Side::Target(t)) => Some(&**t),
             _ => None,
         };
         let link = match side {
             None => LinkStatus::Down,
+            // A node without a disk is told so.
+            Some(Side::Idle) if found.is_some_and(|l| l.leads.is_some()) => LinkStatus::Leader,
             Some(Side::Idle) => LinkStatus::Idle,
             Some(Side::Source { .. }) => LinkStatus::Leader,
             Some(Side::Target(t)) => match t.state {

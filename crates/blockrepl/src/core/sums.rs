@@ -53,6 +53,17 @@ impl Sums {
         }
     }
 
+    /// Forgets all from this offset on.
+    pub(super) fn cut_off(&mut self, size: u64) {
+        let first = size / BLOCK;
+        self.pages.retain(|number, _| *number <= page_of(first));
+        if let Some(page) = self.pages.get_mut(&page_of(first)) {
+            (index_of(first)..SUMS_PER_PAGE)
+                .for_each(|index| page.put(first + u64::from(index - index_of(first)), VOID));
+            page.cooled = true;
+        }
+    }
+
     fn get(&self, block: u64) -> u32 {
         self.pages.get(&page_of(block)).map_or(VOID, |p| p.sums[index_of(block) as usize])
     }

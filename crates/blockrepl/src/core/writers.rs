@@ -497,6 +497,9 @@ impl Replica {
             }));
         }
         waits.extend(self.writers.leases.parked_for().map(Waiting::Lease));
+        if matches!(self.queue.front(), Some(Queued::Local { .. } | Queued::Forward { .. })) {
+            waits.extend(self.redundancy_waits());
+        }
         waits
     }
 }

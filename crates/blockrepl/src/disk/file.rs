@@ -134,6 +134,13 @@ impl Disk for FileDisk {
         self.size.store(to, Ordering::Release);
         Ok(())
     }
+    fn shrink(&self, to: u64) -> io::Result<()> {
+        if self.file.metadata()?.is_file() && to < self.len() {
+            self.size.store(to, Ordering::Release);
+            self.file.set_len(to)?;
+        }
+        Ok(())
+    }
     fn size(&self) -> io::Result<u64> {
         match self.file.metadata()? {
             // As it is now: somebody else may have cut it.

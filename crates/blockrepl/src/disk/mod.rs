@@ -55,6 +55,11 @@ pub trait Disk: Send + Sync + std::fmt::Debug + 'static {
     fn grow(&self, from: u64, to: u64) -> io::Result<()> {
         grow_within(self, from, to)
     }
+    /// What lies behind `to` is not needed any more and may be given back. By default: nothing is.
+    fn shrink(&self, to: u64) -> io::Result<()> {
+        let _ = to;
+        Ok(())
+    }
 }
 
 /// What lies between is there and must become zeros.

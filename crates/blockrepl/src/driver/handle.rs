@@ -50,6 +50,7 @@ impl Handle {
         match why {
             Denied::Fenced { held, current } => DeviceError::Fenced { held, current },
             Denied::Disk(reason) => DeviceError::Failed(reason),
+            Denied::Redundancy { have, need } => DeviceError::Redundancy { have, need },
             Denied::Corrupt { offset, len } => DeviceError::Corrupt { offset, len },
             Denied::OutOfRange { offset, len, size } => DeviceError::OutOfRange { offset, len, size },
             _ => self.alive().err().unwrap_or_else(|| {

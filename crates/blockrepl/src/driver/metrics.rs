@@ -38,7 +38,7 @@ impl Latency {
     }
 }
 
-/// What a volume did since it was opened. All numbers only grow.
+/// What a volume did since it was opened. All numbers but the last two only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
@@ -74,6 +74,11 @@ pub struct Metrics {
     pub disk_failures: u64,
     /// Handed to the two files, in whole pages.
     pub disk: Written,
+    /// How good a candidate for the leadership the replica is now: [`Candidate::score`](crate::core::Candidate). This
+    /// and the next one also fall.
+    pub candidate_score: u64,
+    /// Copies in the in-sync set, as last recorded here.
+    pub in_sync_copies: u64,
 }
 
 #[derive(Debug, Default)]
@@ -193,6 +198,8 @@ impl Counters {
             fenced: load(&self.fenced),
             disk_failures: load(&self.disk_failures),
             disk,
+            candidate_score: 0,
+            in_sync_copies: 0,
         }
     }
 }
@@ -233,6 +240,13 @@ impl Metrics {
         for (name, help, value) in singles {
             counter(out, volume, name, help, value)?;
         }
+        let gauges = [
+            ("candidate_score", "How good a candidate for the leadership this copy is", self.candidate_score),
+            ("in_sync_copies", "Copies in the in-sync set", self.in_sync_copies),
+        ];
+        for (name, help, value) in gauges {
+            sample(out, volume, ("gauge", name), help, value)?;
+        }
         self.write_flushes(out, volume)
     }
 
@@ -254,9 +268,13 @@ impl Metrics {
 }
 
 fn counter(out: &mut String, volume: &str, name: &str, help: &str, value: u64) -> fmt::Result {
-    writeln!(out, "# HELP blockrepl_{name}_total {help}")?;
-    writeln!(out, "# TYPE blockrepl_{name}_total counter")?;
-    writeln!(out, "blockrepl_{name}_total{{volume=\"{volume}\"}} {value}")
+    sample(out, volume, ("counter", &format!("{name}_total")), help, value)
+}
+
+fn sample(out: &mut String, volume: &str, (kind, name): (&str, &str), help: &str, value: u64) -> fmt::Result {
+    writeln!(out, "# HELP blockrepl_{name} {help}")?;
+    writeln!(out, "# TYPE blockrepl_{name} {kind}")?;
+    writeln!(out, "blockrepl_{name}{{volume=\"{volume}\"}} {value}")
 }
 
 fn escaped(label: &str) -> String {

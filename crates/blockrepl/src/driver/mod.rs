@@ -161,7 +161,7 @@ impl Volume {
         meta.flush().and_then(|()| data.flush()).map_err(OpenError::io("flushing what was left"))?;
         let core = Replica::open(config.clone(), identity, |offset, buf| meta.read_at(offset, buf))?;
         check_len("metadata", &*meta, core.meta_len())?;
-        check_head(&*data, identity, core.size())?;
+        check_head(&*data, identity, &core)?;
         Self::start(Shared::new(core, (data, meta), snapshots, &config))
     }
 
@@ -212,9 +212,21 @@ impl Volume {
     /// Grows this leader's device to `size` bytes (a multiple of 4096), on all members of the in-sync set, which must be
     /// connected and synced, and on all other connected peers; one that is away grows when it returns. Files are allocated
     /// in full. The handle sees the new size when it is durable everywhere. Failed or cut off half-way, nothing
-    /// has changed for the handle, and it can be asked again. A device never shrinks.
+    /// has changed for the handle, and it can be asked again. A smaller size is refused: see [`shrink`](Self::shrink).
     pub async fn resize(&self, size: u64) -> Result<u64, Denied> {
         match self.shared().ask(|request| Input::Resize { request, size }).await? {
+            Reply::Resized { size } => Ok(size),
+            _ => Err(Denied::Closed),
+        }
+    }
+
+    /// Cuts the device off at `size` bytes (a multiple of 4096): what lies behind is lost, on every copy, so make the file
+    /// system on it smaller first. All replicas that are known must be connected and synced. Writes behind the
+    /// new end fail from now on; when all before are durable, the leader becomes smaller, then the others. If one is lost
+    /// half-way, the answer is [`Denied::NotSynced`]: nothing has changed, or ([`status`](Self::status) tells) the leader is
+    /// smaller, and the other one will be when it returns. Of snapshots, the ranges behind the new end are listed no more.
+    pub async fn shrink(&self, size: u64) -> Result<u64, Denied> {
+        match self.shared().ask(|request| Input::Shrink { request, size }).await? {
             Reply::Resized { size } => Ok(size),
             _ => Err(Denied::Closed),
         }
@@ -223,6 +235,11 @@ impl Volume {
     /// Changes what this replica, when it leads, waits for from a peer. See [`Replica::set_protocol`].
     pub fn set_protocol(&self, peer: NodeId, protocol: Protocol) {
         self.shared().with(Worker::Threads, |state, now| state.core.set_protocol(now, peer, protocol));
+    }
+
+    /// Changes `Config::min_redundancy`, until the volume is opened again.
+    pub fn set_min_redundancy(&self, copies: usize) {
+        self.shared().with(Worker::Threads, |state, now| state.core.set_min_redundancy(now, copies));
     }
 
     /// Takes a replica out for good. See [`Replica::forget`].
@@ -281,7 +298,12 @@ impl Volume {
 
     /// What the volume did since it was opened.
     pub fn metrics(&self) -> Metrics {
-        self.shared().counters.metrics(self.written())
+        let status = self.status();
+        Metrics {
+            candidate_score: status.candidate.score.into(),
+            in_sync_copies: status.in_sync.len() as u64,
+            ..self.shared().counters.metrics(self.written())
+        }
     }
 
     /// What happens from now on. A reader that lags by more than 1024 events is told so.
@@ -371,14 +393,15 @@ fn check_len(file: &'static str, disk: &dyn Disk, expected: u64) -> Result<(), O
     if found < expected { Err(OpenError::Truncated { file, found, expected }) } else { Ok(()) }
 }
 
-fn check_head(data: &dyn Disk, identity: &Identity, size: u64) -> Result<(), OpenError> {
+fn check_head(data: &dyn Disk, identity: &Identity, core: &Replica) -> Result<(), OpenError> {
+    let size = core.size();
     let len = data.size().map_err(OpenError::io("measuring the data file"))?;
     if len < DATA_HEADER_LEN {
         return Err(OpenError::Truncated { file: "data", found: len, expected: DATA_HEADER_LEN + size });
     }
     let mut head = vec![0; DATA_HEADER_LEN as usize];
     data.read_at(0, &mut head).map_err(OpenError::io("reading the data file's header"))?;
-    check_data_header(&head, len, identity, size)
+    check_data_header(&head, len, identity, (size, core.was_shrunk()))
 }
 
 /// A disk thread's name and what it does.

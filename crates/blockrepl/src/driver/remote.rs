@@ -131,14 +131,12 @@ struct RemoteHandle {
     owner: Arc<Owner>,
     epoch: u64,
     session: u64,
-    size: u64,
     dead: OnceLock<DeviceError>,
 }
 
 impl RemoteHandle {
     fn new(owner: Arc<Owner>, epoch: u64) -> Self {
-        let size = owner.shared.state().core.size();
-        RemoteHandle { owner, epoch, session: random(), size, dead: OnceLock::new() }
+        RemoteHandle { owner, epoch, session: random(), dead: OnceLock::new() }
     }
 
     fn call(&self, op: RemoteOp) -> Result<Reply, DeviceError> {
@@ -154,6 +152,7 @@ impl RemoteHandle {
         let epoch = self.epoch;
         let last = match why {
             Denied::OutOfRange { offset, len, size } => return DeviceError::OutOfRange { offset, len, size },
+            Denied::Redundancy { have, need } => return DeviceError::Redundancy { have, need },
             Denied::Corrupt { offset, len } => return DeviceError::Corrupt { offset, len },
             Denied::NoLeader { epoch } => return DeviceError::Unreachable { epoch },
             Denied::Fenced { held, current } => DeviceError::Fenced { held, current },
@@ -177,7 +176,7 @@ impl Drop for RemoteHandle {
 
 impl BlockDevice for RemoteHandle {
     fn size(&self) -> u64 {
-        self.size
+        self.owner.shared.size.load(Ordering::Acquire)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), DeviceError> {

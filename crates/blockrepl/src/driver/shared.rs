@@ -370,6 +370,7 @@ impl Shared {
             }
             DiskOp::Read { offset, len } => return read(&*self.data, DATA_HEADER_LEN + offset, len),
             DiskOp::Grow { from, to } => self.data.grow(DATA_HEADER_LEN + from, DATA_HEADER_LEN + to)?,
+            DiskOp::Shrink { to } => self.data.shrink(DATA_HEADER_LEN + to)?,
             DiskOp::MetaGrow { from, to } => self.meta.grow(from, to)?,
             DiskOp::Snapshot(op) => return self.snapshot(op),
             DiskOp::Flush => self.data.flush()?,

@@ -21,15 +21,15 @@ pub(crate) fn check_data_header(
     head: &[u8],
     len: u64,
     identity: &Identity,
-    size: u64,
+    (size, shrunk): (u64, bool),
 ) -> Result<(), OpenError> {
     let body = unseal(head, DATA_MAGIC, "data")?;
     let (found, found_size) = take_identity(&mut Reader(body))
         .map_err(|Short| OpenError::not_ours("data", "its header is too short"))?;
     check_identity("data", &found, identity)?;
     let expected = DATA_HEADER_LEN + size;
-    // The header is written once: the device may have grown since.
-    if found_size > size {
+    // The header is written once: the device may have grown since, or have been cut off.
+    if found_size > size && !shrunk {
         return Err(OpenError::not_ours("data", format!("made for {found_size} bytes, not {size}")));
     }
     if len < expected {

@@ -67,6 +67,8 @@ pub(crate) struct Superblock {
     /// Snapshots taken by this replica.
     pub(crate) snapshot_counter: u64,
     pub(crate) snapshots: Vec<SnapshotHead>,
+    /// It was made smaller once: a larger copy may hold what was cut off here.
+    pub(crate) shrunk: bool,
 }
 
 impl Superblock {
@@ -88,6 +90,7 @@ impl Superblock {
             hot: Vec::new(),
             snapshot_counter: 0,
             snapshots: Vec::new(),
+            shrunk: false,
         }
     }
 
@@ -121,6 +124,7 @@ impl Superblock {
             w.u64(s.id).u8(s.state as u8).u32(s.bitmap).generation(s.generation);
             w.generation(s.common.unwrap_or_default()).u64(s.size);
         }
+        w.u8(u8::from(self.shrunk));
         seal(w, SB_LEN as usize)
     }
 
@@ -167,6 +171,7 @@ impl Superblock {
             hot,
             snapshot_counter,
             snapshots,
+            shrunk: r.flag()?,
         })
     }
 
@@ -253,6 +258,7 @@ mod tests {
             })
             .collect();
         sb.hot = (0..crate::Config::MAX_HOT as u32).collect();
+        sb.shrunk = true;
         sb
     }
 

@@ -218,6 +218,13 @@ pub enum Message {
         /// In bytes.
         size: u64,
     },
+    /// Cut the device off at this size, which is smaller.
+    Shrink {
+        /// The leader's epoch.
+        epoch: u64,
+        /// In bytes.
+        size: u64,
+    },
     /// The device has this size here, durably.
     Resized {
         /// In bytes.

@@ -118,6 +118,10 @@ impl Message {
                 w.u64(*epoch).u64(*size);
                 (68, w.0, none)
             }
+            Message::Shrink { epoch, size } => {
+                w.u64(*epoch).u64(*size);
+                (71, w.0, none)
+            }
             Message::Lacks { epoch, member, base, dirty } => {
                 w.u64(*epoch).u64(member.node.0).bytes(&member.device.0).generation(*base);
                 put_runs(&mut w, dirty);
@@ -194,6 +198,7 @@ impl Message {
                 base: r.generation()?,
                 dirty: take_runs(&mut r)?,
             },
+            71 => Message::Shrink { epoch: r.u64()?, size: r.u64()? },
             _ => return Err(Short),
         };
         r.end()?;

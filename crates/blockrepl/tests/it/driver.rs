@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use posthaste_blockrepl::core::{Event, LinkStatus, RoleStatus, Waiting};
+use posthaste_blockrepl::core::{Denied, Event, LinkStatus, RoleStatus, Waiting};
 use posthaste_blockrepl::wire::{Hello, Refusal};
 use posthaste_blockrepl::{
     BlockDevice, ClusterId, DATA_HEADER_LEN, DeviceError, DeviceId, Disk, FileDisk, Identity, Link,
@@ -434,6 +434,25 @@ async fn a_volume_grows_under_a_handle_in_use_and_is_found_larger_when_opened_ag
         assert!(content(&dir, n).ends_with(b"end"));
     }
     assert!(content(&dir, 0) == content(&dir, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_shrinks_under_a_handle_in_use_and_is_found_smaller_when_opened_again() {
+    let dir = TempDir::new().unwrap();
+    let (a, b, device, _link) = pair(&dir).await;
+    let smaller = SIZE - (3 << 20);
+    assert!(matches!(a.resize(smaller).await, Err(Denied::Shrinks { .. })));
+    write(&device, SIZE - 3, b"end").await.unwrap();
+    assert_eq!(a.shrink(smaller).await, Ok(smaller));
+    assert_eq!((device.size(), b.status().size), (smaller, smaller));
+    assert!(matches!(write(&device, smaller - 1, b"beyond").await, Err(DeviceError::OutOfRange { .. })));
+    write(&device, smaller - 3, b"new").await.unwrap();
+    flush(&device).await.unwrap();
+    drop((a, b, device, _link));
+    for n in 0..2 {
+        assert_eq!(open(&dir, n).status().size, smaller);
+        assert!(content(&dir, n)[..smaller as usize].ends_with(b"new"));
+    }
 }
 
 #[test]

@@ -47,6 +47,12 @@ impl Disk {
         self.unsynced.retain(|(at, data)| (at + data.len()) as u64 <= from);
     }
 
+    fn cut(&mut self, to: u64) {
+        self.live.truncate(to as usize);
+        self.durable.truncate(to as usize);
+        self.unsynced.retain(|(at, data)| (at + data.len()) as u64 <= to);
+    }
+
     fn flush(&mut self) {
         self.syncs += 1;
         for (at, data) in self.unsynced.drain(..) {
@@ -398,6 +404,10 @@ impl Net {
                 node.data.grow(from, to);
                 Ok(Bytes::new())
             }
+            DiskOp::Shrink { to } => {
+                node.data.cut(to);
+                Ok(Bytes::new())
+            }
             DiskOp::Snapshot(op) => node.snapshot(op),
             _ if node.fail_flush => Err(Arc::from("injected")),
             _ => {
@@ -474,6 +484,10 @@ impl Net {
 
     pub fn resize(&mut self, n: usize, size: u64) -> RequestId {
         self.request(n, |request| Input::Resize { request, size })
+    }
+
+    pub fn shrink(&mut self, n: usize, size: u64) -> RequestId {
+        self.request(n, |request| Input::Shrink { request, size })
     }
 
     pub fn verify(&mut self, n: usize) -> RequestId {

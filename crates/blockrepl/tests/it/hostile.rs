@@ -235,6 +235,7 @@ fn of_a_leader(epoch: u64) -> Vec<Message> {
         Message::Reach { epoch, seq: 0 },
         Message::Compare { epoch, granule: 0, digest: Digest::of(b"") },
         Message::Resize { epoch, size: 2 * SIZE },
+        Message::Shrink { epoch, size: SIZE / 2 },
         Message::Lacks { epoch, member: member(2), base: GenerationId::default(), dirty: vec![(0, 1)] },
     ]
 }
@@ -316,6 +317,9 @@ fn ranges_that_do_not_fit_the_device_are_refused() {
         Message::Compare { epoch: 5, granule: granules, digest },
         Message::Resize { epoch: 5, size: 1 },
         Message::Resize { epoch: 5, size: END },
+        Message::Shrink { epoch: 5, size: 1 },
+        // This copy was not brought in step on this link.
+        Message::Shrink { epoch: 5, size: SIZE / 2 },
     ] {
         Victim::following().must_refuse(message);
     }

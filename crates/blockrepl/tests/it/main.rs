@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub)]
 
+mod candidate;
 mod chaos;
 mod control;
 mod copies;
@@ -15,9 +16,11 @@ mod integrity;
 #[cfg(feature = "nbd")]
 mod nbd;
 mod protocols;
+mod redundancy;
 mod replication;
 mod resize;
 mod resync;
+mod shrink;
 mod splitbrain;
 mod sums_model;
 mod wire;

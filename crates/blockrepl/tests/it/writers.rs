@@ -435,7 +435,11 @@ fn a_leader_whose_disk_fails_hands_over_and_goes_on_through_its_peer() {
 fn a_leader_that_resigns_tells_its_follower_which_epoch_a_successor_must_exceed() {
     let mut net = Net::pair(17);
     net.raise(0, 5).unwrap();
-    assert!(net.nodes[1].events.contains(&Event::LeaderResigned { peer: NodeId(0), epoch: 5 }));
+    assert!(net.nodes[1].events.contains(&Event::LeaderResigned {
+        peer: NodeId(0),
+        epoch: 5,
+        in_sync: true
+    }));
     assert_eq!((net.status(1).epoch, net.status(1).known_epoch), (1, 5));
     assert_eq!(net.raise(1, 4), Err(Denied::EpochTooLow { asked: 4, current: 5 }));
     // Who was away hears of it by the hello.

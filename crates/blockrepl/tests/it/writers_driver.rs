@@ -81,6 +81,22 @@ async fn both_nodes_write_the_same_blocks_and_see_each_others_at_once() {
     assert_eq!(content(&dir, 0)[..8], 150u64.to_le_bytes());
 }
 
+/// As NBD's `CAN_MULTI_CONN` says it, across both machines: SIGKILL is a power cut here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_on_either_node_covers_what_was_answered_on_the_other() {
+    let dir = TempDir::new().unwrap();
+    let Pair { volumes, devices: [near, far], link } = pair(&dir).await;
+    write(&near, 0, b"written near").await.unwrap();
+    flush(&far).await.unwrap();
+    write(&far, 4096, b"written far").await.unwrap();
+    flush(&near).await.unwrap();
+    drop((near, far, link, volumes));
+    for n in 0..2 {
+        let content = content(&dir, n);
+        assert_eq!((&content[..12], &content[4096..4107]), (&b"written near"[..], &b"written far"[..]));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_handle_waits_for_the_link_and_ends_with_its_epoch() {
     let dir = TempDir::new().unwrap();

@@ -505,6 +505,8 @@ impl World {
                 Ending::Snapshot { meta: false }
             }
             DiskOp::Grow { to, .. } | DiskOp::MetaGrow { to, .. } => Ending::Grow { meta, to },
+            // Nothing shrinks here.
+            DiskOp::Shrink { to } => Ending::Grow { meta, to },
         };
         // Flushes of the data run beside later writes; the metadata is one lane.
         let beside = flush && !meta;

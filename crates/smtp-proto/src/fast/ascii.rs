@@ -99,7 +99,18 @@ impl<'a> Ascii<'a> {
     /// Octets of base64's alphabet, padding included, as many as are here.
     #[inline(always)]
     pub(crate) fn base64(&mut self) -> &'a str {
-        self.run(|word| !base64(word) & HIGH)
+        let begin = self.at;
+        loop {
+            let word = self.word();
+            let ends = (!base64(word) | word) & HIGH;
+            self.at += ends.trailing_zeros() as usize / 8;
+            if ends != 0 {
+                break;
+            }
+        }
+        let run = &self.octets[begin..self.at];
+        // SAFETY: all octets stepped over since `begin` are of base64's alphabet, which is ASCII, which is UTF-8.
+        unsafe { std::str::from_utf8_unchecked(run) }
     }
 
     /// Octets of `class`, as many as are here: for short runs.

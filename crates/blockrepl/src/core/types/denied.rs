@@ -61,8 +61,20 @@ pub enum Denied {
         /// The epoch that was joined.
         epoch: u64,
     },
-    /// A pending set may name only members and peers that are synced now, under protocol C (R1).
-    #[error("node {0} is not synced under protocol C: it cannot be proposed as a member")]
+    /// The in-sync set has fewer copies than `Config::min_redundancy`, and the policy is to fail. A flush that fails so
+    /// has done nothing else; the handle is still good, and so is what was written.
+    #[error(
+        "{have} in-sync copies where {need} are asked for: connect a peer and grant it, or ask for fewer"
+    )]
+    Redundancy {
+        /// Copies in the set.
+        have: usize,
+        /// Copies that are asked for.
+        need: usize,
+    },
+    /// A pending set may name only members and peers that are synced now, under protocol C (R1). Growing needs all members to
+    /// be synced, shrinking all replicas: connect it, or leave it out and forget it.
+    #[error("node {0} is not synced under protocol C: connect it, or go on without it")]
     NotSynced(NodeId),
     /// The range does not lie within the device, or is longer than a write may be.
     #[error("{len} bytes at {offset} do not fit the device of {size} bytes")]
@@ -91,10 +103,11 @@ pub enum Denied {
     /// No rollback is possible: the replica is consistent, or the undo area was too small.
     #[error("nothing to roll back to: {0}")]
     NoRollback(&'static str),
-    /// A device does not become smaller: what lies behind the new end would be lost. Copy what is in use to
-    /// a new, smaller volume.
+    /// A device does not become smaller unasked: what lies behind the new end is lost. Make the file system on it smaller
+    /// first, then ask with [`Volume::shrink`](crate::Volume::shrink).
     #[error(
-        "the device has {from} bytes: it does not shrink to {to}, whatever lies behind that would be lost"
+        "the device has {from} bytes, and what lies behind {to} would be lost: make the file system on it smaller, \
+         then ask to shrink"
     )]
     Shrinks {
         /// Its size in bytes.

@@ -135,6 +135,17 @@ pub enum Event {
         peer: NodeId,
         /// The epoch it raised; a successor needs a higher one.
         epoch: u64,
+        /// Whether this copy is such a one: as the leader told it last, on this link.
+        in_sync: bool,
+    },
+    /// The disk of the leader failed: its leadership is over, as if it had resigned.
+    LeaderFailed {
+        /// The former leader.
+        peer: NodeId,
+        /// Its epoch; a successor needs a higher one.
+        epoch: u64,
+        /// Whether this copy has all that it acknowledged: as the leader told it last, on this link.
+        in_sync: bool,
     },
     /// Another node writes through this leader now.
     WriterJoined {
@@ -211,6 +222,13 @@ pub enum Waiting {
         /// The epoch.
         epoch: u64,
     },
+    /// The in-sync set has fewer copies than `Config::min_redundancy`.
+    Redundancy {
+        /// Copies in the set.
+        have: usize,
+        /// Copies that are asked for.
+        need: usize,
+    },
 }
 
 impl fmt::Display for Waiting {
@@ -230,6 +248,10 @@ impl fmt::Display for Waiting {
             Waiting::Leader { epoch } => {
                 write!(f, "waiting for the leader of epoch {epoch}, or for a grant of a higher epoch")
             }
+            Waiting::Redundancy { have, need } => write!(
+                f,
+                "waiting for {need} in-sync copies, there are {have}: connect a peer and grant it, or ask for fewer"
+            ),
         }
     }
 }

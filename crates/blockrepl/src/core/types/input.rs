@@ -111,6 +111,13 @@ pub enum Input {
         /// The new size in bytes.
         size: u64,
     },
+    /// Cut the device off, on all replicas.
+    Shrink {
+        /// Answered by [`Reply::Resized`].
+        request: RequestId,
+        /// The new size in bytes; a larger one is as by `Resize`.
+        size: u64,
+    },
     /// Delete a snapshot.
     DeleteSnapshot {
         /// Answered by [`Reply::Deleted`].

@@ -79,6 +79,12 @@ pub enum DiskOp {
         /// Bytes that it must hold.
         to: u64,
     },
+    /// The data area is shorter from now on: what lies behind may be given back. Nobody waits for it, and an error of
+    /// it means nothing.
+    Shrink {
+        /// The device's size in bytes.
+        to: u64,
+    },
     /// Write to the metadata.
     MetaWrite {
         /// Offset in the metadata file, in bytes.
