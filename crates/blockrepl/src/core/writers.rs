@@ -248,7 +248,8 @@ impl Replica {
         if same != Some(false) {
             self.forget_writer(node);
         }
-        let gone = self.writers.gone.remove(&node).filter(|(of, _)| *of == session);
+        let forgets = self.bug(Bug::ForwardTwice);
+        let gone = self.writers.gone.remove(&node).filter(|(of, _)| *of == session && !forgets);
         let fresh = Joined {
             session,
             link: None,
@@ -262,11 +263,7 @@ impl Replica {
             revoked: false,
             lost: self.now,
         };
-        let forgets = self.bug(Bug::ForwardTwice);
         let joined = self.writers.joined.entry(node).or_insert(fresh);
-        if forgets {
-            joined.ordered.clear();
-        }
         // It drops its own reads before it sends this.
         (joined.link, joined.applied, joined.last_id, joined.told) = (Some(link), None, 0, 0);
         (joined.queued_bytes, joined.asks) = (0, 0);

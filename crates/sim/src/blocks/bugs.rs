@@ -41,7 +41,7 @@ pub fn haunt(bug: Bug) -> Option<&'static str> {
         "forget-unflushed" => Some("suspend-io"),
         "own-first" | "visible-early" => Some("writers-overlap"),
         "lease-outlives" | "lease-ignored" => Some("range-leases"),
-        "forward-twice" => Some("writers-unstable"),
+        "forward-twice" => Some("writers-cut"),
         "grown-early" => Some("resize-crash"),
         "snapshot-forgets" | "snapshot-late" => Some("split-brain-snapshot"),
         "ack-unreceived" => Some("protocol-promote"),
