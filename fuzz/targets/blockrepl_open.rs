@@ -85,6 +85,7 @@ fn drive(replica: &mut Replica, image: &mut Vec<u8>, input: Input) {
             | DiskOp::Flush
             | DiskOp::MetaFlush
             | DiskOp::Grow { .. }
+            | DiskOp::Shrink { .. }
             | DiskOp::Snapshot(_) => {}
         }
         replica.handle(Duration::ZERO, Input::DiskDone { op, result: Ok(read) });

@@ -520,6 +520,8 @@ async fn resync(pair: &mut Pair, raw: &Raw, rounds: usize) {
         pair.cut().await;
         let piece = vec![round as u8 + 1; PIECE];
         (0..SIZE).step_by(PIECE).for_each(|at| pair.device.write_at(at, &piece).expect("a write"));
+        // The writes were the leader's; the copying begins with them on its disk, on both sides.
+        pair.file.sync_data().expect("a sync");
         let begun = Instant::now();
         pair.connect().await;
         let ours = begun.elapsed();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::bitmap::EXTENT;
 
-/// What to do when the undo area is full in the midst of a resync (R9).
+/// What to do when the undo area is full in the midst of a resync (R9), or when what is to be saved there cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum UndoPolicy {
@@ -89,7 +89,9 @@ pub struct Config {
     /// Bytes sent to one peer and not yet written there; writes wait beyond it. At least 512 KiB.
     /// Default 8 MiB.
     pub peer_window_bytes: u64,
-    /// Resync and healing: bytes in flight to one peer. Default 2 MiB.
+    /// Resync and healing: bytes on their way to one peer's disk, flushed there in quarters while the rest is read, sent and
+    /// written. An eighth of it while the leader is written to. What is not written there yet is bounded by
+    /// three quarters of `peer_window_bytes`. Default 16 MiB.
     pub resync_window_bytes: u64,
     /// Resync: bytes a second, per peer, at least, even if it slows down the leader's own writes. Default 1 MiB.
     pub resync_rate_min: u64,
@@ -102,6 +104,10 @@ pub struct Config {
     /// that hardly differs. Costs a reading of both disks. A digest has 96 bits and is no protection
     /// against a peer that lies. Default false.
     pub resync_by_digest: bool,
+    /// Granules (64 KiB) that resyncs from here leave out because they cannot be read and no copy in step has them. The peer
+    /// stays out of step until they are written to or can be read. One more, and the disk counts as failed (R11); with 0 a
+    /// bad sector that nothing heals is enough. Default 64.
+    pub unreadable_max: usize,
     /// The time that the resync after a crash of the leader may take. With it, `hot_extents` counts only until a
     /// resync has been long enough to be measured; from then on as many extents may be hot as are copied in this time.
     /// Default `None`.
@@ -185,11 +191,12 @@ impl Default for Config {
             hot_extents: 512,
             hot_ahead: 64,
             peer_window_bytes: 8 << 20,
-            resync_window_bytes: 2 << 20,
+            resync_window_bytes: 16 << 20,
             resync_rate_min: 1 << 20,
             resync_rate_max: u64::MAX,
             resync_delay_target: Duration::from_millis(50),
             resync_by_digest: false,
+            unreadable_max: 64,
             resync_after_crash: None,
             protocol: Protocol::C,
             congestion: Congestion::Wait,

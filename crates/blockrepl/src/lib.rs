@@ -137,17 +137,20 @@
 //! Each block of 4096 bytes has a checksum beside the metadata. [`Volume::verify`] compares the copies,
 //! [`Volume::scrub`] reads one against its checksums; both name the copy that is wrong and heal it from the right
 //! one, as does a read of a bad sector, or any read with [`Config::verify_reads`]. What was hot at a crash has no
-//! checksums until a verify; a block that is written in parts has none either.
+//! checksums until a verify; a block that is written in parts has none either. What another writer reads is checked where it
+//! is read, its own disk or the leader's, and an answer of the leader's once more where it arrives.
+//!
+//! A bad sector of a resync's source is healed from a copy in step; without one, its granule is left out and told
+//! ([`Event::Unreadable`]) until it can be read or is written to, and more than [`Config::unreadable_max`] of them fail the disk.
 //!
 //! When both sides wrote since they parted, [`Event::SplitBrain`] describes it and [`Config::split_brain`] or an
-//! operator decides. What is given up is kept first ([`Volume::snapshots`], [`Volume::open_snapshot`]).
+//! operator decides. What is given up is kept first ([`Volume::snapshots`], [`Volume::open_snapshot`]); then only what
+//! either side wrote since is copied, if both bitmaps go back to where they parted, otherwise everything.
 //!
 //! # What it does not do yet
 //!
-//! A second writer's reads of its own copy are not checked against the block checksums, and one under
-//! protocol A or B reads at the leader. A replica that a leader left half-copied is copied in full by the next
-//! one, and so is one that lost a split brain. A read error inside a
-//! resync or of a before-image still fails the disk; a reread after healing may come from the page cache.
+//! A writer under protocol A or B reads at the leader. A replica that a leader left half-copied is copied in full by
+//! the next one. A reread after healing may come from the page cache.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 

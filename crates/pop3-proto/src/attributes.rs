@@ -43,7 +43,7 @@ pub enum Attribute<'a> {
         tls: bool,
     },
     /// `FORWARD`: whatever the proxy was told to pass on, as a rule `name=value`. On the wire the fields are joined by tabs,
-    /// those inside them escaped, and all of it is in base64.
+    /// those inside them escaped, and all of it is in base64. An empty field is none.
     Forward(Vec<String>),
     /// Any other, as written; Dovecot skips it.
     Other {
@@ -163,12 +163,12 @@ fn joined(fields: &[String]) -> String {
             out
         })
     };
-    fields.iter().map(escaped).collect::<Vec<_>>().join("\t")
+    fields.iter().filter(|field| !field.is_empty()).map(escaped).collect::<Vec<_>>().join("\t")
 }
 
 fn fields(octets: &[u8]) -> Option<Vec<String>> {
     let text = std::str::from_utf8(octets).ok()?;
-    text.split('\t').filter(|_| !text.is_empty()).map(unescaped).collect()
+    text.split('\t').filter(|field| !field.is_empty()).map(unescaped).collect()
 }
 
 fn unescaped(field: &str) -> Option<String> {
@@ -213,6 +213,10 @@ mod tests {
             [Attribute::ClientTransport { tls: false }]
         );
         assert_eq!(attributes("FORWARD=").unwrap(), [Attribute::Forward(vec![])]);
+        assert_eq!(attributes("FORWARD=CWEJ").unwrap(), [Attribute::Forward(vec!["a".into()])]);
+        let mut out = Vec::new();
+        Attribute::Forward(vec![String::new(), "a".into()]).encode(&mut out);
+        assert_eq!(out, b" FORWARD=YQ==");
         assert_eq!(attributes(" "), Err(SyntaxError::MissingArgument));
         let many = (0..=ATTRIBUTES_MAX).fold(String::new(), |line, n| format!("{line} X{n}=y"));
         assert_eq!(attributes(&many), Err(SyntaxError::UnexpectedArgument));

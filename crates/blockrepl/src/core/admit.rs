@@ -2,8 +2,7 @@
 
 use super::persist::granule_range;
 use super::*;
-use crate::config::UndoPolicy;
-use crate::meta::{decode_undo, encode_undo};
+use crate::bitmap::GRANULE;
 
 impl Queued {
     pub(super) fn len(&self) -> u64 {
@@ -30,6 +29,13 @@ impl Queued {
             | Queued::Compare { link, .. } => Some(*link),
         }
     }
+}
+
+/// Where a copy lies, and the granules that it fills: one or several that follow each other.
+pub(super) fn copied_range(first: u32, data: &Bytes) -> (u64, std::ops::RangeInclusive<u32>) {
+    let offset = u64::from(first) * GRANULE;
+    let (first, last) = granule_range(offset, data.len());
+    (offset, first..=last)
 }
 
 impl Replica {
@@ -103,8 +109,9 @@ impl Replica {
             }
             Queued::Copy { granule, data, .. } => {
                 // A resync's copies are bounded by its mark; a repair's by the activity log.
-                let offset = u64::from(*granule) * crate::bitmap::GRANULE;
-                self.undo_ready(*granule) && (self.sb.sync.is_some() || self.is_hot(offset, data.len()))
+                let (offset, mut granules) = copied_range(*granule, data);
+                granules.all(|g| self.undo_ready(g))
+                    && (self.sb.sync.is_some() || self.is_hot(offset, data.len()))
             }
             Queued::SyncStart { sync, link } => self.sync_start_ready(*link, *sync),
             Queued::SyncEnd { link, message } => self.sync_end_ready(*link, message),
@@ -135,10 +142,10 @@ impl Replica {
             Queued::Copy { link, granule, data } => {
                 let weight = data.len() as u64 + 64;
                 let data = if data.is_empty() { self.zeros(granule) } else { data };
-                let offset = u64::from(granule) * crate::bitmap::GRANULE;
+                let (offset, _) = copied_range(granule, &data);
                 self.flying_bytes += weight;
                 self.write(OpKind::Remote { link, weight, seq: 0 }, offset, data.clone());
-                self.repaired(granule, data);
+                self.repaired(granule, &data);
             }
             Queued::Fetch { link, id, granule } => self.fetch(link, id, granule),
             Queued::Flush { link, id } => {
@@ -158,7 +165,7 @@ impl Replica {
     }
 
     fn zeros(&self, granule: u32) -> Bytes {
-        static ZEROS: [u8; crate::bitmap::GRANULE as usize] = [0; crate::bitmap::GRANULE as usize];
+        static ZEROS: [u8; GRANULE as usize] = [0; GRANULE as usize];
         Bytes::from_static(&ZEROS[..self.layout.granule_len(granule) as usize])
     }
 
@@ -166,6 +173,8 @@ impl Replica {
         self.order += 1;
         self.writes_in_flight += 1;
         self.note_sums(offset, &data);
+        let (first, last) = granule_range(offset, data.len());
+        self.unread.try_again(first..=last);
         for extent in super::persist::extents(offset, data.len()) {
             if let Some(hot) = self.hot.get_mut(&extent) {
                 hot.order = self.order;
@@ -189,137 +198,5 @@ impl Replica {
             self.want_flush_everywhere();
         }
         room || self.recent.len() < self.config.unflushed_writes_max
-    }
-
-    /// Whether before-images are kept now.
-    pub(super) fn undo_active(&self) -> bool {
-        self.sb.sync.is_some() && !self.sb.undo_lost
-    }
-
-    fn undo_ready(&self, granule: u32) -> bool {
-        match (self.sb.sync.is_some(), self.sb.undo_lost) {
-            (false, _) => true,
-            (true, true) => self.durable(self.undo.lost_commit),
-            (true, false) => self.undo.saved.contains(&granule),
-        }
-    }
-
-    /// R9: reads the before-images of what the head of the queue is about to overwrite.
-    fn save_before_images(&mut self) {
-        if !self.undo_active() {
-            return;
-        }
-        let mut wanted = BTreeSet::new();
-        for entry in self.queue.iter().take(64) {
-            match entry {
-                Queued::Remote { offset, data, .. } => {
-                    let (first, last) = granule_range(*offset, data.len());
-                    wanted.extend(first..=last);
-                }
-                Queued::Copy { granule, .. } => {
-                    wanted.insert(*granule);
-                }
-                Queued::SyncStart { .. } | Queued::SyncEnd { .. } => break,
-                _ => {}
-            }
-        }
-        let undo = &self.undo;
-        wanted.retain(|g| {
-            !undo.saved.contains(g) && !undo.reading.contains_key(g) && !undo.writing.contains(g)
-        });
-        let room = self.layout.undo_slots() - self.undo.next;
-        if wanted.len() + self.undo.reading.len() > room as usize {
-            return self.undo_full();
-        }
-        for granule in wanted {
-            if self.bug(Bug::LoseBeforeImage) && granule % 2 == 1 {
-                self.undo.saved.insert(granule);
-                continue;
-            }
-            self.undo.reading.insert(granule, None);
-            let offset = u64::from(granule) * crate::bitmap::GRANULE;
-            let len = self.layout.granule_len(granule) as u32;
-            self.disk(OpKind::UndoRead(granule), DiskOp::Read { offset, len });
-        }
-    }
-
-    fn undo_full(&mut self) {
-        if self.config.undo_policy == UndoPolicy::Hold {
-            if let Some(link) = self.source_link() {
-                self.refuse(link, Refusal::UndoFull);
-            }
-            return;
-        }
-        self.sb.undo_lost = true;
-        self.undo.reading.clear();
-        self.undo.lost_commit = self.touch();
-        self.event(Event::UndoLost);
-    }
-
-    /// Once all before-images asked for are read: writes them, with one flush.
-    pub(super) fn pump_undo(&mut self) -> bool {
-        let reading = &self.undo.reading;
-        if reading.is_empty() || reading.values().any(Option::is_none) || !self.undo.writing.is_empty() {
-            return false;
-        }
-        for (granule, data) in std::mem::take(&mut self.undo.reading) {
-            let data = data.unwrap_or_default();
-            let entry = self.undo.next;
-            self.undo.next += 1;
-            self.undo.writing.insert(granule);
-            let offset = self.layout.undo_at(entry);
-            let data = encode_undo(self.sb.undo_run, entry, granule, &data);
-            self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
-        }
-        self.disk(OpKind::UndoFlush, DiskOp::MetaFlush);
-        false
-    }
-
-    /// Restores all before-images, then becomes consistent.
-    pub(super) fn pump_rollback(&mut self) {
-        let Some(request) = self.rollback else { return };
-        if self.rolling > 0 || self.writes_in_flight > 0 {
-            return;
-        }
-        if self.local.flushed < self.order {
-            self.local.wanted = self.order;
-            return;
-        }
-        if self.sb.sync.take().is_some() {
-            self.sb.consistent = true;
-            // The source may believe that these are equal: they are not any more.
-            for slot in 0..self.slots.len() {
-                let saved: Vec<u32> = self.undo.saved.iter().copied().collect();
-                saved.into_iter().for_each(|g| self.mark(slot, g));
-            }
-            self.undo.lost_commit = self.touch_with_pages();
-        }
-        if self.durable(self.undo.lost_commit) {
-            self.undo = Undo::default();
-            self.rollback = None;
-            self.event(Event::Consistent { generation: self.sb.lineage.current().generation });
-            self.done(request, Ok(Reply::RolledBack));
-        }
-    }
-
-    pub(super) fn start_rollback(&mut self, request: RequestId) {
-        self.purge_remote();
-        self.rollback = Some(request);
-        self.undo.reading.clear();
-        self.rolling = self.undo.next;
-        for entry in 0..self.undo.next {
-            let what =
-                DiskOp::MetaRead { offset: self.layout.undo_at(entry), len: crate::meta::UNDO_LEN as u32 };
-            self.disk(OpKind::RollbackRead(entry), what);
-        }
-    }
-
-    pub(super) fn rollback_read(&mut self, entry: u32, bytes: &Bytes) {
-        let Some((granule, data)) = decode_undo(bytes, self.sb.undo_run, entry) else {
-            return self.disk_failed("a before-image in the undo area is damaged".into());
-        };
-        let offset = u64::from(granule) * crate::bitmap::GRANULE;
-        let data = Bytes::copy_from_slice(data);
-        self.write(OpKind::RollbackWrite, offset, data);
     }
 }

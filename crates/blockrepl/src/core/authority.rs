@@ -180,7 +180,12 @@ impl Replica {
     /// Has a bitmap for each member. A member that has none yet is in sync up to what was hot here.
     pub(super) fn track(&mut self, members: &MemberSet, base: GenerationId, with_hot: bool) {
         for member in members {
-            if *member != self.me() && self.slot_of(member.device).is_none() {
+            // A device that its node has replaced would take the bitmap of the one that is here.
+            let replaced = |l: &Link| l.hello.node == member.node && l.hello.device != member.device;
+            if *member != self.me()
+                && self.slot_of(member.device).is_none()
+                && !self.links.values().any(replaced)
+            {
                 let slot = self.make_slot(*member, base);
                 if with_hot {
                     self.mark_hot(slot);

@@ -109,12 +109,14 @@ impl Replica {
     }
 
     pub(super) fn remote_copy(&mut self, link: LinkId, granule: u32, heal: bool, data: Bytes) {
-        let len = if granule < self.layout.granules() { self.layout.granule_len(granule) } else { 0 };
+        let (offset, _) = super::admit::copied_range(granule, &data);
+        let room = self.layout.size.saturating_sub(offset);
         // The mark of inconsistency may still be on its way to the disk: SyncStart is in the queue.
         let marked =
             self.sb.sync.is_some() || self.queue.iter().any(|q| matches!(q, Queued::SyncStart { .. }));
         // The last granule of a leader whose device is smaller is shorter.
-        let fits = len > 0 && data.len() as u64 <= len;
+        let most = if heal { crate::bitmap::GRANULE } else { WRITE_MAX as u64 };
+        let fits = room > 0 && data.len() as u64 <= room.min(most);
         if !fits || !(heal || marked || self.bug(Bug::NoMark)) {
             return self.refuse(link, Refusal::Protocol);
         }
@@ -176,7 +178,7 @@ impl Replica {
         }
         if self.sb.sync.is_none() {
             self.sb.undo_run += 1;
-            self.undo = Undo::default();
+            self.undo = undo::Undo::default();
             // A blank device has no state worth returning to.
             self.sb.undo_lost = self.sb.lineage.is_blank();
             self.event(Event::Inconsistent);
@@ -212,7 +214,7 @@ impl Replica {
         self.sb.consistent = true;
         self.sb.sync = None;
         self.sb.undo_lost = false;
-        self.undo = Undo::default();
+        self.undo = undo::Undo::default();
         // What was known about the other peers was about data that is gone now.
         self.slots.retain(|s| Some(s.head.device) == source);
         self.slots.iter_mut().for_each(|s| s.head.base = lineage.current());

@@ -19,9 +19,22 @@ pub(super) struct Mend {
     step: Step,
     /// What the checksums here said when the copies were asked for.
     sums: Vec<u32>,
-    local: Option<Result<Bytes, Arc<str>>>,
+    local: Local,
     peers: BTreeMap<LinkId, Option<PeerCopy>>,
     findings: Vec<Finding>,
+}
+
+/// The copy here, block by block.
+#[derive(Debug)]
+enum Local {
+    Unknown,
+    /// The granule could not be read as a whole: which of its blocks can?
+    Blocks {
+        read: Vec<Option<Bytes>>,
+        left: usize,
+    },
+    /// `None`: it cannot be read.
+    Known(Vec<Option<Bytes>>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -82,7 +95,7 @@ impl Replica {
             id,
             step: Step::Asked,
             sums: Vec::new(),
-            local: None,
+            local: Local::Unknown,
             peers: BTreeMap::new(),
             findings: Vec::new(),
         });
@@ -123,8 +136,29 @@ impl Replica {
     }
 
     pub(super) fn mend_read(&mut self, granule: u32, result: Result<Bytes, Arc<str>>) {
-        if let Some(mend) = self.mends.get_mut(&granule) {
-            mend.local = Some(result);
+        let ((start, len), Some(mend)) = (self.place_of(granule), self.mends.get_mut(&granule)) else {
+            return;
+        };
+        let blocks = (u64::from(len) / BLOCK) as usize;
+        let span = |block: usize| block * BLOCK as usize..(block + 1) * BLOCK as usize;
+        if let Ok(data) = result {
+            mend.local = Local::Known((0..blocks).map(|block| Some(data.slice(span(block)))).collect());
+            return;
+        }
+        mend.local = Local::Blocks { read: vec![None; blocks], left: blocks };
+        for block in 0..blocks {
+            let what = DiskOp::Read { offset: start + block as u64 * BLOCK, len: BLOCK as u32 };
+            self.disk(OpKind::MendBlock { granule, block }, what);
+        }
+    }
+
+    pub(super) fn mend_block_read(&mut self, granule: u32, block: usize, data: Option<Bytes>) {
+        let Some(mend) = self.mends.get_mut(&granule) else { return };
+        let Local::Blocks { read, left } = &mut mend.local else { return };
+        read[block] = data;
+        *left -= 1;
+        if *left == 0 {
+            mend.local = Local::Known(std::mem::take(read));
         }
     }
 
@@ -148,7 +182,10 @@ impl Replica {
 
     fn judge(&mut self, granule: u32) {
         let Some(mend) = self.mends.get_mut(&granule) else { return };
-        if mend.step != Step::Reading || mend.local.is_none() || mend.peers.values().any(Option::is_none) {
+        if mend.step != Step::Reading
+            || !matches!(mend.local, Local::Known(_))
+            || mend.peers.values().any(Option::is_none)
+        {
             return;
         }
         let Some(mend) = self.mends.remove(&granule) else { return };
@@ -165,11 +202,17 @@ impl Replica {
     /// The granule as it should be here, if it is not; and the checksums to be taken anew.
     fn verdicts(&self, granule: u32, mut mend: Mend) -> (Option<Bytes>, Mend, Vec<(u64, u32)>) {
         let (start, len) = (u64::from(granule) * GRANULE, self.layout.granule_len(granule));
-        let local = mend.local.take().and_then(Result::ok);
-        let mut whole = local.as_ref().map_or_else(|| vec![0; len as usize], |data| data.to_vec());
+        let local = match std::mem::replace(&mut mend.local, Local::Unknown) {
+            Local::Known(blocks) => blocks,
+            _ => Vec::new(),
+        };
+        let mut whole = vec![0; len as usize];
+        for (block, data) in whole.chunks_mut(BLOCK as usize).zip(&local) {
+            data.iter().for_each(|data| block.copy_from_slice(data));
+        }
         let (mut changed, mut rebuild) = (false, Vec::new());
         for block in 0..(len / BLOCK) as usize {
-            let verdict = verdict(block, local.as_ref(), mend.sums[block], &mend.peers);
+            let verdict = verdict(block, local.get(block).cloned().flatten(), mend.sums[block], &mend.peers);
             let at = block * BLOCK as usize;
             if let Some(right) = &verdict.right {
                 whole[at..at + BLOCK as usize].copy_from_slice(right);
@@ -244,6 +287,7 @@ impl Replica {
         self.verify_mended(granule, &mend.findings);
         self.scrub_mended(granule, &mend.findings);
         self.reads_mended(granule);
+        self.unread_mended(granule);
     }
 
     /// The follower's half: the copy as it is at this point of the stream.
@@ -302,12 +346,11 @@ fn note(findings: &mut Vec<Finding>, new: Finding) {
 
 fn verdict(
     block: usize,
-    local: Option<&Bytes>,
+    ours: Option<Bytes>,
     sum: u32,
     peers: &BTreeMap<LinkId, Option<PeerCopy>>,
 ) -> Verdict {
     let span = block * BLOCK as usize..(block + 1) * BLOCK as usize;
-    let ours = local.map(|data| data.slice(span.clone()));
     let state = match &ours {
         None => State::Bad,
         Some(_) if sum == VOID => State::Void,

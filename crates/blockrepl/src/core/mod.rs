@@ -29,6 +29,8 @@ mod split;
 mod status;
 mod sums;
 mod types;
+mod undo;
+mod unread;
 mod verify;
 mod writers;
 
@@ -106,9 +108,11 @@ pub struct Replica {
     hot: BTreeMap<u32, Hot>,
     sums: sums::Sums,
     commit: Commit,
-    undo: Undo,
-    /// Granules being read for a copy: writes into them wait.
-    reading: BTreeSet<u32>,
+    undo: undo::Undo,
+    /// Granules being read for copies, and for how many: writes into them wait.
+    reading: BTreeMap<u32, u32>,
+    /// Granules that could not be read for a copy.
+    unread: unread::Unread,
     verify: Option<verify::Verify>,
     /// Checksums computed for a verify's answer, to be kept if all copies agree.
     computed: BTreeMap<u64, (u32, Vec<u32>)>,
@@ -248,6 +252,8 @@ struct Target {
     shrink_told: bool,
     cursor: u32,
     copies: BTreeMap<u32, CopyState>,
+    /// How many of them are being read.
+    reading: u32,
     slow_told: bool,
     /// On its way to be a candidate.
     joins: Option<Join>,
@@ -270,6 +276,19 @@ struct FlushOut {
     id: u64,
     seq: u64,
     since: Duration,
+}
+
+/// Granules that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    first: u32,
+    count: u32,
+}
+
+impl Run {
+    fn granules(self) -> std::ops::Range<u32> {
+        self.first..self.first + self.count
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -356,17 +375,6 @@ struct Commit {
     pages: bool,
 }
 
-#[derive(Debug, Default)]
-struct Undo {
-    /// Granules whose before-image is durable.
-    saved: BTreeSet<u32>,
-    /// Being read, or read and not yet written.
-    reading: BTreeMap<u32, Option<Bytes>>,
-    writing: BTreeSet<u32>,
-    next: u32,
-    lost_commit: u64,
-}
-
 #[derive(Debug)]
 enum OpKind {
     Local(RequestId),
@@ -380,13 +388,14 @@ enum OpKind {
     SessionRead {
         session: u64,
         id: u64,
+        sums: Vec<u32>,
     },
     DataFlush,
     Grow,
     Shrink,
     CopyRead {
         link: LinkId,
-        granule: u32,
+        run: Run,
     },
     Compare {
         link: LinkId,
@@ -400,6 +409,10 @@ enum OpKind {
     },
     ScrubRead(u32),
     MendRead(u32),
+    MendBlock {
+        granule: u32,
+        block: usize,
+    },
     MendWrite,
     MendCheck {
         granule: u32,
@@ -421,7 +434,7 @@ enum OpKind {
     },
     Snapshot(snapshots::SnapshotStep),
     SumsRead(u32),
-    UndoRead(u32),
+    UndoRead(Run),
     UndoFlush,
     RollbackRead(u32),
     RollbackWrite,
@@ -543,6 +556,7 @@ impl Replica {
         if self.failed.is_some() {
             return;
         }
+        self.pump_unread();
         self.fail_for_redundancy();
         while self.pump_queue()
             | self.pump_undo()
@@ -607,14 +621,17 @@ impl Replica {
             OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &result.unwrap_or_default()),
             OpKind::ScrubRead(granule) => self.scrub_read(granule, &result.unwrap_or_default()),
             OpKind::Snapshot(step) => self.snapshot_step(step, result),
+            OpKind::UndoRead(run) => self.before_image_read(run, result),
+            OpKind::CopyRead { link, run } => self.copy_read(link, run, result),
             OpKind::Shrink => {}
             OpKind::MendRead(granule) => self.mend_read(granule, result),
+            OpKind::MendBlock { granule, block } => self.mend_block_read(granule, block, result.ok()),
             OpKind::MendCheck { granule, data } => self.mend_checked(granule, &data, result),
             OpKind::FetchRead { link, id, sums } => {
                 self.fetch_answer(link, id, &sums, result.unwrap_or_default());
             }
             OpKind::CheckedRead { asker, sums } => self.read_checked(asker, &sums, result.ok()),
-            OpKind::SessionRead { session, id } => self.session_read(session, id, result.ok()),
+            OpKind::SessionRead { session, id, sums } => self.session_read(session, id, &sums, result.ok()),
             OpKind::RepairCheck { granule, data } => self.repair_checked(granule, &data, result),
             // What cannot be read differs.
             OpKind::Compare { link, granule, digest } => {
@@ -642,16 +659,9 @@ impl Replica {
                 self.written_for(link, weight);
             }
             OpKind::DataFlush => self.local_flushed(),
-            OpKind::CopyRead { link, granule } => self.copy_read(link, granule, data),
             OpKind::MendWrite => self.writes_in_flight -= 1,
             OpKind::SumsRead(page) => self.sums_read(page, &data),
-            OpKind::UndoRead(granule) => {
-                self.undo.reading.insert(granule, Some(data));
-            }
-            OpKind::UndoFlush => {
-                let saved = std::mem::take(&mut self.undo.writing);
-                self.undo.saved.extend(saved);
-            }
+            OpKind::UndoFlush => self.undo_flushed(),
             OpKind::RollbackRead(entry) => self.rollback_read(entry, &data),
             OpKind::RollbackWrite => {
                 self.writes_in_flight -= 1;
@@ -687,7 +697,7 @@ impl Replica {
         for (kind, _) in std::mem::take(&mut self.ops).into_values() {
             match kind {
                 OpKind::Local(request) => requests.push(request),
-                OpKind::SessionRead { session, id } => self.session_read(session, id, None),
+                OpKind::SessionRead { session, id, .. } => self.session_read(session, id, &[], None),
                 _ => {}
             }
         }

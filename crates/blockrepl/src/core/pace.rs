@@ -9,6 +9,9 @@ use crate::config::Config;
 /// The rate is looked at this often.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// While the leader is written to, the window is this many times smaller.
+const BUSY: u64 = 8;
+
 #[derive(Debug)]
 pub(super) struct Pace {
     /// Bytes a second; `u64::MAX`: no limit.
@@ -23,6 +26,8 @@ pub(super) struct Pace {
     worst: Duration,
     /// The leader was written to since the last look.
     busy: bool,
+    /// Nobody wrote between the last two looks, nor since.
+    calm: bool,
     /// A place in what was sent, and when it was; its answer is awaited.
     probe: Option<(u64, Duration)>,
     /// When this resync began, and what it has copied, for as long as nothing held it up.
@@ -39,6 +44,7 @@ impl Pace {
             taken: 0,
             worst: Duration::ZERO,
             busy: false,
+            calm: true,
             probe: None,
             free: Some((now, 0)),
         }
@@ -51,8 +57,16 @@ impl Pace {
 
     /// The leader's owner writes or flushes.
     pub(super) fn foreground(&mut self) {
-        self.busy = true;
+        (self.busy, self.calm) = (true, false);
         self.free = None;
+    }
+
+    /// Bytes that may be on their way to the peer's disk at once: few while there is somebody to wait behind them.
+    pub(super) fn window(&self, config: &Config) -> u64 {
+        match self.calm {
+            true => config.resync_window_bytes,
+            false => config.resync_window_bytes / BUSY,
+        }
     }
 
     /// A flush or a copy took this long.
@@ -128,6 +142,7 @@ impl Pace {
             () => self.rate.saturating_add(self.rate / 4).saturating_add(GRANULE),
         }
         .clamp(least.max(1), most.max(1));
+        self.calm = !self.busy;
         (self.looked, self.taken, self.worst, self.busy) = (now, 0, Duration::ZERO, false);
     }
 }

@@ -58,7 +58,7 @@ impl Replica {
             }
             slots.push(Slot { head: head.clone(), bits, changed: BTreeSet::new() });
         }
-        let mut undo = Undo::default();
+        let mut undo = undo::Undo::default();
         while sb.sync.is_some() && undo.next < layout.undo_slots() {
             let bytes = get(layout.undo_at(undo.next), UNDO_LEN, whole)?;
             let Some((granule, _)) = decode_undo(&bytes, sb.undo_run, undo.next) else { break };
@@ -97,7 +97,7 @@ impl Replica {
         config: Config,
         mut sb: Superblock,
         slots: Vec<Slot>,
-        undo: Undo,
+        undo: undo::Undo,
         mut sums: sums::Sums,
         kept: Vec<snapshots::Kept>,
     ) -> Self {
@@ -145,7 +145,8 @@ impl Replica {
             sums,
             commit,
             undo,
-            reading: BTreeSet::new(),
+            reading: BTreeMap::new(),
+            unread: unread::Unread::default(),
             verify: None,
             computed: BTreeMap::new(),
             scrub: None,
@@ -359,8 +360,8 @@ impl Replica {
                 | Queued::Remote { offset, data, .. } => {
                     needed.extend(extents(*offset, data.len()));
                 }
-                Queued::Copy { granule, .. } if self.sb.sync.is_none() => {
-                    needed.insert(granule / GRANULES_PER_EXTENT);
+                Queued::Copy { granule, data, .. } if self.sb.sync.is_none() => {
+                    needed.extend(extents(u64::from(*granule) * GRANULE, data.len()));
                 }
                 // What stands behind it may belong to a resync or not.
                 Queued::SyncStart { .. } | Queued::SyncEnd { .. } => break,

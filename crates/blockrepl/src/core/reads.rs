@@ -116,16 +116,23 @@ impl Replica {
         let Some(read) = self.checked.0.get_mut(&asker) else { return };
         let (start, whole) = read.blocks();
         let ReadState::Reading { again } = read.state else { return };
+        let computed = data.as_deref().map(sums_of).unwrap_or_default();
         let bad = match &data {
             Some(_) if trusts => BTreeSet::new(),
-            Some(data) => damaged(start, &sums_of(data), sums),
+            Some(_) => damaged(start, &computed, sums),
             None => (start / GRANULE..=(start + whole - 1) / GRANULE).map(|g| g as u32).collect(),
         };
         let (offset, len) = (read.offset, read.len as usize);
         let answer = match data {
             Some(data) if bad.is_empty() => {
                 let at = (offset - start) as usize;
-                Ok(Reply::Read(data.slice(at..at + len)))
+                let data = data.slice(at..at + len);
+                if let Asker::Writer { link, id } = asker {
+                    let sums = if len as u64 == whole { computed } else { Vec::new() };
+                    self.checked.0.remove(&asker);
+                    return self.answer_read(link, id, sums, data);
+                }
+                Ok(Reply::Read(data))
             }
             _ if again => Err(Denied::Corrupt { offset, len: len as u64 }),
             _ => return read.state = ReadState::Mending(bad),
@@ -149,7 +156,12 @@ impl Replica {
 
 /// The granules in which a block is not as its checksum says.
 pub(super) fn damaged(start: u64, computed: &[u32], sums: &[u32]) -> BTreeSet<u32> {
-    let blocks = (start / BLOCK..).zip(computed.iter().zip(sums));
-    let bad = blocks.filter(|(_, (found, sum))| **sum != VOID && found != sum);
-    bad.map(|(block, _)| (block * BLOCK / GRANULE) as u32).collect()
+    let granule = |block: u64| ((start + block * BLOCK) / GRANULE) as u32;
+    bad_blocks(computed, sums).into_iter().map(granule).collect()
+}
+
+/// The blocks, counted from the first one, that are not as their checksums say.
+pub(super) fn bad_blocks(computed: &[u32], sums: &[u32]) -> Vec<u64> {
+    let blocks = (0..).zip(computed.iter().zip(sums));
+    blocks.filter(|(_, (found, sum))| **sum != VOID && found != sum).map(|(block, _)| block).collect()
 }

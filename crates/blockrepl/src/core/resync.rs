@@ -5,10 +5,19 @@ use crate::bitmap::GRANULE;
 use crate::ids::{GenerationId, Lineage};
 use crate::wire::RUNS_MAX;
 
+/// Granules read at once, and sent as one message, at most: as many as the largest write has.
+const RUN_MAX: u64 = WRITE_MAX as u64 / GRANULE;
+/// Reads that it takes to fill a window, at least.
+const RUNS_AT_ONCE: u64 = 8;
+/// Parts of a window that are flushed one by one.
+const FLUSHES_A_WINDOW: u64 = 4;
+
 /// What the leader concludes from a follower's state.
 enum Plan {
     /// Copy what both bitmaps say.
     Partial { forget_theirs: bool },
+    /// Copy what either bitmap has noted since the two sides parted.
+    Both,
     /// Copy everything.
     Full,
     /// An operator must choose.
@@ -37,6 +46,7 @@ impl Replica {
             shrink_told: false,
             cursor: 0,
             copies: BTreeMap::new(),
+            reading: 0,
             slow_told: false,
             joins: None,
             reached: 0,
@@ -58,28 +68,33 @@ impl Replica {
             return;
         }
         let answer = message.clone();
-        let Message::BeginAck { lineage, members, consistent, sync, dirty, .. } = message else { return };
+        let Message::BeginAck { lineage, consistent, dirty, .. } = message else { return };
         let Some(member) = self.links.get(&link).map(Link::member) else { return };
         if self.target(link).is_none_or(|t| t.state != TargetState::Beginning) {
             return;
         }
         self.reads_no_more(link);
-        let mut plan = self.plan(member, &lineage, sync, &members);
+        let mut plan = self.plan(member, &answer);
         if matches!(plan, Plan::Diverged)
             && let Some(split) = self.split_brain(member, &answer)
             && self.gives_up_theirs(split)
         {
-            plan = Plan::Full;
+            plan = self.overwrite(member, &answer);
         }
         let base = lineage.current();
         let slot = match plan {
             Plan::Diverged => return self.diverged(link, member, &lineage),
-            Plan::Partial { .. } | Plan::Full => self.make_slot(member, base),
+            Plan::Partial { .. } | Plan::Both | Plan::Full => self.make_slot(member, base),
         };
         match plan {
             Plan::Full => {
                 self.slots[slot].head.base = base;
                 self.mark_all(slot);
+            }
+            Plan::Both => {
+                self.slots[slot].head.base = base;
+                self.mark_runs(slot, &dirty);
+                self.suspect_absent(slot, &dirty);
             }
             Plan::Partial { forget_theirs: false } => {
                 self.mark_runs(slot, &dirty);
@@ -106,7 +121,10 @@ impl Replica {
         self.links.values().any(|l| l.hello.device == device && begun(l))
     }
 
-    fn plan(&self, member: Member, theirs: &Lineage, sync: Option<(DeviceId, u64)>, set: &MemberSet) -> Plan {
+    fn plan(&self, member: Member, answer: &Message) -> Plan {
+        let Message::BeginAck { lineage: theirs, members: set, sync, .. } = answer else {
+            return Plan::Diverged;
+        };
         let (current, ours) = (theirs.current(), &self.sb.lineage);
         let known = self.slot_of(member.device).map(|s| &self.slots[s].head);
         let same_source = sync.is_none_or(|(source, _)| source == self.me().device);
@@ -120,21 +138,36 @@ impl Replica {
             _ if theirs.is_blank() || ours.contains(current) => Plan::Full,
             // Whatever it acknowledged in its newest generation had to be here as well (R2): it only began
             // a generation, by a change of the set, that this replica was not told of in time.
+            _ if set.contains(&self.me()) && ours.common(theirs).is_some() => self.overwrite(member, answer),
+            _ if self.discard.contains(&member.device) => self.overwrite(member, answer),
             _ if self.descends_from(set, member, current.epoch) && ours.common(theirs).is_some() => {
                 Plan::Full
             }
-            _ if self.discard.contains(&member.device) => Plan::Full,
             _ => Plan::Diverged,
         }
     }
 
-    /// Whether this copy, or one that led later and that it descends from, was in the peer's set.
+    /// Whether one that led later, and that this copy descends from, was in the peer's set.
     fn descends_from(&self, set: &MemberSet, peer: Member, epoch: u64) -> bool {
         let led_later = |m: &Member| {
             let began = |g: &GenerationId| g.device == m.device && g.epoch > epoch;
             m.device != peer.device && self.sb.lineage.entries().iter().any(began)
         };
-        set.contains(&self.me()) || set.iter().any(led_later)
+        set.iter().any(led_later)
+    }
+
+    /// How a copy that went its own way is overwritten. What both sides have noted is enough if both began to note where
+    /// they parted, and if theirs is a state of its own and no half-done resync.
+    fn overwrite(&self, member: Member, answer: &Message) -> Plan {
+        let Message::BeginAck { lineage, base, sync: None, consistent: true, .. } = answer else {
+            return Plan::Full;
+        };
+        let common = self.sb.lineage.common(lineage);
+        let ours = self.slot_of(member.device).map(|s| self.slots[s].head.base);
+        match common.is_some() && ours == common && Some(*base) == common {
+            true => Plan::Both,
+            false => Plan::Full,
+        }
     }
 
     /// Whether policy says that the peer's data is overwritten.
@@ -175,6 +208,7 @@ impl Replica {
         self.touch_with_pages();
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
         let pace = Pace::new(self.now, &self.config);
+        self.unread.try_again(..);
         if let Some(t) = self.target(link) {
             t.pace = pace;
         }
@@ -273,6 +307,7 @@ impl Replica {
             true => self.paused.insert(node),
             false => self.paused.remove(&node),
         };
+        self.unread.try_again(..);
         if let Some(t) = self.find_link(node).and_then(|link| self.target(link)) {
             t.pace.held_up();
         }
@@ -362,95 +397,154 @@ impl Replica {
                 }
                 return;
             }
-            let Some(granule) = self.copy_now(link, slot) else { return self.flush_copies(link) };
-            self.read_copy(link, granule, false);
+            let Some(run) = self.copy_now(link, slot) else { return self.flush_copies(link) };
+            self.read_copy(link, run, false);
         }
     }
 
-    /// The next granule, if there is room for it and it is time.
-    fn copy_now(&mut self, link: LinkId, slot: usize) -> Option<u32> {
-        let granules = (self.config.resync_window_bytes / GRANULE).max(1) as usize;
-        let bytes = self.config.peer_window();
-        let paused = self.paused.contains(&self.slots[slot].head.node);
-        let t = self.target(link)?;
+    /// The next granules, if there is room for them and it is time.
+    fn copy_now(&mut self, link: LinkId, slot: usize) -> Option<Run> {
+        let most = self.room_for_copies(link, slot);
+        let first = self.next_copy(link, slot).filter(|_| most > 0)?;
+        let (now, bits, unread) = (self.now, &self.slots[slot].bits, &self.unread);
+        let Some(Link { side: Side::Target(t), .. }) = self.links.get_mut(&link) else { return None };
+        let joins = |granule: u32| bits.get(granule) && !unread.contains(first) && !unread.contains(granule);
         let resync = t.state == TargetState::Syncing;
-        let held = resync && (paused || t.in_flight() >= bytes);
-        let room = t.copies.len() < granules && !held;
-        let granule = self.next_copy(link, slot).filter(|_| room)?;
-        let (now, Some(Link { side: Side::Target(t), .. })) = (self.now, self.links.get_mut(&link)) else {
-            return None;
-        };
-        (!resync || t.pace.take(now, &self.config)).then_some(granule)
+        let mut count = 0;
+        while count < most
+            && (count == 0 || joins(first + count) && !t.copies.contains_key(&(first + count)))
+            && (!resync || t.pace.take(now, &self.config))
+        {
+            count += 1;
+        }
+        (count > 0).then_some(Run { first, count })
     }
 
-    /// What was copied counts once it is flushed.
+    /// How many granules may be read for a peer at once.
+    fn room_for_copies(&self, link: LinkId, slot: usize) -> u32 {
+        let Some(Link { side: Side::Target(t), .. }) = self.links.get(&link) else { return 0 };
+        let window = (t.pace.window(&self.config) / GRANULE).max(1);
+        let room = window.saturating_sub(t.copies.len() as u64);
+        if t.state == TargetState::Synced {
+            return room.min(1) as u32;
+        }
+        // New writes go to the peer as long as there is room; copies leave some.
+        let sent = t.in_flight() + u64::from(t.reading) * GRANULE;
+        let unsent = (self.config.peer_window() / 4 * 3).saturating_sub(sent).div_ceil(GRANULE);
+        match self.paused.contains(&self.slots[slot].head.node) {
+            true => 0,
+            false => room.min(unsent).min(window.div_ceil(RUNS_AT_ONCE)).min(RUN_MAX) as u32,
+        }
+    }
+
+    /// What was copied counts once it is flushed. The peer flushes a part of the window while it takes in the rest.
     fn flush_copies(&mut self, link: LinkId) {
-        let Some(t) = self.target(link) else { return };
-        let sent = |c: &CopyState| matches!(c, CopyState::Sent { .. });
-        if t.flush.is_none() && !t.copies.is_empty() && t.copies.values().all(sent) {
+        let least = |t: &Target| (t.pace.window(&self.config) / GRANULE / FLUSHES_A_WINDOW).max(1) as usize;
+        let Some(Link { side: Side::Target(t), .. }) = self.links.get(&link) else { return };
+        if t.flush.is_some() || t.flush_wanted {
+            return;
+        }
+        let sent = t.copies.values().filter(|c| matches!(c, CopyState::Sent { .. })).count();
+        let enough = sent == t.copies.len() || sent >= least(t);
+        if let Some(t) = self.target(link).filter(|_| sent > 0 && enough) {
             t.flush_wanted = true;
         }
     }
 
     /// The next granule to copy, round and round.
     fn next_copy(&mut self, link: LinkId, slot: usize) -> Option<u32> {
-        let cursor = self.target(link)?.cursor;
-        for from in [cursor, 0] {
-            let mut at = self.slots[slot].bits.next(from);
-            while let Some(granule) = at {
-                if !self.target(link)?.copies.contains_key(&granule) {
-                    return Some(granule);
-                }
-                at = self.slots[slot].bits.next(granule + 1);
-            }
-        }
-        None
+        let Some(Link { side: Side::Target(t), .. }) = self.links.get(&link) else { return None };
+        let free = |granule: &u32| !t.copies.contains_key(granule) && !self.unread.waits(*granule);
+        let bits = &self.slots[slot].bits;
+        let dirty = |from: u32| std::iter::successors(bits.next(from), |at| bits.next(at + 1));
+        dirty(t.cursor).find(free).or_else(|| dirty(0).take_while(|g| *g < t.cursor).find(free))
     }
 
-    fn read_copy(&mut self, link: LinkId, granule: u32, whole: bool) {
+    fn read_copy(&mut self, link: LinkId, run: Run, whole: bool) {
         let digests = self.config.resync_by_digest;
         let Some(t) = self.target(link) else { return };
         let whole = whole || !digests || t.state == TargetState::Synced;
-        t.cursor = granule + 1;
-        t.copies.insert(granule, CopyState::Reading { whole });
-        self.reading.insert(granule);
-        let (offset, len) = self.place_of(granule);
-        self.disk(OpKind::CopyRead { link, granule }, DiskOp::Read { offset, len });
+        t.cursor = run.first + run.count;
+        t.reading += run.count;
+        for granule in run.granules() {
+            t.copies.insert(granule, CopyState::Reading { whole });
+        }
+        for granule in run.granules() {
+            *self.reading.entry(granule).or_default() += 1;
+        }
+        let (offset, len) = self.place_of_run(run.first, run.count);
+        self.disk(OpKind::CopyRead { link, run }, DiskOp::Read { offset, len });
     }
 
     /// Where a granule lies in the device, and its length.
     pub(super) fn place_of(&self, granule: u32) -> (u64, u32) {
-        (u64::from(granule) * GRANULE, self.layout.granule_len(granule) as u32)
+        self.place_of_run(granule, 1)
     }
 
-    pub(super) fn copy_read(&mut self, link: LinkId, granule: u32, data: Bytes) {
-        let others =
-            self.ops.values().any(|(o, _)| matches!(o, OpKind::CopyRead { granule: g, .. } if *g == granule));
-        if !others {
-            self.reading.remove(&granule);
+    /// Where `count` granules lie in the device, and their length.
+    pub(super) fn place_of_run(&self, first: u32, count: u32) -> (u64, u32) {
+        let offset = u64::from(first) * GRANULE;
+        let len = (u64::from(count) * GRANULE).min(self.layout.size.saturating_sub(offset));
+        (offset, len as u32)
+    }
+
+    pub(super) fn copy_read(&mut self, link: LinkId, run: Run, result: Result<Bytes, Arc<str>>) {
+        for granule in run.granules() {
+            if let Some(readers) = self.reading.get_mut(&granule) {
+                *readers -= 1;
+            }
         }
+        self.reading.retain(|_, readers| *readers > 0);
+        if let Some(t) = self.target(link) {
+            t.reading = t.reading.saturating_sub(run.count);
+        }
+        match result {
+            Ok(data) => {
+                self.unread.read(run);
+                self.send_copies(link, run, &data);
+            }
+            Err(reason) => self.source_unreadable(link, run, reason),
+        }
+    }
+
+    /// Sends what was read, or asks about it first.
+    fn send_copies(&mut self, link: LinkId, run: Run, data: &Bytes) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
-        let now = self.now;
         let Some(t) = self.target(link) else { return };
-        let Some(CopyState::Reading { whole }) = t.copies.get(&granule) else { return };
+        let Some(CopyState::Reading { whole }) = t.copies.get(&run.first) else { return };
+        let (whole, heal, flush) = (*whole, t.state == TargetState::Synced, t.next_flush);
+        let pieces: Vec<Bytes> = (0..data.len())
+            .step_by(GRANULE as usize)
+            .map(|at| data.slice(at..data.len().min(at + GRANULE as usize)))
+            .collect();
+        let state = || match whole {
+            true => CopyState::Sent { flush, again: false },
+            false => CopyState::Asked { again: false },
+        };
+        t.copies.extend(run.granules().map(|granule| (granule, state())));
         if !whole {
-            t.copies.insert(granule, CopyState::Asked { again: false });
-            let digest = Digest::of(&data);
-            return self.send(link, Message::Compare { epoch, granule, digest });
+            for (granule, piece) in run.granules().zip(&pieces) {
+                self.send(link, Message::Compare { epoch, granule, digest: Digest::of(piece) });
+            }
+            return;
         }
-        let heal = t.state == TargetState::Synced;
-        t.copies.insert(granule, CopyState::Sent { flush: t.next_flush, again: false });
         if self.bug(Bug::ClearBeforeFlush)
             && let Some(slot) = self.links.get(&link).and_then(|l| self.slot_of(l.hello.device))
         {
-            self.unmark(slot, granule);
+            run.granules().for_each(|granule| self.unmark(slot, granule));
         }
-        let Some(t) = self.target(link) else { return };
-        let data = if data.iter().all(|b| *b == 0) { Bytes::new() } else { data };
-        let message = Message::Copy { epoch, granule, heal, data };
-        t.sent_bytes += message.weight();
-        t.pace.sent(now, t.sent_bytes);
-        self.send(link, message);
+        for (granule, data) in without_zeros(run.first, data, &pieces) {
+            self.send_copy(link, Message::Copy { epoch, granule, heal, data });
+        }
+    }
+
+    fn send_copy(&mut self, link: LinkId, message: Message) {
+        let now = self.now;
+        if let Some(t) = self.target(link) {
+            t.sent_bytes += message.weight();
+            t.pace.sent(now, t.sent_bytes);
+            self.send(link, message);
+        }
     }
 
     /// What is the same counts as copied: it is certain once the peer has flushed.
@@ -461,7 +555,7 @@ impl Replica {
             let state = CopyState::Sent { flush: t.next_flush, again: *again };
             t.copies.insert(granule, state);
         } else {
-            self.read_copy(link, granule, true);
+            self.read_copy(link, Run { first: granule, count: 1 }, true);
         }
     }
 }
@@ -473,6 +567,24 @@ impl CopyState {
             *again = true;
         }
     }
+}
+
+/// What was read, in as few parts as it takes to send no zeros: each begins with its first granule, and one of
+/// zeros has no bytes.
+fn without_zeros(first: u32, data: &Bytes, pieces: &[Bytes]) -> Vec<(u32, Bytes)> {
+    let zero: Vec<bool> = pieces.iter().map(|piece| piece.iter().all(|b| *b == 0)).collect();
+    let mut parts = Vec::new();
+    let mut at = 0;
+    while at < zero.len() {
+        let count = match zero[at] {
+            true => 1,
+            false => zero[at..].iter().take_while(|zero| !**zero).count(),
+        };
+        let span = at * GRANULE as usize..data.len().min((at + count) * GRANULE as usize);
+        parts.push((first + at as u32, if zero[at] { Bytes::new() } else { data.slice(span) }));
+        at += count;
+    }
+    parts
 }
 
 /// What the writer that forwarded this write is sent in place of it.

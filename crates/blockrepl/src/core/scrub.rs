@@ -130,8 +130,12 @@ impl Replica {
     }
 
     /// A copy of the leader's was written: if it repairs something, it is read again.
-    pub(super) fn repaired(&mut self, granule: u32, data: Bytes) {
-        if self.rotten.contains_key(&granule) {
+    pub(super) fn repaired(&mut self, first: u32, copy: &Bytes) {
+        let (offset, granules) = super::admit::copied_range(first, copy);
+        let rotten: Vec<u32> = self.rotten.range(granules).map(|(g, _)| *g).collect();
+        for granule in rotten {
+            let at = (u64::from(granule) * GRANULE - offset) as usize;
+            let data = copy.slice(at..copy.len().min(at + GRANULE as usize));
             let (offset, len) = (u64::from(granule) * GRANULE, data.len() as u32);
             self.disk(OpKind::RepairCheck { granule, data }, DiskOp::Read { offset, len });
         }
@@ -153,6 +157,19 @@ impl Replica {
             self.event(Event::Damaged(*finding));
         }
         self.scrub_mended(granule, &findings);
+    }
+
+    /// A read found these blocks damaged, counted from `start` on.
+    pub(super) fn found_rotten(&mut self, start: u64, bad: &[u64]) {
+        let mut granules: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        for offset in bad.iter().map(|block| start + block * BLOCK) {
+            granules.entry((offset / GRANULE) as u32).or_default().push(offset % GRANULE / BLOCK);
+        }
+        for (granule, blocks) in granules {
+            if !self.rotten.contains_key(&granule) {
+                self.tell_rotten(granule, &blocks);
+            }
+        }
     }
 
     /// Nobody will answer for what the leader was told.

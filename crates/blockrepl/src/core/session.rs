@@ -4,8 +4,10 @@
 //! served from it, otherwise by the leader. While the leader is away operations wait, and are sent
 //! again when it is back: the leader knows which writes it has ordered. The session ends with its epoch.
 
+use super::reads::bad_blocks;
 use super::writers::{FORWARDS_MAX, Span};
 use super::*;
+use crate::meta::BLOCK;
 use crate::wire::WriterMessage as M;
 
 /// Reads, flushes and lease requests under way at the leader at once.
@@ -52,8 +54,10 @@ enum What {
         span: Span,
         /// Under way at the disk here.
         here: bool,
-        /// The disk here could not read it.
+        /// The disk here could not read it, or not as it was written.
         far: bool,
+        /// The leader's answer was damaged on its way: it is asked once more.
+        again: bool,
     },
     Lease {
         span: Span,
@@ -127,7 +131,8 @@ impl Session {
                 _ if asks >= ASKS_MAX => continue,
                 What::Flush => M::FlushAsk { epoch, id },
                 What::Read { span, .. } => {
-                    M::ReadAt { epoch, id, offset: span.start, len: (span.end - span.start) as u32 }
+                    let blocks = span.blocks();
+                    M::ReadAt { epoch, id, offset: blocks.start, len: blocks.len() as u32 }
                 }
                 What::Lease { span } => {
                     M::LeaseAsk { epoch, id, offset: span.start, len: span.end - span.start }
@@ -150,7 +155,7 @@ impl Replica {
             config,
             Superblock::blank(*identity, &layout),
             Vec::new(),
-            Undo::default(),
+            undo::Undo::default(),
             sums::Sums::default(),
             Vec::new(),
         );
@@ -223,7 +228,8 @@ impl Replica {
             RemoteOp::Write { offset, data } => session.add(request, What::Write { offset, data, seq: None }),
             RemoteOp::Read { .. } if len == 0 => self.done(request, Ok(Reply::Read(Bytes::new()))),
             RemoteOp::Read { .. } => {
-                session.add(request, What::Read { span: Span::new(offset, len), here: false, far: false })
+                let span = Span::new(offset, len);
+                session.add(request, What::Read { span, here: false, far: false, again: false })
             }
         }
     }
@@ -296,7 +302,7 @@ impl Replica {
             M::Ordered { seq, stable, id, apply, .. } => self.forward_ordered(link, seq, stable, id, apply),
             M::Visible { seq, .. } => self.now_visible(seq),
             M::Flushed { id } => self.op_answered(id, Ok(Reply::Flushed)),
-            M::ReadData { id, data } => self.read_answered(id, data),
+            M::ReadData { id, sums, data } => self.read_answered(id, &sums, &data),
             M::Leased { id } => {
                 let epoch = session.epoch;
                 session.leases.insert(id);
@@ -453,7 +459,7 @@ impl Replica {
             .ops
             .iter()
             .filter_map(|(id, op)| match &op.what {
-                What::Read { span, here: false, far: false } if !op.sent && !waits(span) => {
+                What::Read { span, here: false, far: false, .. } if !op.sent && !waits(span) => {
                     Some((*id, *span))
                 }
                 _ => None,
@@ -461,37 +467,54 @@ impl Replica {
             .collect();
         let session = s.number;
         for (id, span) in ready {
+            let (start, len) = (span.blocks().start, span.blocks().len());
+            if !self.sums_ready(start, len) {
+                continue;
+            }
+            let sums = self.sums(start, len);
             if let Some(What::Read { here, .. }) =
                 self.session.as_mut().and_then(|s| s.ops.get_mut(&id)).map(|op| &mut op.what)
             {
                 *here = true;
             }
-            let what = DiskOp::Read { offset: span.start, len: (span.end - span.start) as u32 };
-            self.disk(OpKind::SessionRead { session, id }, what);
+            let what = DiskOp::Read { offset: start, len: len as u32 };
+            self.disk(OpKind::SessionRead { session, id, sums }, what);
         }
     }
 
-    /// The disk here has answered. If it could not, the leader is asked instead.
-    pub(super) fn session_read(&mut self, session: u64, id: u64, data: Option<Bytes>) {
-        let Some(s) = self.session.as_mut().filter(|s| s.number == session) else { return };
-        if let Some(data) = data {
-            return self.op_answered(id, Ok(Reply::Read(data)));
-        }
-        if let Some(What::Read { here, far, .. }) = s.ops.get_mut(&id).map(|op| &mut op.what) {
-            (*here, *far) = (false, true);
-        }
-    }
-
-    fn read_answered(&mut self, id: u64, data: Bytes) {
-        let Some(What::Read { span, .. }) =
-            self.session.as_ref().and_then(|s| s.ops.get(&id)).map(|op| &op.what)
-        else {
-            return;
+    /// The disk here has answered. If it could not, or not with what was written, the leader is asked instead.
+    pub(super) fn session_read(&mut self, session: u64, id: u64, sums: &[u32], data: Option<Bytes>) {
+        let op = self.session.as_mut().filter(|s| s.number == session).and_then(|s| s.ops.get_mut(&id));
+        let Some(What::Read { span, here, far, .. }) = op.map(|op| &mut op.what) else { return };
+        let (span, blocks) = (*span, span.blocks());
+        let bad = match &data {
+            Some(data) => bad_blocks(&sums_of(data), sums),
+            None => (0..blocks.len() / BLOCK).collect(),
         };
-        let (offset, len) = (span.start, span.end - span.start);
-        let result = match data.len() as u64 == len {
-            true => Ok(Reply::Read(data)),
-            false => Err(Denied::Corrupt { offset, len }),
+        if let Some(data) = data.filter(|_| bad.is_empty()) {
+            return self.op_answered(id, Ok(Reply::Read(part(&data, span))));
+        }
+        (*here, *far) = (false, true);
+        if self.failed.is_none() {
+            self.found_rotten(blocks.start, &bad);
+        }
+    }
+
+    /// What the leader has checked is checked here once more, by its checksums.
+    fn read_answered(&mut self, id: u64, sums: &[u32], data: &Bytes) {
+        let op = self.session.as_mut().and_then(|s| s.ops.get_mut(&id));
+        let Some(Op { what: What::Read { span, again, .. }, sent, .. }) = op else { return };
+        let (span, whole) = (*span, data.len() as u64 == span.blocks().len());
+        let sound = whole
+            && sums.len() as u64 * BLOCK == data.len() as u64
+            && bad_blocks(&sums_of(data), sums).is_empty();
+        if whole && !sound && !*again {
+            (*again, *sent) = (true, false);
+            return;
+        }
+        let result = match sound {
+            true => Ok(Reply::Read(part(data, span))),
+            false => Err(Denied::Corrupt { offset: span.start, len: span.len() }),
         };
         self.op_answered(id, result);
     }
@@ -550,4 +573,10 @@ impl Replica {
     fn applied(&self) -> u64 {
         self.applying.front().map_or(self.seq, |(seq, _)| seq - 1)
     }
+}
+
+/// The bytes of a range, of those of the whole blocks that it touches.
+fn part(blocks: &Bytes, span: Span) -> Bytes {
+    let at = (span.start - span.blocks().start) as usize;
+    blocks.slice(at..at + span.len() as usize)
 }

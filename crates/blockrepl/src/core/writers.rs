@@ -14,6 +14,9 @@ const ASKS_MAX: usize = 512;
 /// Writes that a writer may forward before it has heard that they are complete; it stops at half of what is refused.
 pub(super) const FORWARDS_MAX: usize = 4096;
 
+/// The longest read that another writer may ask for: the longest of its owner's, in whole blocks.
+const READ_MAX: usize = WRITE_MAX + 2 * crate::meta::BLOCK as usize;
+
 /// A range of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
@@ -24,6 +27,16 @@ pub(super) struct Span {
 impl Span {
     pub(super) fn new(offset: u64, len: u64) -> Self {
         Span { start: offset, end: offset.saturating_add(len) }
+    }
+
+    /// The whole blocks that it touches.
+    pub(super) fn blocks(self) -> Self {
+        let block = crate::meta::BLOCK;
+        Span { start: self.start / block * block, end: self.end.next_multiple_of(block) }
+    }
+
+    pub(super) fn len(self) -> u64 {
+        self.end - self.start
     }
 
     pub(super) fn meets(self, other: Span) -> bool {
@@ -151,14 +164,20 @@ impl Replica {
         };
         let Some(joined) = self.writers.on_mut(link) else { return };
         let message = match result {
-            Ok(Reply::Read(data)) => M::ReadData { id, data },
             Ok(Reply::Leased(_)) => M::Leased { id },
             Ok(_) => M::Flushed { id },
             // Of a read: no copy is right.
-            Err(_) => M::ReadData { id, data: Bytes::new() },
+            Err(_) => M::ReadData { id, sums: Vec::new(), data: Bytes::new() },
         };
         joined.asks = joined.asks.saturating_sub(usize::from(!matches!(message, M::Leased { .. })));
         self.send(link, Message::Writer(message));
+    }
+
+    /// A read of another writer was found to be as it was written. It checks that once more.
+    pub(super) fn answer_read(&mut self, link: LinkId, id: u64, sums: Vec<u32>, data: Bytes) {
+        let Some(joined) = self.writers.on_mut(link) else { return };
+        joined.asks = joined.asks.saturating_sub(1);
+        self.send(link, Message::Writer(M::ReadData { id, sums, data }));
     }
 
     // ---- what writers say ----
@@ -202,7 +221,7 @@ impl Replica {
             }
             M::FlushAsk { id, .. } if self.may_ask(link) => self.ask_flush(Asker::Writer { link, id }),
             M::ReadAt { id, offset, len, .. } if self.may_ask(link) => {
-                if len == 0 || len as usize > WRITE_MAX || !self.fits(offset, u64::from(len)) {
+                if len == 0 || len as usize > READ_MAX || !self.fits(offset, u64::from(len)) {
                     return self.refuse(link, Refusal::Protocol);
                 }
                 self.start_read(Asker::Writer { link, id }, offset, len);

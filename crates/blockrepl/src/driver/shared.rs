@@ -368,6 +368,11 @@ impl Shared {
                 self.data.write_at(offset, &data)?;
                 self.data_written.fetch_add(page_bytes(offset, data.len()), Ordering::Relaxed);
             }
+            DiskOp::Read { offset, len } if len as usize >= LONG => {
+                let mut buffer = self.pool.take(len as usize);
+                self.data.read_at(DATA_HEADER_LEN + offset, buffer.as_mut())?;
+                return Ok(Bytes::from_owner(buffer));
+            }
             DiskOp::Read { offset, len } => return read(&*self.data, DATA_HEADER_LEN + offset, len),
             DiskOp::Grow { from, to } => self.data.grow(DATA_HEADER_LEN + from, DATA_HEADER_LEN + to)?,
             DiskOp::Shrink { to } => self.data.shrink(DATA_HEADER_LEN + to)?,

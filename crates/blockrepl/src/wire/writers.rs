@@ -3,11 +3,16 @@
 use bytes::Bytes;
 
 use crate::codec::{Reader, Short, Writer};
+use crate::core::WRITE_MAX;
+use crate::meta::BLOCK;
 
 /// Forwards that a leader may list as ordered when a writer joins again.
 pub(crate) const ORDERED_MAX: usize = 65_536;
 /// Range leases that one writer may hold.
 pub(crate) const LEASES_MAX: usize = 1024;
+
+/// Checksums that come with a read: of the longest, and of the blocks at its ends.
+const SUMS_MAX: usize = WRITE_MAX / BLOCK as usize + 2;
 
 /// A message between a leader and a writer. An `id` is the writer's name for one operation of its
 /// session; ids only grow.
@@ -112,6 +117,8 @@ pub enum WriterMessage {
     ReadData {
         /// The request.
         id: u64,
+        /// The checksum of each block of 4096 bytes, as the leader keeps it; for a range of whole blocks.
+        sums: Vec<u32>,
         /// The bytes.
         data: Bytes,
     },
@@ -203,7 +210,13 @@ impl WriterMessage {
             M::FlushAsk { epoch, id } => kind(40, w.u64(*epoch).u64(*id)),
             M::Flushed { id } => kind(41, w.u64(*id)),
             M::ReadAt { epoch, id, offset, len } => kind(42, w.u64(*epoch).u64(*id).u64(*offset).u32(*len)),
-            M::ReadData { id, .. } => kind(43, w.u64(*id)),
+            M::ReadData { id, sums, .. } => {
+                w.u64(*id).u32(sums.len() as u32);
+                sums.iter().for_each(|sum| {
+                    w.u32(*sum);
+                });
+                43
+            }
             M::LeaseAsk { epoch, id, offset, len } => kind(44, w.u64(*epoch).u64(*id).u64(*offset).u64(*len)),
             M::Leased { id } => kind(45, w.u64(*id)),
             M::Release { epoch, id } => kind(46, w.u64(*epoch).u64(*id)),
@@ -236,7 +249,11 @@ impl WriterMessage {
             40 => M::FlushAsk { epoch: r.u64()?, id: r.u64()? },
             41 => M::Flushed { id: r.u64()? },
             42 => M::ReadAt { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
-            43 => M::ReadData { id: r.u64()?, data: tail(r) },
+            43 => {
+                let (id, count) = (r.u64()?, r.count(SUMS_MAX)?);
+                let sums = (0..count).map(|_| r.u32()).collect::<Result<_, _>>()?;
+                M::ReadData { id, sums, data: tail(r) }
+            }
             44 => M::LeaseAsk { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u64()? },
             45 => M::Leased { id: r.u64()? },
             46 => M::Release { epoch: r.u64()?, id: r.u64()? },

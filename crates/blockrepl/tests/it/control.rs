@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use posthaste_blockrepl::core::{Event, LinkStatus};
+use posthaste_blockrepl::core::{Event, LinkStatus, Reply};
 use posthaste_blockrepl::{Config, GRANULE};
 
 use crate::harness::*;
@@ -100,6 +100,144 @@ fn the_owners_own_flushes_come_first() {
     }
     assert!(net.synced(0, 1));
     net.assert_identical(0, 1);
+}
+
+#[test]
+fn the_next_part_of_the_window_is_copied_while_the_former_is_flushed() {
+    let config = Config { resync_window_bytes: 32 * GRANULE, ..small() };
+    let mut net = away(4, config, 180);
+    let before = net.nodes[1].written;
+    net.connect(0, 1);
+    while net.peer(0, 1).link != LinkStatus::Syncing {
+        assert!(net.step());
+    }
+    // It takes in everything, and none of its answers arrives.
+    net.deaf = Some(0);
+    let syncs = net.nodes[1].data.syncs;
+    net.settle();
+    assert_eq!(net.nodes[1].data.syncs, syncs + 1, "a part is flushed before the window is full");
+    let copied = net.nodes[1].written - before;
+    assert!((32 * GRANULE..=33 * GRANULE).contains(&copied), "{copied}: no more than the window");
+    net.deaf = None;
+    net.settle();
+    assert!(net.synced(0, 1));
+    net.assert_identical(0, 1);
+}
+
+/// Granules with data and granules of zeros, in runs, up to an end that is no whole granule of a run.
+#[test]
+fn runs_of_granules_are_copied_whole() {
+    for seed in 0..4 {
+        let mut net = away(seed, small(), 0);
+        for _ in 0..60 {
+            let g = net.random(SIZE / GRANULE);
+            let data = if net.random(3) == 0 { [0; 5000] } else { [g as u8 | 1; 5000] };
+            net.put(0, g * GRANULE + 100, &data);
+        }
+        net.put(0, SIZE - 10, b"the end...");
+        net.connect(0, 1);
+        net.settle();
+        assert!(net.synced(0, 1));
+        net.assert_identical(0, 1);
+    }
+}
+
+/// R9, wherever power is cut while several windows are on their way.
+#[test]
+fn no_copy_reaches_the_disk_before_its_image_is_durable() {
+    let mut rolled_back = 0;
+    for seed in 0..18 {
+        let config = Config {
+            resync_window_bytes: (4 << (seed % 6)) * GRANULE,
+            resync_by_digest: seed % 3 == 0,
+            undo_bytes: Some(SIZE),
+            ..small()
+        };
+        let mut net = away(seed, config, 0);
+        let consistent = net.nodes[1].data.live.clone();
+        for g in 0..100 {
+            net.write(0, g * GRANULE, &[g as u8 + 1; 4096]);
+        }
+        net.settle();
+        net.connect(0, 1);
+        for _ in 0..net.random(900) {
+            if net.random(8) == 0 {
+                let g = net.random(100);
+                net.write(0, g * GRANULE + 4096, &[9; 512]);
+            }
+            net.step();
+        }
+        net.crash(1);
+        net.boot(1);
+        if net.status(1).consistent {
+            continue;
+        }
+        let rollback = net.rollback(1);
+        net.settle();
+        assert_eq!(net.answers[&rollback], Ok(Reply::RolledBack), "seed {seed}");
+        assert!(net.nodes[1].data.live == consistent, "seed {seed}: the state before the resync is back");
+        rolled_back += 1;
+    }
+    assert!(rolled_back > 5, "{rolled_back}");
+}
+
+/// The peer is away; what it misses is read from a disk with a bad sector.
+fn bad_source(copies: usize, unreadable_max: usize) -> Net {
+    let mut net = Net::with(copies, 5, Config { unreadable_max, ..small() });
+    let all: Vec<usize> = (0..copies).collect();
+    for other in 1..copies {
+        net.connect(0, other);
+    }
+    net.lead(0, grant(1, 0, &all, 1));
+    net.settle();
+    let last = copies - 1;
+    net.cut(0, last);
+    net.set_grant(0, grant(1, 0, &all[..last], 2)).unwrap();
+    net.put(0, 0, &[5; 10 * GRANULE as usize]);
+    net.flush(0);
+    net.settle();
+    net.nodes.iter_mut().for_each(|n| n.events.clear());
+    net.nodes[0].unreadable.push(7 * GRANULE + 5000);
+    net.connect(0, last);
+    net.settle();
+    net
+}
+
+#[test]
+fn a_bad_sector_of_the_source_is_healed_from_a_copy_in_step() {
+    let net = bad_source(3, 0);
+    assert!(net.synced(0, 2) && net.nodes[0].unreadable.is_empty());
+    net.assert_identical(0, 2);
+    assert_eq!(net.status(0).failed, None);
+    let block = 7 * GRANULE + 4096;
+    let healed =
+        |e: &Event| matches!(e, Event::Damaged(f) if (f.offset, f.len, f.healed) == (block, 4096, true));
+    assert!(net.heard(0, healed), "the block that was healed is told");
+    assert!(!net.heard(0, |e| matches!(e, Event::Unreadable { .. })));
+}
+
+#[test]
+fn a_bad_sector_that_nothing_heals_is_left_out_and_told_until_it_is_written() {
+    let mut net = bad_source(2, 1);
+    assert_eq!(net.status(0).failed, None);
+    assert_eq!((net.peer(0, 1).link, net.peer(0, 1).dirty_bytes), (LinkStatus::Syncing, GRANULE));
+    let told =
+        |e: &Event| matches!(e, Event::Unreadable { offset, len: GRANULE, .. } if *offset == 7 * GRANULE);
+    assert_eq!(net.nodes[0].events.iter().filter(|e| told(e)).count(), 1);
+    let block = 7 * GRANULE + 4096;
+    let lost =
+        |e: &Event| matches!(e, Event::Damaged(f) if (f.offset, f.len, f.healed) == (block, 4096, false));
+    assert!(net.heard(0, lost), "the block is told");
+    net.put(0, block, &[8; 4096]);
+    assert!(net.synced(0, 1));
+    net.assert_identical(0, 1);
+}
+
+#[test]
+fn too_many_bad_sectors_are_a_failed_disk() {
+    let net = bad_source(2, 0);
+    assert_eq!(net.status(0).failed.as_deref(), Some("latent error"));
+    assert!(!net.status(1).consistent);
 }
 
 #[test]

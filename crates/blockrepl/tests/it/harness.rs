@@ -9,7 +9,7 @@ use posthaste_blockrepl::core::{
     Denied, DiskOp, Event, Input, LinkId, OpId, Output, PeerStatus, Replica, Reply, RequestId, SnapshotOp,
     Status,
 };
-use posthaste_blockrepl::wire::{Decoder, Message};
+use posthaste_blockrepl::wire::{Decoder, Message, WriterMessage};
 use posthaste_blockrepl::{
     ClusterId, Config, DeviceId, Grant, Identity, Member, MemberSet, NodeId, Protocol, Raised, VolumeId,
 };
@@ -587,6 +587,25 @@ impl Net {
         self.now = self.now.max(due);
         self.input(n, Input::Tick);
         true
+    }
+
+    /// Damages at most so many answers to reads that are on their way to `n`; returns in how many.
+    pub fn damage_reads(&mut self, n: usize, most: usize) -> usize {
+        let wires = self.wires.iter_mut().filter(|((_, to), _)| *to == n);
+        let reads = wires.flat_map(|(_, queue)| queue).filter_map(|message| match message {
+            Message::Writer(WriterMessage::ReadData { data, .. })
+                if data.first().is_some_and(|b| *b != 0xEE) =>
+            {
+                Some(data)
+            }
+            _ => None,
+        });
+        let damaged = reads.take(most).map(|data| {
+            let mut bytes = data.to_vec();
+            bytes[0] = 0xEE;
+            *data = bytes.into();
+        });
+        damaged.count()
     }
 
     pub fn heard(&self, n: usize, event: impl Fn(&Event) -> bool) -> bool {

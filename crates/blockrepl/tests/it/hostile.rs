@@ -582,14 +582,18 @@ fn a_leader_that_answers_what_its_writer_did_not_ask_is_refused_or_passed_over()
     for message in [
         WriterMessage::Flushed { id: 99 },
         WriterMessage::Leased { id: 99 },
-        WriterMessage::ReadData { id: 99, data: Bytes::from_static(b"evil") },
+        WriterMessage::ReadData { id: 99, sums: Vec::new(), data: Bytes::from_static(b"evil") },
         WriterMessage::Visible { epoch: 5, seq: END },
     ] {
         victim.say(Message::Writer(message));
     }
     assert!(victim.answers.len() == 1 && !victim.closed);
     // Of another length than was asked for: no data at all.
-    victim.say(Message::Writer(WriterMessage::ReadData { id: 1, data: Bytes::from_static(b"much more") }));
+    victim.say(Message::Writer(WriterMessage::ReadData {
+        id: 1,
+        sums: Vec::new(),
+        data: Bytes::from_static(b"much more"),
+    }));
     assert_eq!(victim.answers[1], Err(Denied::Corrupt { offset: 0, len: 4 }));
     victim.must_refuse(Message::Writer(WriterMessage::Ordered {
         epoch: 5,

@@ -309,6 +309,21 @@ fn a_full_undo_area_gives_up_the_rollback_or_holds_the_resync() {
 }
 
 #[test]
+fn a_before_image_that_cannot_be_read_gives_up_the_rollback_not_the_disk() {
+    let mut net = Net::new(2, 8);
+    net.connect(0, 1);
+    net.lead(0, grant(1, 0, &[0, 1], 1));
+    alone(&mut net);
+    net.put(0, 3 * GRANULE, &[9; 4096]);
+    net.nodes[1].unreadable.push(3 * GRANULE + 10);
+    net.connect(0, 1);
+    net.settle();
+    assert!(net.nodes[1].events.contains(&Event::UndoLost) && net.status(1).failed.is_none());
+    assert!(net.synced(0, 1) && net.nodes[1].unreadable.is_empty(), "it was overwritten");
+    net.assert_identical(0, 1);
+}
+
+#[test]
 fn verify_finds_a_flipped_byte_and_heals_it() {
     for seed in 0..5 {
         let mut net = Net::pair(seed);

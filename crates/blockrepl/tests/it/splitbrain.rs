@@ -1,6 +1,6 @@
 //! Both sides wrote since they parted: who is given up, and what is kept of it. And what only looks so.
 
-use posthaste_blockrepl::core::{Branch, Denied, Event, Input, Reply, SplitBrain, Verdict};
+use posthaste_blockrepl::core::{Branch, Denied, Event, Input, Reply, RoleStatus, SplitBrain, Verdict};
 use posthaste_blockrepl::wire::Refusal;
 use posthaste_blockrepl::{Config, DeviceId, GRANULE, GenerationId, NodeId, SplitBrainPolicy};
 
@@ -122,6 +122,60 @@ fn what_is_given_up_is_kept_whole_though_the_live_copy_moves_on() {
         let again = net.delete_snapshot(0, 1);
         assert_eq!(net.answers[&again], Err(Denied::NoSnapshot(1)));
     }
+}
+
+/// What a resync of node 0 from node 1 was said to copy.
+fn resynced(net: &Net) -> (u64, bool) {
+    let told = |e: &Event| match e {
+        Event::ResyncStarted { bytes, full, .. } => Some((*bytes, *full)),
+        _ => None,
+    };
+    net.nodes[1].events.iter().rev().find_map(told).expect("a resync began")
+}
+
+#[test]
+fn of_the_loser_only_what_either_side_wrote_is_copied() {
+    for seed in 0..10 {
+        let policy = if seed % 2 == 0 { SplitBrainPolicy::DiscardPeer } else { SplitBrainPolicy::Disconnect };
+        let mut net = parted(seed, Config { split_brain: policy, ..small() });
+        for n in [0, 1] {
+            if net.random(2) == 0 {
+                net.crash(n);
+                net.boot(n);
+            }
+        }
+        if !matches!(net.status(1).role, RoleStatus::Leader) {
+            net.lead(1, grant(4, 1, &[1], 4));
+        }
+        net.input(1, Input::Discard { device: identity(0).device });
+        let lost = net.nodes[0].data.live.clone();
+        net.connect(0, 1);
+        // A break in the midst of it does not forget what is still to be copied.
+        for _ in 0..net.random(120) {
+            net.step();
+        }
+        net.cut(0, 1);
+        net.input(1, Input::Discard { device: identity(0).device });
+        net.connect(0, 1);
+        net.settle();
+        net.assert_identical(0, 1);
+        assert!(net.status(0).consistent, "seed {seed}");
+        let (bytes, full) = resynced(&net);
+        assert!(!full && bytes < SIZE, "seed {seed}: {bytes}");
+        assert!(whole_images(&net, 0).iter().all(|image| *image == lost), "seed {seed}");
+    }
+}
+
+#[test]
+fn without_a_bitmap_since_the_parting_the_loser_is_copied_in_full() {
+    let mut net = parted(3, Config { split_brain: SplitBrainPolicy::DiscardPeer, ..small() });
+    let now = net.now;
+    net.nodes[1].replica.as_mut().unwrap().forget(now, identity(0).device).unwrap();
+    net.collect(1);
+    net.connect(0, 1);
+    net.settle();
+    net.assert_identical(0, 1);
+    assert_eq!(resynced(&net), (SIZE, true));
 }
 
 #[test]

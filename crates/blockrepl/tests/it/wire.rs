@@ -40,7 +40,8 @@ fn writer_message() -> impl Strategy<Value = WriterMessage> {
             offset,
             len
         }),
-        (any::<u64>(), data).prop_map(|(id, data)| M::ReadData { id, data }),
+        (any::<u64>(), proptest::collection::vec(any::<u32>(), 0..258), data)
+            .prop_map(|(id, sums, data)| M::ReadData { id, sums, data }),
         numbers.prop_map(|(epoch, id, offset, len)| M::LeaseAsk { epoch, id, offset, len }),
         any::<u64>().prop_map(|id| M::Leased { id }),
         any::<(u64, u64)>().prop_map(|(epoch, id)| M::Release { epoch, id }),

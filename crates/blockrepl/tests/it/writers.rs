@@ -385,6 +385,71 @@ fn a_node_without_a_disk_writes_and_reads_through_the_leader() {
 }
 
 #[test]
+fn a_writers_read_of_a_damaged_block_comes_from_the_leader_and_the_block_is_healed() {
+    for unreadable in [false, true] {
+        let mut net = pair(31);
+        net.put(0, 8192 - 10, &[7; 4116]);
+        net.flush(0);
+        net.settle();
+        match unreadable {
+            true => net.nodes[1].unreadable.push(8192 + 100),
+            false => net.nodes[1].data.live[8192 + 100] ^= 1,
+        }
+        assert!(reads_here(&net, 1));
+        let read = far_read(&mut net, 1, 7, 8192 - 5, 500);
+        assert_eq!(answer(&mut net, read), Ok(Reply::Read(vec![7; 500].into())));
+        net.settle();
+        net.assert_identical(0, 1);
+        assert!(net.nodes[1].unreadable.is_empty() && net.status(1).failed.is_none());
+        assert!(net.heard(1, |e| matches!(e, Event::Damaged(f) if f.healed)));
+    }
+}
+
+/// Node 0 leads, node 1 has a copy, node 2 has no disk and has joined as session 5.
+fn with_a_diskless_reader(seed: u64) -> Net {
+    let mut net = Net::new(3, seed);
+    net.connect(0, 1);
+    net.boot_diskless(2);
+    net.connect(0, 2);
+    net.lead(0, dual(1, 0, &[0, 1], 1, &[2]));
+    net.settle();
+    joins(&mut net, 2, 1, 5);
+    net.put(0, 8192 - 10, &[7; 4116]);
+    net.flush(0);
+    net.settle();
+    net
+}
+
+#[test]
+fn a_reader_without_a_disk_never_sees_what_is_damaged_at_the_leader() {
+    let mut net = with_a_diskless_reader(32);
+    net.nodes[0].data.live[8192 + 100] ^= 1;
+    let read = far_read(&mut net, 2, 5, 8192 - 5, 500);
+    assert_eq!(answer(&mut net, read), Ok(Reply::Read(vec![7; 500].into())));
+    net.assert_identical(0, 1);
+}
+
+/// Between the leader's check and the reader's, something damages the bytes.
+#[test]
+fn a_reader_without_a_disk_checks_what_it_is_told() {
+    for times in 1..=2 {
+        let mut net = with_a_diskless_reader(33);
+        let read = far_read(&mut net, 2, 5, 8192 - 5, 500);
+        let mut damaged = 0;
+        while !net.answered(read) {
+            assert!(net.step());
+            damaged += net.damage_reads(2, times - damaged);
+        }
+        assert_eq!(damaged, times);
+        let expected = match times {
+            1 => Ok(Reply::Read(vec![7; 500].into())),
+            _ => Err(Denied::Corrupt { offset: 8192 - 5, len: 500 }),
+        };
+        assert_eq!(answer(&mut net, read), expected);
+    }
+}
+
+#[test]
 fn a_writer_whose_disk_fails_goes_on_through_the_leader() {
     let mut net = pair(15);
     let write = far_write(&mut net, 1, 7, 0, b"before");

@@ -36,7 +36,7 @@ fn command() -> impl Strategy<Value = Command<'static>> {
         number().prop_map(Command::Dele),
         (number(), any::<u32>()).prop_map(|(message, lines)| Command::Top { message, lines }),
         option::of(word()).prop_map(Command::Lang),
-        (attribute(), vec(any::<String>(), 0..4))
+        (attribute(), vec(any::<String>().prop_filter("not empty", |field| !field.is_empty()), 0..4))
             .prop_map(|(attribute, fields)| Command::XClient(vec![attribute, Attribute::Forward(fields)])),
     ]
 }

@@ -84,7 +84,7 @@ pub fn config(rng: &mut Rng) -> Config {
         hot_extents: 8,
         hot_ahead: rng.below(3) as u32,
         peer_window_bytes: rng.pick(&[64 << 10, 1 << 20, 8 << 20]),
-        resync_window_bytes: rng.pick(&[64 << 10, 256 << 10, 2 << 20]),
+        resync_window_bytes: rng.pick(&[64 << 10, 256 << 10, 2 << 20, 16 << 20]),
         unflushed_writes_max: rng.pick(&[8, 64, 16384]),
         undo_bytes: Some(rng.pick(&[4 * GRANULE, 1 << 20, SIZE])),
         ..Config::default()

@@ -127,6 +127,19 @@ pub enum Event {
     /// A copy was found damaged, or different from the leader's. Told by the leader; by a follower when it
     /// found it by its own scrub.
     Damaged(Finding),
+    /// Told by a leader: its disk cannot read this range, nor has another copy in step healed it. The resync of `peer`
+    /// leaves it out and goes on with the rest; the peer stays out of step until it is written to or can be read again.
+    /// [`Event::Damaged`] says which blocks it is.
+    Unreadable {
+        /// Who is being resynced.
+        peer: NodeId,
+        /// Where the granule begins, in bytes.
+        offset: u64,
+        /// Its length in bytes.
+        len: u64,
+        /// What the disk said.
+        reason: Arc<str>,
+    },
     /// The undo area is full: the resync goes on, but can no longer be rolled back.
     UndoLost,
     /// A leader was told to stop. Of its in-sync peers one may be led now, under a higher epoch.

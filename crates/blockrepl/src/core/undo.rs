@@ -1,0 +1,208 @@
+//! R9: before-images of what a resync overwrites here, and the way back to them.
+//!
+//! A granule is read, its image written and flushed, and only then is it overwritten. These steps overlap for
+//! different granules: while the images of some are flushed, those of the next are read and the next copies
+//! come in; what was saved is overwritten and flushed meanwhile. `docs/format.md` says what must be durable before
+//! what, and what a crash leaves.
+
+use super::admit::copied_range;
+use super::persist::granule_range;
+use super::*;
+use crate::bitmap::GRANULE;
+use crate::config::UndoPolicy;
+use crate::meta::{UNDO_LEN, decode_undo, encode_undo};
+
+/// Entries of the queue whose before-images are read ahead.
+const AHEAD: usize = 64;
+
+#[derive(Debug, Default)]
+pub(super) struct Undo {
+    /// Granules whose before-image is durable.
+    pub(super) saved: BTreeSet<u32>,
+    /// Being read.
+    reading: BTreeSet<u32>,
+    /// Read, and not given to the disk yet.
+    read: BTreeMap<u32, Bytes>,
+    /// Given to the disk, and not durable yet.
+    writing: BTreeSet<u32>,
+    /// The number of the next entry.
+    pub(super) next: u32,
+    lost_commit: u64,
+}
+
+impl Undo {
+    fn has(&self, granule: u32) -> bool {
+        self.saved.contains(&granule)
+            || self.reading.contains(&granule)
+            || self.read.contains_key(&granule)
+            || self.writing.contains(&granule)
+    }
+
+    /// Stops what has not been given to the disk.
+    fn give_up(&mut self) {
+        self.reading.clear();
+        self.read.clear();
+    }
+}
+
+impl Replica {
+    /// Whether before-images are kept now.
+    pub(super) fn undo_active(&self) -> bool {
+        self.sb.sync.is_some() && !self.sb.undo_lost
+    }
+
+    /// Whether a granule may be overwritten.
+    pub(super) fn undo_ready(&self, granule: u32) -> bool {
+        match (self.sb.sync.is_some(), self.sb.undo_lost) {
+            (false, _) => true,
+            (true, true) => self.durable(self.undo.lost_commit),
+            (true, false) => self.undo.saved.contains(&granule),
+        }
+    }
+
+    /// Reads the before-images of what the queue is about to overwrite, as far as there is room for them.
+    pub(super) fn save_before_images(&mut self) {
+        if !self.undo_active() {
+            return;
+        }
+        let undo = &self.undo;
+        let used = undo.next as usize + undo.reading.len() + undo.read.len();
+        let room = (self.layout.undo_slots() as usize).saturating_sub(used);
+        let mut wanted = BTreeSet::new();
+        for (at, entry) in self.queue.iter().take(AHEAD).enumerate() {
+            let granules = match entry {
+                Queued::Remote { offset, data, .. } => {
+                    let (first, last) = granule_range(*offset, data.len());
+                    first..=last
+                }
+                Queued::Copy { granule, data, .. } => copied_range(*granule, data).1,
+                Queued::SyncStart { .. } | Queued::SyncEnd { .. } => break,
+                _ => continue,
+            };
+            let more: Vec<u32> = granules.filter(|g| !undo.has(*g) && !wanted.contains(g)).collect();
+            if wanted.len() + more.len() > room {
+                // What stands further behind may never come to need its place.
+                if at == 0 {
+                    return self.undo_full();
+                }
+                break;
+            }
+            wanted.extend(more);
+        }
+        self.read_before_images(wanted);
+    }
+
+    fn read_before_images(&mut self, mut wanted: BTreeSet<u32>) {
+        if self.bug(Bug::LoseBeforeImage) {
+            let lost: Vec<u32> = wanted.iter().copied().filter(|g| g % 2 == 1).collect();
+            wanted.retain(|g| g % 2 == 0);
+            self.undo.saved.extend(lost);
+        }
+        let mut left = wanted.iter().copied().peekable();
+        while let Some(first) = left.next() {
+            let mut count = 1;
+            while left.next_if_eq(&(first + count)).is_some() {
+                count += 1;
+            }
+            let (offset, len) = self.place_of_run(first, count);
+            self.disk(OpKind::UndoRead(Run { first, count }), DiskOp::Read { offset, len });
+        }
+        self.undo.reading.extend(wanted);
+    }
+
+    pub(super) fn before_image_read(&mut self, run: Run, result: Result<Bytes, Arc<str>>) {
+        // They may have been given up meanwhile.
+        let wanted: Vec<u32> = run.granules().filter(|granule| self.undo.reading.remove(granule)).collect();
+        match result {
+            Ok(data) => self.undo.read.extend(wanted.into_iter().map(|granule| {
+                let at = (granule - run.first) as usize * GRANULE as usize;
+                (granule, data.slice(at..data.len().min(at + GRANULE as usize)))
+            })),
+            // There is no state of this granule to return to: as with those that there is no room for.
+            Err(_) if !wanted.is_empty() => self.undo_full(),
+            Err(_) => {}
+        }
+    }
+
+    fn undo_full(&mut self) {
+        if self.config.undo_policy == UndoPolicy::Hold {
+            if let Some(link) = self.source_link() {
+                self.refuse(link, Refusal::UndoFull);
+            }
+            return;
+        }
+        self.sb.undo_lost = true;
+        self.undo.give_up();
+        self.undo.lost_commit = self.touch();
+        self.event(Event::UndoLost);
+    }
+
+    /// Writes the before-images that were read, and flushes them; those that are read meanwhile come next.
+    pub(super) fn pump_undo(&mut self) -> bool {
+        if self.undo.read.is_empty() || !self.undo.writing.is_empty() {
+            return false;
+        }
+        for (granule, data) in std::mem::take(&mut self.undo.read) {
+            let entry = self.undo.next;
+            self.undo.next += 1;
+            self.undo.writing.insert(granule);
+            let offset = self.layout.undo_at(entry);
+            let data = encode_undo(self.sb.undo_run, entry, granule, &data);
+            self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+        }
+        self.disk(OpKind::UndoFlush, DiskOp::MetaFlush);
+        false
+    }
+
+    pub(super) fn undo_flushed(&mut self) {
+        let saved = std::mem::take(&mut self.undo.writing);
+        self.undo.saved.extend(saved);
+    }
+
+    /// Restores all before-images, then becomes consistent.
+    pub(super) fn pump_rollback(&mut self) {
+        let Some(request) = self.rollback else { return };
+        if self.rolling > 0 || self.writes_in_flight > 0 {
+            return;
+        }
+        if self.local.flushed < self.order {
+            self.local.wanted = self.order;
+            return;
+        }
+        if self.sb.sync.take().is_some() {
+            self.sb.consistent = true;
+            // The source may believe that these are equal: they are not any more.
+            for slot in 0..self.slots.len() {
+                let saved: Vec<u32> = self.undo.saved.iter().copied().collect();
+                saved.into_iter().for_each(|g| self.mark(slot, g));
+            }
+            self.undo.lost_commit = self.touch_with_pages();
+        }
+        if self.durable(self.undo.lost_commit) {
+            self.undo = Undo::default();
+            self.rollback = None;
+            self.event(Event::Consistent { generation: self.sb.lineage.current().generation });
+            self.done(request, Ok(Reply::RolledBack));
+        }
+    }
+
+    pub(super) fn start_rollback(&mut self, request: RequestId) {
+        self.purge_remote();
+        self.rollback = Some(request);
+        self.undo.give_up();
+        self.rolling = self.undo.next;
+        for entry in 0..self.undo.next {
+            let what = DiskOp::MetaRead { offset: self.layout.undo_at(entry), len: UNDO_LEN as u32 };
+            self.disk(OpKind::RollbackRead(entry), what);
+        }
+    }
+
+    pub(super) fn rollback_read(&mut self, entry: u32, bytes: &Bytes) {
+        let Some((granule, data)) = decode_undo(bytes, self.sb.undo_run, entry) else {
+            return self.disk_failed("a before-image in the undo area is damaged".into());
+        };
+        let offset = u64::from(granule) * GRANULE;
+        let data = Bytes::copy_from_slice(data);
+        self.write(OpKind::RollbackWrite, offset, data);
+    }
+}
