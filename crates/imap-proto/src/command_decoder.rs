@@ -341,8 +341,6 @@ impl CommandDecoder {
         let of_command =
             (limits.command_octets_max.saturating_sub(self.buf.len()), limits.command_octets_max);
         let (room, limit) = of_line.min(of_command);
-        // The CR that is put before a bare LF needs room too.
-        let room = room.saturating_sub(usize::from(self.bare_lf()));
         let window = &input[..input.len().min(room + 1)];
         let Some(lf) = memchr::memchr(b'\n', window).filter(|lf| *lf < room) else {
             // What is beyond the limit stays: it may be the line's end, which ends the skipping too.
@@ -358,6 +356,11 @@ impl CommandDecoder {
         if bare && !self.bare_lf() {
             self.buf.extend_from_slice(take(input, n));
             return self.refuse(Kind::BareLf);
+        }
+        if bare && n == room {
+            // There is no room for the CR that belongs before the LF, which stays to end the skipping.
+            self.buf.extend_from_slice(take(input, lf));
+            return self.refuse(Kind::LineTooLong { limit });
         }
         if self.buf.is_empty() && self.whole_in_input(&input[..n]) {
             return Step::InInput(n);

@@ -249,6 +249,19 @@ fn bare_lf_ends_a_line_by_quirk_and_literals_stay_exact() {
 }
 
 #[test]
+fn a_line_at_the_limit_is_the_same_in_any_split_with_bare_lf_allowed() {
+    for (end, n) in ["\r\n", "\n"].into_iter().flat_map(|end| (50..64).map(move |n| (end, n))) {
+        let text = format!("a X {}{end}b NOOP{end}", "y".repeat(n));
+        let whole = run_with(with_bare_lf(), false, [text.as_bytes()]);
+        assert_eq!(whole.last(), Some(&command("b NOOP")), "{n}");
+        for cut in 1..text.len() {
+            let (a, b) = text.as_bytes().split_at(cut);
+            assert_eq!(run_with(with_bare_lf(), false, [a, b]), whole, "{n} cut at {cut}");
+        }
+    }
+}
+
+#[test]
 fn lines_that_end_in_crlf_are_the_same_with_bare_lf_allowed() {
     let text = DIALOGUE.replace("n NOOP\r\n1\r\n", "n NOOP\r\n12\r\n").replace("o NOOP\n", "");
     assert_eq!(run_with(with_bare_lf(), true, [text.as_bytes()]), run(true, [text.as_bytes()]));
