@@ -136,6 +136,9 @@ impl Replica {
     fn must_park(&self, entry: &Queued, before: usize) -> bool {
         let Some(span) = entry.span() else { return false };
         let node = self.queued_origin(entry);
+        if self.bug(Bug::LeaseIgnored) && entry.link().is_some() {
+            return false;
+        }
         let earlier = |q: &Queued| q.span().is_some_and(|s| s.meets(span)) && self.queued_origin(q) == node;
         self.writers.leases.keeps_out(node, span)
             || self.writers.leases.parked.iter().take(before).any(earlier)
@@ -238,7 +241,8 @@ impl Replica {
 
     /// Leases of writers that have been away for too long end.
     pub(super) fn end_lost_leases(&mut self) {
-        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        let led = self.leading().filter(|_| !self.bug(Bug::LeaseOutlives));
+        let Some(epoch) = led.map(|l| l.grant.epoch) else { return };
         let (now, grace) = (self.now, self.config.lease_grace);
         let over: Vec<NodeId> =
             self.writers.away().filter(|(_, lost)| now >= *lost + grace).map(|(node, _)| node).collect();

@@ -134,6 +134,7 @@ impl Replica {
     /// Protocol B: whether a flush still waits for the peer's memory.
     pub(super) fn unreached(&self, member: &Member, t: &Target, seq: u64) -> bool {
         t.state == TargetState::Synced
+            && !self.bug(Bug::AckUnreceived)
             && t.reached < seq
             && self.protocol(member.node) == Protocol::B
             && !self.counts(member)

@@ -225,7 +225,8 @@ impl Replica {
     }
 
     pub(super) fn pump_growth(&mut self) {
-        let durable = |g: &mut Growth| g.commit.is_some_and(|commit| self.commit.durable >= commit);
+        let early = self.bug(Bug::GrownEarly);
+        let durable = |g: &mut Growth| g.commit.is_some_and(|commit| self.commit.durable >= commit || early);
         let Some(growth) = self.growth.take_if(durable) else { return };
         let size = growth.size;
         if growth.shrunk {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bitmap::GRANULE;
-use crate::ids::Lineage;
+use crate::ids::{GenerationId, Lineage};
 use crate::wire::RUNS_MAX;
 
 /// Granules read at once, and sent as one message, at most: as many as the largest write has.
@@ -140,8 +140,20 @@ impl Replica {
             // a generation, by a change of the set, that this replica was not told of in time.
             _ if set.contains(&self.me()) && ours.common(theirs).is_some() => self.overwrite(member, answer),
             _ if self.discard.contains(&member.device) => self.overwrite(member, answer),
+            _ if self.descends_from(set, member, current.epoch) && ours.common(theirs).is_some() => {
+                Plan::Full
+            }
             _ => Plan::Diverged,
         }
+    }
+
+    /// Whether one that led later, and that this copy descends from, was in the peer's set.
+    fn descends_from(&self, set: &MemberSet, peer: Member, epoch: u64) -> bool {
+        let led_later = |m: &Member| {
+            let began = |g: &GenerationId| g.device == m.device && g.epoch > epoch;
+            m.device != peer.device && self.sb.lineage.entries().iter().any(began)
+        };
+        set.iter().any(led_later)
     }
 
     /// How a copy that went its own way is overwritten. What both sides have noted is enough if both began to note where

@@ -334,7 +334,18 @@ impl Replica {
         }
         let lost: Vec<u64> = s.leases.iter().filter(|id| !leases.contains(id)).copied().collect();
         s.leases.retain(|id| leases.contains(id));
-        let (epoch, request) = (s.epoch, s.request.take());
+        // What was granted and not heard of, and what was given back while the leader was away.
+        let asks = |id: &u64| matches!(s.ops.get(id).map(|op| &op.what), Some(What::Lease { .. }));
+        let unheard = leases.iter().copied().filter(|id| !s.leases.contains(id));
+        let (granted, given_back): (Vec<u64>, Vec<u64>) = unheard.partition(asks);
+        s.leases.extend(&granted);
+        let (epoch, request, link) = (s.epoch, s.request.take(), s.link);
+        for id in granted {
+            self.op_answered(id, Ok(Reply::Leased(LeaseId { epoch, number: id })));
+        }
+        for id in given_back {
+            link.into_iter().for_each(|link| self.send(link, Message::Writer(M::Release { epoch, id })));
+        }
         if let Some(request) = request {
             self.done(request, Ok(Reply::Joined));
         }
@@ -355,6 +366,9 @@ impl Replica {
         let (offset, data) = (*offset, data.clone());
         if apply && self.obeys(link, epoch) {
             self.remote_write(link, place, stable, offset, data);
+            if self.bug(Bug::OwnFirst) && matches!(self.queue.front(), Some(Queued::Remote { .. })) {
+                self.queue.rotate_right(1);
+            }
         }
     }
 

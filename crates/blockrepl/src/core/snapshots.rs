@@ -74,7 +74,11 @@ impl Replica {
     /// The generations that were kept, oldest first.
     pub fn snapshots(&self) -> Vec<Snapshot> {
         let whole = |k: &&Kept| k.head.state == SnapshotState::Kept;
-        self.kept.iter().filter(whole).map(Kept::picture).collect()
+        let mut snapshots: Vec<Snapshot> = self.kept.iter().filter(whole).map(Kept::picture).collect();
+        if self.bug(Bug::SnapshotForgets) {
+            snapshots.iter_mut().for_each(|s| s.written.truncate(s.written.len().saturating_sub(1)));
+        }
+        snapshots
     }
 
     /// Before a resync's mark: whether the copy here needs no snapshot, or has it.
@@ -193,12 +197,14 @@ impl Replica {
     }
 
     fn copy_to_image(&mut self, id: u64, mut next: u32, mut under_way: usize) {
-        while next < self.layout.granules() && under_way < WINDOW {
+        let all =
+            if self.bug(Bug::SnapshotLate) { self.layout.granules() / 2 } else { self.layout.granules() };
+        while next < all && under_way < WINDOW {
             let (offset, len) = self.place_of(next);
             self.disk(OpKind::Snapshot(SnapshotStep::Read(next)), DiskOp::Read { offset, len });
             (next, under_way) = (next + 1, under_way + 1);
         }
-        let step = match next == self.layout.granules() && under_way == 0 {
+        let step = match next == all && under_way == 0 {
             true => Step::Flushing,
             false => Step::Copying { next, under_way },
         };

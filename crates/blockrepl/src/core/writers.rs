@@ -59,6 +59,8 @@ pub(super) enum Asker {
 #[derive(Debug, Default)]
 pub(super) struct Writers {
     joined: BTreeMap<NodeId, Joined>,
+    /// Of a node that was taken out: its session, and which of its forwards were ordered. It may come back and send them again.
+    gone: BTreeMap<NodeId, (u64, BTreeMap<u64, u64>)>,
     flights: VecDeque<Flight>,
     past: VecDeque<(u64, NodeId, Span)>,
     pub(super) leases: leases::Leases,
@@ -261,15 +263,17 @@ impl Replica {
         if self.leading().is_none_or(|l| !l.grant.writers.contains(&node)) {
             return self.send(link, Message::Refused(Refusal::NotWriter { epoch }));
         }
-        let known = self.writers.joined.get(&node).is_some_and(|j| j.session == session && !j.revoked);
-        if !known {
+        let same = self.writers.joined.get(&node).filter(|j| j.session == session).map(|j| j.revoked);
+        if same != Some(false) {
             self.forget_writer(node);
         }
+        let forgets = self.bug(Bug::ForwardTwice);
+        let gone = self.writers.gone.remove(&node).filter(|(of, _)| *of == session && !forgets);
         let fresh = Joined {
             session,
             link: None,
             applied: None,
-            ordered: BTreeMap::new(),
+            ordered: gone.map(|(_, ordered)| ordered).unwrap_or_default(),
             last_id: 0,
             seen: 0,
             told: 0,
@@ -283,7 +287,8 @@ impl Replica {
         (joined.link, joined.applied, joined.last_id, joined.told) = (Some(link), None, 0, 0);
         (joined.queued_bytes, joined.asks) = (0, 0);
         let ordered = joined.ordered.iter().map(|(id, seq)| (*id, *seq)).collect();
-        let leases = self.writers.leases.of(node);
+        let knows = !self.bug(Bug::LeaseOutlives);
+        let leases = if knows { self.writers.leases.of(node) } else { Vec::new() };
         self.send(link, Message::Writer(M::Joined { epoch, session, ordered, leases }));
         self.event(Event::WriterJoined { peer: node });
         self.let_read(link);
@@ -317,8 +322,11 @@ impl Replica {
     }
 
     fn forget_writer(&mut self, node: NodeId) {
-        self.writers.leases.release_all(node);
-        if self.writers.joined.remove(&node).is_some() {
+        if !self.bug(Bug::LeaseOutlives) {
+            self.writers.leases.release_all(node);
+        }
+        if let Some(joined) = self.writers.joined.remove(&node) {
+            self.writers.gone.insert(node, (joined.session, joined.ordered));
             self.event(Event::WriterLeft { peer: node });
         }
     }
@@ -464,7 +472,8 @@ impl Replica {
 
     /// Completes, in order, what every copy that is read has.
     pub(super) fn pump_visible(&mut self) -> bool {
-        let everywhere = self.writers.joined.values().filter_map(|j| j.applied).min().unwrap_or(u64::MAX);
+        let read = self.writers.joined.values().filter(|_| !self.bug(Bug::VisibleEarly));
+        let everywhere = read.filter_map(|j| j.applied).min().unwrap_or(u64::MAX);
         let mut moved = false;
         while let Some(flight) = self.writers.flights.pop_front_if(|f| f.here && f.seq <= everywhere) {
             moved = true;

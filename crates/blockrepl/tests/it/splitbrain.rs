@@ -286,3 +286,41 @@ fn a_removal_that_the_new_leader_was_not_told_of_is_no_split_brain() {
         net.assert_identical(0, 1);
     }
 }
+
+/// The same, and the one that was removed leads by the time the old leader returns: it was not in its set, but it descends from
+/// one that was.
+#[test]
+fn nor_is_one_that_a_later_leader_was_not_in_the_set_of() {
+    for seed in 0..10 {
+        let mut net = Net::new(3, seed);
+        net.connect(0, 1);
+        net.connect(0, 2);
+        net.lead(0, grant(1, 0, &[0, 1, 2], 1));
+        net.put(0, 0, &[3; 200_000]);
+        net.flush(0);
+        net.idle();
+        net.cut(0, 2);
+        net.deaf = Some(1);
+        net.set_grant(0, grant(1, 0, &[0, 1], 2)).unwrap();
+        net.write(0, 0, b"not acknowledged");
+        net.settle();
+        net.crash(0);
+        net.deaf = None;
+        net.settle();
+        net.lead(1, grant(2, 1, &[1], 3));
+        net.connect(1, 2);
+        net.idle();
+        net.set_pending(1, Some(set(&[1, 2]))).unwrap();
+        net.set_grant(1, grant(2, 1, &[1, 2], 3)).unwrap();
+        net.put(1, GRANULE, b"the successor's");
+        net.flush(1);
+        net.idle();
+        net.lead(2, grant(3, 2, &[2, 1], 3));
+        net.boot(0);
+        net.connect(2, 0);
+        net.settle();
+        assert!(!net.nodes[2].events.iter().any(|e| matches!(e, Event::Diverged { .. })), "seed {seed}");
+        assert!(net.synced(2, 0), "seed {seed}");
+        net.assert_identical(0, 2);
+    }
+}

@@ -315,6 +315,55 @@ fn a_lease_outlives_a_short_absence_but_not_a_long_one() {
     assert!(lost(&net, 1, held));
 }
 
+/// Whether its answer, or its end, is what the break of the link swallows.
+#[test]
+fn a_lease_given_back_or_granted_over_a_broken_link_is_neither_kept_for_ever_nor_lost() {
+    for steps in 0..12 {
+        let mut net = pair(40 + steps);
+        let asked = lease(&mut net, 1, 1, 4096, 4096);
+        for _ in 0..steps {
+            net.step();
+        }
+        net.cut(0, 1);
+        net.connect(0, 1);
+        let Ok(Reply::Leased(held)) = answer(&mut net, asked) else { panic!("no lease after {steps} steps") };
+        let write = net.write(0, 4096, b"zero");
+        net.settle();
+        assert!(!net.answered(write), "it holds it: {steps}");
+        net.cut(0, 1);
+        net.input(1, Input::Unlease(held));
+        net.connect(0, 1);
+        assert_eq!(answer(&mut net, write), Ok(Reply::Written), "{steps}");
+        assert!(!net.nodes[1].events.iter().any(|e| matches!(e, Event::LeaseLost { .. })));
+    }
+}
+
+/// Its leader remembers which of its writes were ordered.
+#[test]
+fn a_writer_that_was_taken_out_while_it_was_away_does_not_write_twice() {
+    for seed in 0..60 {
+        let mut net = pair(seed);
+        let first = far_write(&mut net, 1, 7, 0, b"first");
+        for _ in 0..net.random(12) {
+            net.step();
+        }
+        net.cut(0, 1);
+        net.settle();
+        net.set_pending(0, Some(set(&[0]))).unwrap();
+        net.set_grant(0, dual(1, 0, &[0], 2, &[])).unwrap();
+        let was_ordered = &net.nodes[0].data.live[..5] == b"first";
+        let second = net.write(0, 0, b"other");
+        assert_eq!(answer(&mut net, second), Ok(Reply::Written));
+        net.set_grant(0, dual(1, 0, &[0], 2, &[1])).unwrap();
+        net.connect(0, 1);
+        assert_eq!(answer(&mut net, first), Ok(Reply::Written), "seed {seed}");
+        net.idle();
+        net.assert_identical(0, 1);
+        let last: &[u8] = if was_ordered { b"other" } else { b"first" };
+        assert_eq!(&net.nodes[0].data.live[..5], last, "seed {seed}");
+    }
+}
+
 // ---- without a disk ----
 
 #[test]

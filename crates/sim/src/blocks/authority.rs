@@ -3,6 +3,7 @@
 //! It is linearizable because it is one value; what a member knows of it is late, what it proposes may be
 //! lost on the way, committed without an answer, or refused. It grants leases, too (R5).
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use posthaste_blockrepl::{Grant, MemberSet, NodeId};
@@ -27,6 +28,8 @@ pub struct Grants {
     pub in_sync: MemberSet,
     /// Grows when the set loses a member.
     pub generation: u64,
+    /// Who may write besides the leader.
+    pub writers: BTreeSet<NodeId>,
 }
 
 impl Grants {
@@ -34,7 +37,13 @@ impl Grants {
     pub fn grant(&self) -> Option<Grant> {
         let leader = NodeId(self.leader? as u64 + 1);
         let (epoch, generation) = (self.epoch, self.generation);
-        Some(Grant { epoch, leader, in_sync: self.in_sync.clone(), generation, writers: Default::default() })
+        Some(Grant {
+            epoch,
+            leader,
+            in_sync: self.in_sync.clone(),
+            generation,
+            writers: self.writers.clone(),
+        })
     }
 }
 
@@ -45,6 +54,8 @@ pub struct Authority {
     pub history: Vec<Rc<Grants>>,
     /// Until when, in true time, somebody may still hold a lease.
     pub lease_ends: u64,
+    /// The same of each node as a writer that reads its own copy.
+    pub reader_ends: [u64; 3],
     /// Answers that get lost, per mille.
     pub lost_answers: u64,
 }
@@ -52,8 +63,9 @@ pub struct Authority {
 impl Authority {
     /// Nobody leads; all are in sync and blank.
     pub fn new(in_sync: MemberSet) -> Self {
-        let first = Grants { rev: 0, epoch: 1, leader: None, in_sync, generation: 0 };
-        Self { history: vec![Rc::new(first)], lease_ends: 0, lost_answers: 0 }
+        let first =
+            Grants { rev: 0, epoch: 1, leader: None, in_sync, generation: 0, writers: BTreeSet::new() };
+        Self { history: vec![Rc::new(first)], lease_ends: 0, reader_ends: [0; 3], lost_answers: 0 }
     }
 
     /// The newest grants, which nobody may know yet.

@@ -36,6 +36,16 @@ pub fn haunt(bug: Bug) -> Option<&'static str> {
     match bug.name() {
         "lead-half" | "no-mark" | "lose-before-image" => Some("resync-target-promote"),
         "stable-too-early" => Some("peer-acks"),
+        "clear-before-flush" => Some("resync-interrupt-variants"),
+        "copy-overtakes" => Some("busy-resync"),
+        "forget-unflushed" => Some("suspend-io"),
+        "own-first" | "visible-early" => Some("writers-overlap"),
+        "lease-outlives" | "lease-ignored" => Some("range-leases"),
+        "forward-twice" => Some("writers-cut"),
+        "grown-early" => Some("resize-crash"),
+        "snapshot-forgets" | "snapshot-late" => Some("split-brain-snapshot"),
+        "ack-unreceived" => Some("protocol-promote"),
+        "trust-blocks" => Some("checksums-flipped-bit"),
         _ => None,
     }
 }

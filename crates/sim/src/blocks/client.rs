@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use posthaste_blockrepl::core::{Denied, Input, Reply, RequestId};
 
-use super::layout::{PLACE, SECTORS, decode, encode, range};
+use super::layout::{PLACE, decode, decode_bytes, encode, offset, range, whole_blocks};
 use super::oracle::id;
 use super::owner::{Asked, Stage};
+use super::scenarios::Setting;
 use super::world::{Event, World};
+use crate::disk::SECTOR;
 
 /// What clients have under way in one leadership.
 #[derive(Debug, Default)]
@@ -24,6 +26,9 @@ pub(super) struct Session {
     busy: usize,
     /// The write that is being given to the replica.
     writing: Option<(u64, usize, usize)>,
+    /// Reads through the core: from which sector on, and what they must show at least.
+    reads: BTreeMap<RequestId, (usize, Vec<u64>)>,
+    reading: Option<(usize, Vec<u64>)>,
 }
 
 impl Session {
@@ -43,6 +48,9 @@ impl World {
 
     /// One client does one thing.
     pub(super) fn client(&mut self, n: usize, life: u64, epoch: u64) {
+        if self.history.is_some() {
+            return self.shared_client(n, life, epoch);
+        }
         let serving = self.proc(n).is_some_and(|p| p.stage == Stage::Serving(epoch));
         if !serving || self.clients_stop {
             return;
@@ -63,11 +71,17 @@ impl World {
         if wanders {
             p.session.busy = busy;
         }
-        let (first, len) = range(&mut self.rng, p.session.busy);
+        let (mut first, mut len) = range(&mut self.rng, p.session.busy, self.oracle.sectors());
+        if self.setting == Setting::Checksums {
+            (first, len) = (first / PLACE * PLACE, PLACE);
+        }
         p.session.next += 1;
         let name = id(p.session.epoch, p.session.next);
         self.oracle.issue(name, first, len);
-        let (offset, data) = (super::layout::offset(first), encode(first, len, name));
+        let (offset, data) = match self.setting {
+            Setting::Checksums => whole_blocks(first, name),
+            _ => (offset(first), encode(first, len, name)),
+        };
         self.say(|| format!("client on {n} writes {}.{} to {first}+{len}", name >> 32, name & 0xffff_ffff));
         let Some(p) = self.proc(n) else { return };
         p.session.writing = Some((name, first, len));
@@ -76,6 +90,9 @@ impl World {
 
     /// Clients flush, all of them at once.
     pub(super) fn client_flushes(&mut self, n: usize) {
+        if self.history.is_some() {
+            return self.shared_flushes(n);
+        }
         self.ask(n, Asked::Client, |request| Input::Flush { request });
     }
 
@@ -84,10 +101,13 @@ impl World {
         let local = self.local(n);
         let leads = self.leads(n) && self.proc(n).is_some_and(|p| local < p.lease);
         let Some(disks) = self.machines[n].disks.as_ref().filter(|_| leads) else { return };
+        let first = self.rng.below((self.oracle.sectors() / PLACE) as u64) as usize * PLACE;
+        if self.setting == Setting::Checksums {
+            return self.client_reads_checked(n, first);
+        }
         if self.machines[n].distrusted {
             return;
         }
-        let first = self.rng.below((SECTORS / PLACE) as u64) as usize * PLACE;
         let found: Vec<Option<u64>> = (first..first + PLACE).map(|s| decode(&disks[0].live, s)).collect();
         for (at, found) in found.into_iter().enumerate() {
             let verdict = self.oracle.read(epoch, first + at, found);
@@ -95,13 +115,47 @@ impl World {
         }
     }
 
+    /// A reader whose bytes are checked, and come from a peer if they are damaged here.
+    fn client_reads_checked(&mut self, n: usize, first: usize) {
+        let since = self.oracle.seen(first, PLACE);
+        let (offset, len) = (offset(first), (PLACE * SECTOR) as u32);
+        self.proc(n).into_iter().for_each(|p| p.session.reading = Some((first, since.clone())));
+        self.ask(n, Asked::Client, |request| Input::Read { request, offset, len });
+    }
+
+    fn read_answered(&mut self, n: usize, request: RequestId, result: &Result<Reply, Denied>) {
+        let local = self.local(n);
+        let Some(p) = self.procs[n].as_mut() else { return };
+        let Some((first, since)) = p.session.reads.remove(&request).filter(|_| local < p.lease) else {
+            return;
+        };
+        let epoch = p.session.epoch;
+        if let Err(Denied::Corrupt { offset, len }) = result {
+            let what = format!("{len} bytes at {offset} cannot be read on node {n}, though a copy is whole");
+            return self.judge("checksums", Err(what));
+        }
+        let Ok(Reply::Read(data)) = result else { return };
+        for (at, since) in since.into_iter().enumerate() {
+            let found = decode_bytes(first + at, &data[at * SECTOR..]);
+            let verdict = self.oracle.read_since(epoch, first + at, since, found);
+            self.judge("linearizable", verdict);
+        }
+    }
+
     /// A request goes to the replica: what it may do is noted before.
     pub(super) fn client_asks(&mut self, n: usize, request: RequestId, input: &Input) {
+        if let Some((history, asks)) = self.history.as_mut().zip(self.asking.take()) {
+            return history.begin(n, request, asks, self.now);
+        }
         let Some(p) = self.proc(n) else { return };
         match input {
             Input::Write { .. } => {
                 let write = p.session.writing.take();
                 p.session.writes.extend(write.map(|write| (request, write)));
+            }
+            Input::Read { .. } => {
+                let read = p.session.reading.take();
+                p.session.reads.extend(read.map(|read| (request, read)));
             }
             Input::Flush { .. } => {
                 p.session.flushes.insert(request, p.session.done.len());
@@ -112,13 +166,23 @@ impl World {
 
     /// A replica answers: from this moment on it has promised.
     pub(super) fn promise(&mut self, n: usize, request: RequestId, result: &Result<Reply, Denied>) {
+        if self.history.is_some() {
+            return self.shared_promise(n, request, result);
+        }
+        self.read_answered(n, request, result);
         let Some(p) = self.procs[n].as_mut() else { return };
         let session = &mut p.session;
-        if let Some((name, first, len)) = session.writes.remove(&request)
-            && result.is_ok()
-        {
-            session.done.extend((first..first + len).map(|sector| (name, sector)));
-            self.oracle.written(name, first, len);
+        if let (Ok(Reply::Resized { size }), true) = (result, session.epoch == self.oracle.epoch) {
+            self.oracle.grown(*size);
+        }
+        if let Some((name, first, len)) = session.writes.remove(&request) {
+            match result {
+                Ok(_) => {
+                    session.done.extend((first..first + len).map(|sector| (name, sector)));
+                    self.oracle.written(name, first, len);
+                }
+                Err(_) => self.oracle.refused(name, first, len),
+            }
         }
         let covers = session.flushes.remove(&request).filter(|_| result.is_ok());
         let Some(covers) = covers.filter(|covers| *covers >= session.flushed) else { return };

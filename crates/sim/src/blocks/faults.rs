@@ -1,5 +1,7 @@
 //! What goes wrong.
 
+use posthaste_blockrepl::Protocol;
+
 /// Whom a fault hits; chosen when it happens.
 #[derive(Debug, Clone, Copy)]
 pub enum Who {
@@ -90,6 +92,25 @@ pub enum Fault {
     Force(Who),
     /// The operator decides for the forced one.
     ForcedWins,
+    /// A protocol changes while all runs.
+    Protocol {
+        who: Who,
+        protocol: Protocol,
+    },
+    /// The operator lets a follower lead, accepting what it lacks.
+    Promote(Who),
+    /// Data and metadata cannot grow.
+    NoRoom(Who),
+    /// Some sectors cannot be read until they are written.
+    Latent(Who),
+    /// Who is not counted is taken out for good.
+    Forget(Who),
+    /// A replica reads its copy against its checksums.
+    Scrub(Who),
+    /// The owner gives the disk up, as if it had failed.
+    Detach(Who),
+    /// So many of a writer's operations, per mille, ask for a range for itself.
+    Leases(u64),
     /// The pace of clients, in microseconds.
     Pace(u64),
     /// Owners wait for a member that is away for so many milliseconds before they have it removed.

@@ -1,7 +1,11 @@
 //! Faults, carried out.
 
+use posthaste_blockrepl::core::Input;
+
 use super::faults::{Fault, Who};
 use super::layout::{SECTORS, offset};
+use super::owner::Asked;
+use super::scenarios::Setting;
 use super::world::World;
 use crate::disk::{Disk, SECTOR};
 
@@ -26,6 +30,8 @@ impl World {
 
     pub(super) fn inflict(&mut self, fault: Fault) {
         self.say(|| format!("FAULT {fault:?}"));
+        self.undisturbed &=
+            matches!(fault, Fault::Pace(_) | Fault::Delay(_) | Fault::Leases(_) | Fault::SlowDisk { .. });
         match fault {
             Fault::Kill { who, power } => {
                 let n = self.whom(who);
@@ -67,6 +73,27 @@ impl World {
             Fault::Mend => (self.net.cut, self.net.links_cut) = Default::default(),
             Fault::Delay(ms) => self.net.delay_ms = ms,
             Fault::LostAnswers(per_mille) => self.authority.lost_answers = per_mille,
+            Fault::Protocol { who, protocol } => {
+                let n = self.whom(who);
+                self.change_protocol(n, protocol);
+            }
+            Fault::Promote(who) => {
+                let n = self.whom(who);
+                self.promote(n);
+            }
+            Fault::Forget(who) => {
+                let n = self.whom(who);
+                self.forget_member(n);
+            }
+            Fault::Scrub(who) => {
+                let n = self.whom(who);
+                self.ask(n, Asked::Client, |request| Input::Scrub { request });
+            }
+            Fault::Leases(per_mille) => self.leases = per_mille,
+            Fault::Detach(who) => {
+                let n = self.whom(who);
+                self.input(n, Input::Detach { reason: "the operator wants it so".into() });
+            }
             Fault::Pace(us) => self.pace = us,
             Fault::Patience(ms) => self.patience = ms * 1000,
             Fault::Move => self.begin_move(),
@@ -95,8 +122,10 @@ impl World {
     /// What goes wrong with a disk.
     fn spoil(&mut self, fault: Fault) {
         // Who finds damage heals it at once.
-        self.verifying |=
-            matches!(fault, Fault::Lie(_) | Fault::Lose(_) | Fault::Misdirect(_) | Fault::Flip(_));
+        self.verifying |= matches!(
+            fault,
+            Fault::Lie(_) | Fault::Lose(_) | Fault::Misdirect(_) | Fault::Flip(_) | Fault::Latent(_)
+        );
         match fault {
             Fault::SlowDisk { who, times } => {
                 let n = self.whom(who);
@@ -111,6 +140,15 @@ impl World {
             Fault::Hang { who, meta } => {
                 self.disk_of(who, meta).into_iter().for_each(|d| d.wrong.hangs = true);
             }
+            Fault::NoRoom(who) => {
+                let n = self.whom(who);
+                self.machines[n].disks.iter_mut().flatten().for_each(|d| d.wrong.no_room = true);
+            }
+            Fault::Latent(who) => {
+                let sectors: Vec<u64> =
+                    (0..3).map(|_| offset(self.rng.below(SECTORS as u64) as usize) / SECTOR as u64).collect();
+                self.disk_of(who, false).into_iter().for_each(|d| d.unreadable.extend(&sectors));
+            }
             Fault::Lie(who) => {
                 self.disk_of(who, false).into_iter().for_each(|d| d.wrong.lies = true);
                 self.machines[self.last_hit].distrusted = true;
@@ -120,12 +158,19 @@ impl World {
                 self.machines[self.last_hit].distrusted = true;
             }
             Fault::Misdirect(who) => {
-                let aside = self.rng.pick(&[SECTOR as u64, 4096, 64 << 10, 1 << 20]);
+                // With checksums whoever leads may be hit: what it tears has some.
+                let far = if self.setting == Setting::Checksums { 64 << 10 } else { 1 << 20 };
+                let aside = self.rng.pick(&[SECTOR as u64, 4096, 64 << 10, far]);
                 self.disk_of(who, false).into_iter().for_each(|d| d.wrong.misdirect = Some(aside));
                 self.machines[self.last_hit].distrusted = true;
             }
             Fault::Flip(who) => {
-                let at = offset(self.rng.below(SECTORS as u64) as usize) + self.rng.below(SECTOR as u64);
+                let sector = self.rng.below(SECTORS as u64) as usize;
+                let at = offset(sector) + self.rng.below(SECTOR as u64);
+                if self.setting == Setting::Checksums && !self.oracle.is_acknowledged(sector) {
+                    // No checksum was ever made of it.
+                    return;
+                }
                 self.disk_of(who, false).into_iter().for_each(|d| d.flip(at));
                 self.machines[self.last_hit].distrusted = true;
             }

@@ -10,6 +10,7 @@ use crate::rng::Rng;
 pub const SIZE: u64 = 12 << 20;
 const EXTENT: u64 = 1 << 20;
 const GRANULE: u64 = 64 << 10;
+const BLOCK: u64 = 4096;
 /// Sectors of one place; a place lies across the boundary of two granules, the last one of each extent but
 /// one across that of two extents.
 pub const PLACE: usize = 12;
@@ -18,6 +19,11 @@ const PLACES_PER_EXTENT: usize = 2;
 pub const PLACES: usize = (SIZE / EXTENT) as usize * PLACES_PER_EXTENT - 1;
 /// Sectors that clients write.
 pub const SECTORS: usize = PLACES * PLACE;
+
+/// Sectors that clients write on a device of `size` bytes.
+pub fn sectors(size: u64) -> usize {
+    ((size / EXTENT) as usize * PLACES_PER_EXTENT - 1) * PLACE
+}
 
 /// Where a sector lies, in bytes.
 pub fn offset(sector: usize) -> u64 {
@@ -42,6 +48,11 @@ pub fn encode(first: usize, len: usize, id: u64) -> Bytes {
 pub fn decode(image: &Image, sector: usize) -> Option<u64> {
     let mut bytes = [0; SECTOR];
     image.read(offset(sector), &mut bytes);
+    decode_bytes(sector, &bytes)
+}
+
+/// The same of bytes that a reader was given.
+pub fn decode_bytes(sector: usize, bytes: &[u8]) -> Option<u64> {
     let word = |at: usize| bytes[at..at + 8].try_into().map(u64::from_le_bytes).unwrap_or_default();
     let (id, tag, check) = (word(0), word(8), word(SECTOR - 8));
     match (id, tag) {
@@ -50,12 +61,21 @@ pub fn decode(image: &Image, sector: usize) -> Option<u64> {
     }
 }
 
-/// A range of sectors to write, within one place: overlaps are the rule.
-pub fn range(rng: &mut Rng, busy: usize) -> (usize, usize) {
-    let place = if rng.chance(300) { rng.below(PLACES as u64) as usize } else { busy % PLACES };
+/// A range of sectors to write among the first `sectors`, within one place: overlaps are the rule.
+pub fn range(rng: &mut Rng, busy: usize, sectors: usize) -> (usize, usize) {
+    let places = sectors / PLACE;
+    let place = if rng.chance(300) { rng.below(places as u64) as usize } else { busy % places };
     let first = rng.below(PLACE as u64) as usize;
     let len = 1 + rng.below((PLACE - first) as u64) as usize;
     (place * PLACE + first, len)
+}
+
+/// A place's sectors in the two whole blocks that they lie in, for checksums: where these begin, and their bytes.
+pub fn whole_blocks(first: usize, id: u64) -> (u64, Bytes) {
+    let aside = (BLOCK as usize * 2 - PLACE * SECTOR) / 2;
+    let mut bytes = vec![0; BLOCK as usize * 2];
+    bytes[aside..aside + PLACE * SECTOR].copy_from_slice(&encode(first, PLACE, id));
+    (offset(first) - aside as u64, bytes.into())
 }
 
 /// The replicas' configuration: small, so that its limits are met; the seed chooses some.

@@ -20,6 +20,9 @@ pub mod authority;
 pub mod bugs;
 mod client;
 pub mod faults;
+mod followers;
+pub mod history;
+mod images;
 mod inflict;
 pub mod layout;
 pub mod net;
@@ -29,6 +32,7 @@ mod owner;
 mod run;
 pub mod scenarios;
 mod world;
+mod writers;
 
 pub use bugs::Bug;
 pub use faults::Fault;

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use posthaste_blockrepl::GRANULE;
 use posthaste_blockrepl::core::{Input, LinkId};
 use posthaste_blockrepl::wire::Message;
 
+use super::scenarios::Setting;
 use super::world::{Event, MS, World};
 
 #[derive(Debug)]
@@ -156,6 +158,10 @@ impl World {
             }
             message => {
                 self.say(|| format!("link {link} -> {node}: {}", brief(&message)));
+                if let Message::Copy { granule, heal: true, .. } = message {
+                    let offset = u64::from(granule) * GRANULE;
+                    self.proc(node).into_iter().for_each(|p| p.healed.extend([offset]));
+                }
                 self.input(node, Input::Message { link: LinkId(link), message });
             }
         }
@@ -201,7 +207,9 @@ impl World {
             self.close_end(link, end);
             if power {
                 // What the machine had not sent yet is gone with it.
-                let some = self.rng.below(4) as usize;
+                let few = self.rng.below(4) as usize;
+                let all = self.setting == Setting::Followers;
+                let some = if all { self.rng.below(64) as usize } else { few };
                 if let Some(ends) = self.net.links.get_mut(&link) {
                     let inbox = &mut ends[1 - end].inbox;
                     inbox.truncate(inbox.len().saturating_sub(some));

@@ -3,8 +3,9 @@
 use posthaste_blockrepl::core::Input;
 use posthaste_blockrepl::{Grant, MemberSet};
 
-use super::layout::{SIZE, encode, offset, range};
-use super::oracle::id;
+use super::images::Images;
+use super::layout::{SECTORS, SIZE, encode, offset, range};
+use super::oracle::{Loss, id};
 use super::owner::{Asked, Stage};
 use super::world::World;
 use crate::disk::Wrong;
@@ -27,6 +28,15 @@ impl World {
         }
     }
 
+    /// The leader forgets what it knows of a copy that is not counted.
+    pub(super) fn forget_member(&mut self, n: usize) {
+        let (device, current) = (self.me(n).device, self.authority.current());
+        let Some(leader) = current.leader.filter(|l| *l != n) else { return };
+        let now = self.replica_now(leader);
+        self.proc(leader).into_iter().for_each(|p| drop(p.replica.forget(now, device)));
+        self.drain(leader);
+    }
+
     /// Who is not counted may get a new device; whoever is, holds data.
     pub(super) fn replace(&mut self, n: usize) {
         let node = self.me(n).node;
@@ -34,6 +44,7 @@ impl World {
         if !counted && n < self.copies {
             self.kill(n, true);
             self.machines[n].serial += 1;
+            self.machines[n].images = Images { shares: self.machines[n].images.shares, ..Images::default() };
             self.format(n);
             self.start(n);
         }
@@ -53,8 +64,9 @@ impl World {
             leader: None,
             in_sync: [self.me(n)].into(),
             generation: current.generation.max(status.generation.generation) + 1,
+            writers: Default::default(),
         };
-        self.oracle.accept_loss = true;
+        self.oracle.accept = Loss::Any;
         self.say(|| format!("the operator decides: {next:?}"));
         self.authority.history.push(std::rc::Rc::new(next));
     }
@@ -72,6 +84,7 @@ impl World {
             for disk in disks {
                 hung |= disk.wrong.hangs;
                 disk.wrong = Wrong::default();
+                disk.unreadable.clear();
             }
             if hung {
                 self.kill(n, true);
@@ -112,6 +125,7 @@ impl World {
             generation: known.generation + 1,
         };
         self.say(|| format!("the operator forces node {n}"));
+        self.parted = self.machines[n].disks.as_ref().map(|[data, _]| data.when_done());
         self.proc(n).into_iter().for_each(|p| p.forced = Some(grant.clone()));
         self.ask(n, Asked::ForcedRaise, |request| Input::Raise { request, epoch });
     }
@@ -126,7 +140,7 @@ impl World {
     pub(super) fn forced_writes(&mut self, n: usize, epoch: u64) {
         self.split = true;
         for number in 1..20 {
-            let (first, len) = range(&mut self.rng, number as usize);
+            let (first, len) = range(&mut self.rng, number as usize, SECTORS);
             let (offset, data) = (offset(first), encode(first, len, id(epoch, number)));
             self.ask(n, Asked::Client, |request| Input::Write { request, offset, data });
         }

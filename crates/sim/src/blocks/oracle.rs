@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::authority::Grants;
-use super::layout::{SECTORS, decode};
+use super::layout::{SECTORS, SIZE, decode, sectors};
 use crate::checkers::Verdict;
 use crate::disk::Image;
 
@@ -26,6 +26,20 @@ struct Register {
     seen: u64,
     /// Given to the leader of the newest epoch, newer than `floor`.
     issued: BTreeSet<u64>,
+    /// All that it was given, in that order.
+    all: Vec<u64>,
+}
+
+/// What an operator, or the protocol, has accepted that the next leader lacks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing that was acknowledged.
+    #[default]
+    Nothing,
+    /// The newest writes: what it shows is what the device was at some moment.
+    Newest,
+    /// Whatever it is, somebody wrote it.
+    Any,
 }
 
 /// All registers.
@@ -38,8 +52,10 @@ pub struct Oracle {
     pub acked: u64,
     /// Reads judged.
     pub reads: u64,
-    /// The operator has accepted loss: the next leader may begin with anything that was ever written.
-    pub accept_loss: bool,
+    /// What the next leader may lack.
+    pub accept: Loss,
+    /// The device's size, as it was last told.
+    pub size: u64,
 }
 
 impl Default for Oracle {
@@ -49,7 +65,8 @@ impl Default for Oracle {
             epoch: 0,
             acked: 0,
             reads: 0,
-            accept_loss: false,
+            accept: Loss::Nothing,
+            size: SIZE,
         }
     }
 }
@@ -64,8 +81,52 @@ impl Oracle {
         if id >> 32 == self.epoch {
             for register in &mut self.registers[first..first + len] {
                 register.issued.insert(id);
+                register.all.push(id);
             }
         }
+    }
+
+    /// It was refused: nothing happened.
+    pub fn refused(&mut self, id: u64, first: usize, len: usize) {
+        if id >> 32 == self.epoch {
+            self.registers[first..first + len].iter_mut().for_each(|r| r.all.retain(|other| *other != id));
+        }
+    }
+
+    /// Whether a write to it was acknowledged by a flush.
+    pub fn is_acknowledged(&self, sector: usize) -> bool {
+        self.registers[sector].floor > 0
+    }
+
+    /// Sectors that clients may write.
+    pub fn sectors(&self) -> usize {
+        self.registers.len()
+    }
+
+    /// The device has this size, and what is new is zero.
+    pub fn grown(&mut self, size: u64) {
+        self.size = self.size.max(size);
+        self.registers.resize(sectors(self.size), Register::default());
+    }
+
+    /// What a reader that asks now must see, at least.
+    pub fn seen(&self, first: usize, len: usize) -> Vec<u64> {
+        self.registers[first..first + len].iter().map(|r| r.seen).collect()
+    }
+
+    /// A reader that asked when `since` had been seen is shown this.
+    pub fn read_since(&mut self, epoch: u64, sector: usize, since: u64, found: Option<u64>) -> Verdict {
+        if let Some(found) = found
+            && epoch == self.epoch
+            && found >= since
+            && self.registers[sector].all.contains(&found)
+        {
+            self.reads += 1;
+            let register = &mut self.registers[sector];
+            register.seen = register.seen.max(found);
+            return Ok(());
+        }
+        self.read(epoch, sector, found)
     }
 
     /// It was answered.
@@ -102,24 +163,53 @@ impl Oracle {
     }
 
     /// A leader opens on this image.
-    pub fn open(&mut self, epoch: u64, image: &Image) -> Verdict {
+    pub fn open(&mut self, epoch: u64, size: u64, image: &Image) -> Verdict {
+        if size < self.size {
+            return Err(format!(
+                "epoch {epoch} opens with {size} bytes; the device had grown to {}",
+                self.size
+            ));
+        }
+        self.grown(size);
         if epoch <= self.epoch {
             return Err(format!("epoch {epoch} opens after epoch {}", self.epoch));
         }
-        let loss = std::mem::take(&mut self.accept_loss);
+        let accept = std::mem::take(&mut self.accept);
         self.epoch = epoch;
+        if accept == Loss::Newest {
+            self.is_some_moment(epoch, image)?;
+        }
         for (sector, register) in self.registers.iter_mut().enumerate() {
             let Some(found) = decode(image, sector) else {
                 return Err(format!("epoch {epoch} opens with sector {sector} showing what nobody wrote"));
             };
-            if !loss && found != register.floor && !register.issued.contains(&found) {
+            if accept == Loss::Nothing && found != register.floor && !register.issued.contains(&found) {
                 return Err(format!(
                     "epoch {epoch} opens with write {} in sector {sector}; {} was acknowledged",
                     name(found),
                     name(register.floor)
                 ));
             }
-            *register = Register { floor: found, base: found, seen: found, issued: BTreeSet::new() };
+            *register =
+                Register { floor: found, base: found, seen: found, issued: BTreeSet::new(), all: Vec::new() };
+        }
+        Ok(())
+    }
+
+    /// The writes of a stream were done up to one of them, and none after it.
+    fn is_some_moment(&self, epoch: u64, image: &Image) -> Verdict {
+        let found: Vec<u64> = (0..self.registers.len()).map(|s| decode(image, s).unwrap_or(0)).collect();
+        let last = found.iter().copied().max().unwrap_or(0);
+        for (sector, (register, found)) in self.registers.iter().zip(&found).enumerate() {
+            let newest = register.all.iter().copied().filter(|id| *id <= last).max().unwrap_or(register.base);
+            if newest != *found && newest > register.base {
+                return Err(format!(
+                    "epoch {epoch} opens with write {} somewhere, and sector {sector} shows {}, not the earlier {}",
+                    name(last),
+                    name(*found),
+                    name(newest)
+                ));
+            }
         }
         Ok(())
     }
@@ -204,7 +294,7 @@ mod tests {
     fn what_was_flushed_must_be_there_and_what_was_not_is_settled_by_the_next_opening() {
         let mut image = Image::new(SIZE);
         let mut oracle = Oracle::default();
-        oracle.open(1, &image).unwrap();
+        oracle.open(1, SIZE, &image).unwrap();
         let (first, second) = (id(1, 1), id(1, 2));
         oracle.issue(first, 0, 1);
         oracle.written(first, 0, 1);
@@ -212,32 +302,63 @@ mod tests {
         assert!(oracle.flushed(&[(first, 0)], &[(0, &image)]).is_err(), "and on the medium when flushed");
         oracle.issue(second, 0, 1);
         let mut lost = Oracle::default();
-        assert!(lost.open(2, &image).is_ok());
-        assert!(oracle.open(2, &image).is_err(), "the flushed write is gone");
+        assert!(lost.open(2, SIZE, &image).is_ok());
+        assert!(oracle.open(2, SIZE, &image).is_err(), "the flushed write is gone");
         show(&mut image, 0, second);
-        assert!(oracle.open(3, &image).is_err() || oracle.read(3, 0, Some(second)).is_ok());
+        assert!(oracle.open(3, SIZE, &image).is_err() || oracle.read(3, 0, Some(second)).is_ok());
     }
 
     #[test]
     fn an_unanswered_write_cannot_come_back_after_the_next_leader_opened_without_it() {
         let mut image = Image::new(SIZE);
         let mut oracle = Oracle::default();
-        oracle.open(1, &image).unwrap();
+        oracle.open(1, SIZE, &image).unwrap();
         oracle.issue(id(1, 1), 5, 1);
-        oracle.open(2, &image).unwrap();
+        oracle.open(2, SIZE, &image).unwrap();
         show(&mut image, 5, id(1, 1));
         assert!(oracle.read(2, 5, decode(&image, 5)).is_err());
-        assert!(oracle.open(3, &image).is_err());
+        assert!(oracle.open(3, SIZE, &image).is_err());
     }
 
     #[test]
     fn a_stale_leader_acknowledges_and_shows_nothing() {
         let image = Image::new(SIZE);
         let mut oracle = Oracle::default();
-        oracle.open(1, &image).unwrap();
+        oracle.open(1, SIZE, &image).unwrap();
         oracle.issue(id(1, 1), 5, 1);
-        oracle.open(2, &image).unwrap();
+        oracle.open(2, SIZE, &image).unwrap();
         assert!(oracle.flushed(&[(id(1, 1), 5)], &[]).is_err());
         assert!(oracle.read(1, 5, Some(0)).is_err());
+    }
+
+    #[test]
+    fn what_a_follower_lacks_is_the_newest_and_nothing_before_it() {
+        let (first, second) = (id(1, 1), id(1, 2));
+        let led = |shown: &[(usize, u64)]| {
+            let mut image = Image::new(SIZE);
+            let mut oracle = Oracle::default();
+            oracle.open(1, SIZE, &image).unwrap();
+            oracle.issue(first, 0, 1);
+            oracle.issue(second, 7, 1);
+            shown.iter().for_each(|(sector, id)| show(&mut image, *sector, *id));
+            oracle.accept = Loss::Newest;
+            oracle.open(2, SIZE, &image)
+        };
+        assert!(led(&[]).is_ok() && led(&[(0, first)]).is_ok() && led(&[(0, first), (7, second)]).is_ok());
+        assert!(led(&[(7, second)]).is_err(), "the second without the first");
+    }
+
+    #[test]
+    fn a_device_that_was_told_to_be_larger_does_not_shrink_and_is_zero_where_it_is_new() {
+        let mut image = Image::new(SIZE);
+        let mut oracle = Oracle::default();
+        oracle.open(1, SIZE, &image).unwrap();
+        oracle.grown(SIZE + (1 << 20));
+        assert!(oracle.open(2, SIZE, &image).is_err());
+        image.grow(SIZE + (1 << 20));
+        let mut dirty = image.clone();
+        show(&mut dirty, SECTORS, id(1, 9));
+        assert!(oracle.open(3, SIZE + (1 << 20), &dirty).is_err());
+        assert!(oracle.open(4, SIZE + (1 << 20), &image).is_ok());
     }
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use posthaste_blockrepl::core::{
     Denied, Event as Told, Input, LinkStatus, Replica, Reply, RequestId, RoleStatus,
 };
-use posthaste_blockrepl::{Grant, Member, MemberSet, NodeId, Raised};
+use posthaste_blockrepl::{Grant, Member, MemberSet, NodeId, Protocol, Raised};
 
 use super::authority::Grants;
 use super::client::Session;
+use super::scenarios::Setting;
 use super::world::{MS, World, member};
 use crate::disk::Image;
 
@@ -40,7 +41,16 @@ pub(super) struct Proc {
     pub(super) stage: Stage,
     proposed: Option<(Grants, u64)>,
     pub(super) forced: Option<Grant>,
-    heard: [u64; 3],
+    pub(super) heard: [u64; 3],
+    /// Since when writes wait for a writer.
+    pub(super) blocked: [Option<u64>; 3],
+    /// The writers that the replica was told of.
+    pub(super) in_force: BTreeSet<NodeId>,
+    /// The epoch that this node joined as a writer, and its session.
+    pub(super) session_at: Option<(u64, u64)>,
+    pub(super) joining: bool,
+    /// Granules that the leader has sent to heal damage, or what may differ in a copy that is in step.
+    pub(super) healed: BTreeSet<u64>,
     missed: BTreeMap<Member, u64>,
     slow: BTreeSet<NodeId>,
     pub(super) lease: u64,
@@ -88,6 +98,8 @@ pub(super) enum Asked {
     ForcedRaise,
     ForcedLead(u64),
     Drain(u64),
+    /// Epoch and session.
+    Join(u64, u64),
     Verify,
     Client,
 }
@@ -108,6 +120,11 @@ impl Proc {
             proposed: None,
             forced: None,
             heard: [0; 3],
+            blocked: [None; 3],
+            in_force: BTreeSet::new(),
+            session_at: None,
+            joining: false,
+            healed: BTreeSet::new(),
             missed: BTreeMap::new(),
             slow: BTreeSet::new(),
             lease: 0,
@@ -116,7 +133,14 @@ impl Proc {
     }
 }
 
-fn node(n: NodeId) -> usize {
+impl Proc {
+    /// The epoch of its handle.
+    pub(super) fn epoch(&self) -> Option<u64> {
+        self.session_at.map(|(epoch, _)| epoch).or(self.stage.epoch())
+    }
+}
+
+pub(super) fn node(n: NodeId) -> usize {
     n.0 as usize - 1
 }
 
@@ -170,11 +194,15 @@ impl World {
                 self.hand_over_if_due(n);
             }
         }
+        if self.history.is_some() {
+            stage.epoch().into_iter().for_each(|epoch| self.end_writers(n, epoch));
+            self.look_to_join(n);
+        }
         self.decide(n);
     }
 
     pub(super) fn leased(&mut self, n: usize, epoch: u64, until: u64) {
-        let p = self.proc(n).filter(|p| p.stage.epoch() == Some(epoch));
+        let p = self.proc(n).filter(|p| p.epoch() == Some(epoch));
         p.into_iter().for_each(|p| p.lease = p.lease.max(until));
     }
 
@@ -219,8 +247,9 @@ impl World {
     /// A change of the set under this leader: first the grant, then the end of the union.
     fn apply_grant(&mut self, n: usize, next: &Grants) {
         let now = self.replica_now(n);
+        let grant = self.in_force(n, next);
         let Some(p) = self.proc(n) else { return };
-        if let Some(grant) = next.grant() {
+        if let Some(grant) = grant {
             drop(p.replica.set_grant(now, grant));
         }
         if p.proposed.take().is_some_and(|(mine, _)| mine != *next) {
@@ -274,6 +303,7 @@ impl World {
             return;
         }
         let Some(grant) = known.grant() else { return };
+        p.in_force = grant.writers.clone();
         p.stage = Stage::Asked(known.epoch);
         p.may_lead = 0;
         self.ask(n, Asked::Lead(known.epoch), |request| Input::Lead { request, grant });
@@ -285,20 +315,29 @@ impl World {
         p.stage = if result.is_ok() { Stage::Led(epoch) } else { Stage::Idle };
         (p.lease, p.slow) = (0, BTreeSet::new());
         p.missed.clear();
+        if self.setting == Setting::Followers {
+            self.set_protocols(n);
+        }
     }
 
     /// The old leader's lease is over, as a majority says: the device opens.
     fn open_if_due(&mut self, n: usize, epoch: u64) {
         let current = self.authority.current();
         let mine = current.epoch == epoch && current.leader == Some(n);
-        if !mine || !self.has_majority(n) || self.now < self.authority.lease_ends || !self.leads(n) {
+        let ends = self.authority.reader_ends.into_iter().max().max(Some(self.authority.lease_ends));
+        if !mine || !self.has_majority(n) || Some(self.now) < ends || !self.leads(n) {
             return;
         }
         if self.replica(n).is_some_and(|r| !r.status().consistent) {
             self.judge("R9", Err(format!("node {n} opens an inconsistent copy")));
         }
+        let size = self.replica(n).map_or(0, |r| r.size());
         let Some(disks) = &self.machines[n].disks else { return };
-        let verdict = self.oracle.open(epoch, &disks[0].live);
+        let verdict = match &mut self.history {
+            Some(history) => history.open(epoch, &disks[0].live),
+            None => self.oracle.open(epoch, size, &disks[0].live),
+        };
+        self.oracle.epoch = epoch;
         self.judge("R2", verdict);
         self.say(|| format!("node {n} OPENS in epoch {epoch}"));
         if let Some(p) = self.proc(n) {
@@ -353,7 +392,10 @@ impl World {
     fn propose_vacancy(&mut self, n: usize, known: &Grants) {
         let seen = self.proc(n).map_or(0, |p| p.fenced_by);
         let epoch = known.epoch.max(seen) + 1;
-        self.put_forward(n, Grants { rev: known.rev + 1, epoch, leader: None, ..known.clone() });
+        self.put_forward(
+            n,
+            Grants { rev: known.rev + 1, epoch, leader: None, writers: BTreeSet::new(), ..known.clone() },
+        );
     }
 
     /// R1: a takeover starts with itself alone.
@@ -362,7 +404,14 @@ impl World {
         let generation = known.generation + 1;
         self.put_forward(
             n,
-            Grants { rev: known.rev + 1, epoch: known.epoch, leader: Some(n), in_sync, generation },
+            Grants {
+                rev: known.rev + 1,
+                epoch: known.epoch,
+                leader: Some(n),
+                in_sync,
+                generation,
+                writers: BTreeSet::new(),
+            },
         );
     }
 
@@ -382,7 +431,8 @@ impl World {
 
     fn look_after_the_set(&mut self, n: usize, known: &Rc<Grants>) {
         let (local, me, now) = (self.local(n), self.me(n), self.replica_now(n));
-        let patience = self.patience;
+        let (patience, protocols) = (self.patience, self.protocols);
+        let writers = if self.history.is_some() { self.wanted_writers(n, known) } else { BTreeSet::new() };
         let Some(p) = self.proc(n) else { return };
         let status = p.replica.status();
         let synced: MemberSet = status
@@ -406,13 +456,18 @@ impl World {
                 wanted.remove(member);
             }
         }
+        wanted.retain(|m| *m == me || protocols[node(m.node)] == Protocol::C);
         wanted.retain(|m| known.in_sync.contains(m) || !p.slow.contains(&m.node));
-        if wanted == known.in_sync || p.replica.set_pending(now, Some(wanted.clone())).is_err() {
+        if wanted == known.in_sync && writers == known.writers {
+            return;
+        }
+        if wanted != known.in_sync && p.replica.set_pending(now, Some(wanted.clone())).is_err() {
             return;
         }
         let lost = !known.in_sync.is_subset(&wanted);
         let generation = known.generation + u64::from(lost);
-        let next = Grants { rev: known.rev + 1, in_sync: wanted, generation, ..Grants::clone(known) };
+        let next =
+            Grants { rev: known.rev + 1, in_sync: wanted, generation, writers, ..Grants::clone(known) };
         self.put_forward(n, next);
         self.drain(n);
     }
@@ -437,10 +492,12 @@ impl World {
         let local = self.local(n);
         let Some(p) = self.proc(n) else { return };
         let Stage::Draining { epoch, to, since, asked } = p.stage else { return };
+        let busy = self.history.as_ref().is_some_and(|h| h.under_way(n) > 0);
+        let Some(p) = self.proc(n) else { return };
         if local > since + 1500 * MS {
             p.stage = Stage::Serving(epoch);
             self.begin_clients(n, epoch);
-        } else if !asked && p.session.writes.is_empty() && p.proposed.is_none() {
+        } else if !asked && p.session.writes.is_empty() && p.proposed.is_none() && !busy {
             p.stage = Stage::Draining { epoch, to, since, asked: true };
             self.ask(n, Asked::Drain(epoch), |request| Input::Flush { request });
         }
@@ -457,7 +514,13 @@ impl World {
         }
         p.stage = Stage::Moving(epoch);
         let epoch = known.epoch + 1;
-        let next = Grants { rev: known.rev + 1, epoch, leader: Some(to), ..Grants::clone(&known) };
+        let next = Grants {
+            rev: known.rev + 1,
+            epoch,
+            leader: Some(to),
+            writers: BTreeSet::new(),
+            ..Grants::clone(&known)
+        };
         self.put_forward(n, next);
     }
 
@@ -473,6 +536,7 @@ impl World {
             Asked::Rollback => self.rolled_back(n, result.is_ok()),
             Asked::Lead(epoch) => self.led(n, epoch, result),
             Asked::Drain(epoch) => self.drained(n, epoch, result.is_ok()),
+            Asked::Join(epoch, session) => self.joined(n, epoch, session, result.is_ok()),
             Asked::Verify => self.verified(n, result),
             Asked::ForcedRaise => self.forced_raised(n),
             Asked::ForcedLead(epoch) => self.forced_writes(n, epoch),
@@ -493,6 +557,7 @@ impl World {
         match event {
             Told::Diverged { peer, device, .. } => self.heard_of_divergence(n, peer, device),
             Told::ResyncStarted { .. } => self.resyncs += 1,
+            Told::SnapshotFailed { .. } => self.make_room(n),
             Told::PeerSlow { peer, .. } => {
                 self.proc(n).into_iter().for_each(|p| p.slow.extend([peer]));
             }
@@ -512,7 +577,10 @@ impl World {
         self.diverged += 1;
         let chosen = self.authority.current().leader == Some(n);
         match self.split {
-            true if chosen => self.input(n, Input::Discard { device }),
+            true if chosen => {
+                self.note_lost(node(peer));
+                self.input(n, Input::Discard { device });
+            }
             true => {}
             false => self.judge("R1", Err(format!("node {n} takes node {} for diverged", node(peer)))),
         }

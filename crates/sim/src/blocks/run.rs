@@ -3,7 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::bugs::Bug;
-use super::owner::Stage;
+use posthaste_blockrepl::Protocol;
+use posthaste_blockrepl::core::{LinkStatus, PeerStatus};
+
+use super::owner::{Stage, node};
 use super::scenarios::Scenario;
 use super::world::{MS, World};
 use crate::rng::Rng;
@@ -75,7 +78,13 @@ impl Job {
 
     /// Runs it.
     pub fn run(self) -> Report {
-        let mut world = World::new(self.seed, self.scenario.copies(self.seed), self.bug, self.trace);
+        let mut world = World::new(
+            self.seed,
+            self.scenario.copies(self.seed),
+            self.scenario.setting,
+            self.bug,
+            self.trace,
+        );
         world.opens_disks = !self.black_box;
         let mut recovered_us = 0;
         match catch_unwind(AssertUnwindSafe(|| self.phases(&mut world))) {
@@ -121,6 +130,7 @@ impl Job {
         if self.scenario.splits {
             world.split_was_detected();
         }
+        world.check_snapshots();
         world.come_to_rest();
         took
     }
@@ -155,13 +165,22 @@ impl World {
     fn missing(&self, acked: u64) -> Option<String> {
         let current = self.authority.current();
         let Some(leader) = self.serving() else { return Some(format!("nobody serves: {current:?}")) };
-        if current.in_sync.len() < self.copies {
+        let counts = |n: &usize| *n == leader || self.protocols[*n] == Protocol::C;
+        let follows = |p: &PeerStatus| p.link == LinkStatus::Following || p.protocol == Protocol::C;
+        let all_follow = self.replica(leader).is_some_and(|r| {
+            let status = r.status();
+            status.peers.iter().filter(|p| self.me(node(p.node)).device == p.device).all(follows)
+        });
+        if current.in_sync.len() < (0..self.copies).filter(counts).count() || !all_follow {
             let peers = self.replica(leader).map(|r| r.status().peers);
             return Some(format!("a copy is not in sync: {:?}; peers {peers:?}", current.in_sync));
         }
         if self.oracle.acked < acked + 5 {
             let waiting = self.replica(leader).map(|r| r.status().waiting);
             return Some(format!("flushes are not acknowledged; waiting for {waiting:?}"));
+        }
+        if let Some(missing) = self.writers_miss(leader) {
+            return Some(missing);
         }
         let half = (0..self.copies).find(|n| self.replica(*n).is_some_and(|r| !r.status().consistent));
         half.map(|n| format!("node {n} is inconsistent"))
@@ -180,7 +199,10 @@ impl World {
         }
         let images = |n: usize| self.machines[n].disks.as_ref().map(|[data, _]| data);
         let Some(first) = images(leader) else { return };
-        let mut verdict = self.oracle.quiet(&first.live);
+        let mut verdict = match &mut self.history {
+            Some(history) => history.quiet(&first.live),
+            None => self.oracle.quiet(&first.live),
+        };
         for n in (0..self.copies).filter(|n| *n != leader) {
             let Some(other) = images(n) else { continue };
             for (what, a, b) in

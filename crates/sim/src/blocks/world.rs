@@ -6,19 +6,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use posthaste_blockrepl::core::{
-    Denied, DiskOp, Event as Told, Input, OpId, Output, Replica, Reply, RequestId, SnapshotOp,
+    Denied, DiskOp, Event as Told, Input, LeaseId, OpId, Output, Replica, Reply, RequestId, SnapshotOp,
 };
-use posthaste_blockrepl::{ClusterId, Config, DeviceId, Identity, Member, NodeId, VolumeId};
+use posthaste_blockrepl::{ClusterId, Config, DeviceId, Identity, Member, NodeId, Protocol, VolumeId};
 
 use super::authority::{Authority, Grants};
 use super::bugs::Bug;
 use super::faults::Fault;
-use super::layout::{SIZE, config};
+use super::followers::Follows;
+use super::history::{Asks, History};
+use super::images::{Images, Lost};
+use super::layout::{SECTORS, SIZE, config};
 use super::net::Net;
 use super::oracle::Oracle;
 use super::owner::Proc;
+use super::scenarios::Setting;
 use crate::checkers::Verdict;
-use crate::disk::Disk;
+use crate::disk::{Disk, Image};
 use crate::rng::Rng;
 use crate::world::Violation;
 
@@ -39,6 +43,7 @@ pub(super) enum Event {
     Deliver { link: u64, end: usize },
     LinkLost { link: u64, end: usize, only_if_cut: bool },
     Client { n: usize, life: u64, epoch: u64 },
+    Unlease { n: usize, life: u64, lease: LeaseId },
     Resume { n: usize, life: u64 },
     Fault(Fault),
 }
@@ -50,7 +55,7 @@ pub(super) enum Ending {
     Read { meta: bool, offset: u64, len: u32 },
     Flush { meta: bool, mark: u64 },
     Grow { meta: bool, to: u64 },
-    Snapshot { meta: bool, made: bool },
+    Snapshot { meta: bool },
 }
 
 impl Event {
@@ -63,6 +68,7 @@ impl Event {
             | Self::Hear { n, life, .. }
             | Self::Learn { n, life, .. }
             | Self::Lease { n, life, .. }
+            | Self::Unlease { n, life, .. }
             | Self::Client { n, life, .. } => Some((*n, *life)),
             _ => None,
         }
@@ -84,6 +90,7 @@ impl Event {
             Self::Client { .. } => 12,
             Self::Resume { .. } => 13,
             Self::Fault(_) => 14,
+            Self::Unlease { .. } => 15,
         }
     }
 }
@@ -104,6 +111,8 @@ pub(super) struct Machine {
     pub(super) disks: Option<[Disk; 2]>,
     /// Counts the devices that were here.
     pub(super) serial: u8,
+    pub(super) images: Images,
+    image_ops: BTreeMap<OpId, SnapshotOp>,
     pub(super) slow: u64,
     /// A disk lies, or damaged what it was given: what it holds proves nothing.
     pub(super) distrusted: bool,
@@ -120,12 +129,32 @@ pub(super) struct World {
     /// Nodes with a copy; the rest of the three is a witness.
     pub(super) copies: usize,
     pub(super) config: Config,
+    pub(super) setting: Setting,
     pub(super) bug: Option<Bug>,
     pub(super) net: Net,
     pub(super) machines: [Machine; 3],
     pub(super) procs: [Option<Proc>; 3],
     pub(super) authority: Authority,
     pub(super) oracle: Oracle,
+    /// With several writers: what their clients did, instead of the oracle's registers.
+    pub(super) history: Option<History>,
+    /// What is being given to a replica for a client of several writers.
+    pub(super) asking: Option<Asks>,
+    pub(super) written_ids: u64,
+    /// Of their operations, per mille, ask for a range.
+    pub(super) leases: u64,
+    /// Chance for what was added later, so that the older traces stay.
+    chance: Rng,
+    /// What is waited for, per node.
+    pub(super) protocols: [Protocol; 3],
+    pub(super) follows: [Follows; 3],
+    pub(super) promoted: u32,
+    /// Copies that were given up, and what the forced one held when they parted.
+    pub(super) lost: Vec<Lost>,
+    pub(super) parted: Option<Image>,
+    pub(super) deleted_snapshots: bool,
+    /// No fault so far.
+    pub(super) undisturbed: bool,
     /// Clients pause this long between operations, in microseconds, at most.
     pub(super) pace: u64,
     pub(super) clients_stop: bool,
@@ -152,9 +181,9 @@ pub(super) struct World {
 
 impl World {
     /// `copies` replicas, formatted and started, and witnesses up to three members.
-    pub(super) fn new(seed: u64, copies: usize, bug: Option<Bug>, trace: bool) -> Self {
+    pub(super) fn new(seed: u64, copies: usize, setting: Setting, bug: Option<Bug>, trace: bool) -> Self {
         let mut rng = Rng::new(seed ^ 0xB10C);
-        let config = config(&mut rng);
+        let config = setting.config(config(&mut rng), seed);
         let machines = std::array::from_fn(|_| Machine::new(&mut rng));
         let pace = rng.pick(&[4, 20, 40]) * MS;
         let mut world = Self {
@@ -163,12 +192,25 @@ impl World {
             queue: BTreeMap::new(),
             copies,
             config,
+            setting,
             bug,
             net: Net::default(),
             machines,
             procs: [None, None, None],
             authority: Authority::new((0..copies).map(|n| member(n, 0)).collect()),
             oracle: Oracle::default(),
+            history: setting.shares().then(|| History::new(SECTORS)),
+            asking: None,
+            written_ids: 0,
+            leases: 50,
+            chance: Rng::new(seed ^ 0xCAFE),
+            protocols: setting.protocols(copies, seed),
+            follows: Default::default(),
+            promoted: 0,
+            lost: Vec::new(),
+            parted: None,
+            deleted_snapshots: false,
+            undisturbed: true,
             pace,
             clients_stop: false,
             patience: super::owner::PATIENCE,
@@ -185,10 +227,14 @@ impl World {
             trace: trace.then(Vec::new),
             rng,
         };
-        (0..copies).for_each(|n| world.format(n));
+        for n in 0..copies {
+            world.machines[n].images.shares = world.chance.chance(500);
+            world.format(n);
+        }
         (0..3).for_each(|n| world.start(n));
+        let ends = if setting == Setting::Diskless { 3 } else { copies };
         for a in 0..copies {
-            (a + 1..copies).for_each(|b| world.push(MS, Event::Dial { a, b }));
+            (a + 1..ends).for_each(|b| world.push(MS, Event::Dial { a, b }));
         }
         world
     }
@@ -257,6 +303,7 @@ impl World {
             Event::Deliver { link, end } => self.deliver(link, end),
             Event::LinkLost { link, end, only_if_cut } => self.link_lost(link, end, only_if_cut),
             Event::Client { n, life, epoch } => self.client(n, life, epoch),
+            Event::Unlease { n, lease, .. } => self.unlease(n, lease),
             Event::Resume { n, life } => self.resume(n, life),
             Event::Fault(fault) => self.inflict(fault),
         }
@@ -297,7 +344,7 @@ impl World {
         }
         self.machines[n].up = true;
         let life = self.machines[n].life;
-        let Some(disks) = &mut self.machines[n].disks else { return };
+        let Some(disks) = &mut self.machines[n].disks else { return self.start_diskless(n) };
         // An owner flushes what a process before it may have left in the cache, before it believes it.
         disks.iter_mut().for_each(Disk::seal);
         let meta = &disks[1].live;
@@ -316,12 +363,26 @@ impl World {
         self.tell(n);
     }
 
+    /// A witness may write through the leader.
+    fn start_diskless(&mut self, n: usize) {
+        if self.setting != Setting::Diskless {
+            return;
+        }
+        let made = Replica::diskless(self.config.clone(), &identity(n, 0), SIZE);
+        let replica = made.unwrap_or_else(|e| unreachable!("a device of {SIZE} bytes is possible: {e}"));
+        self.procs[n] = Some(Proc::new(super::bugs::with(replica, self.bug)));
+        let life = self.machines[n].life;
+        self.push(MS, Event::Tick { n, life });
+        self.tell(n);
+    }
+
     /// SIGKILL, or with `power` a power cut: what its disks had not flushed is lost or torn.
     pub(super) fn kill(&mut self, n: usize, power: bool) {
         if !std::mem::take(&mut self.machines[n].up) {
             return;
         }
         self.procs[n] = None;
+        self.history.iter_mut().for_each(|h| h.dies(n));
         let machine = &mut self.machines[n];
         machine.life += 1;
         machine.paused_until = None;
@@ -333,6 +394,11 @@ impl World {
             }
             (disk.wrong.fail_flush, disk.wrong.fail_io) = (false, false);
         }
+        machine.image_ops.clear();
+        if power {
+            machine.images.crash(&mut self.chance);
+        }
+        self.follower_dies(n, power);
         self.say(|| format!("node {n} dies, power cut: {power}"));
         self.links_of_dead(n, power);
     }
@@ -408,6 +474,8 @@ impl World {
                 }
                 Output::Event(event) => {
                     self.note_before(n, &event);
+                    self.told_of_writers(n, &event);
+                    self.told_of_followers(n, &event);
                     let after = self.rng.between(5, 200);
                     self.push(after, Event::Hear { n, life, event: Box::new(event) });
                 }
@@ -432,9 +500,9 @@ impl World {
                 Ending::Read { meta, offset, len }
             }
             DiskOp::Flush | DiskOp::MetaFlush => Ending::Flush { meta, mark: disk.mark() },
-            // An image shares its blocks with the device; nobody reads it here.
-            DiskOp::Snapshot(op) => {
-                Ending::Snapshot { meta: false, made: matches!(op, SnapshotOp::Create { .. }) }
+            DiskOp::Snapshot(what) => {
+                self.machines[n].image_ops.insert(op, what);
+                Ending::Snapshot { meta: false }
             }
             DiskOp::Grow { to, .. } | DiskOp::MetaGrow { to, .. } => Ending::Grow { meta, to },
             // Nothing shrinks here.
@@ -460,7 +528,10 @@ impl World {
     /// R9: what a resync overwrites is marked as inconsistent. Only copies are as long as a granule; those that
     /// heal are no resync.
     fn check_mark(&mut self, n: usize, what: &DiskOp) {
-        let DiskOp::Write { data, .. } = what else { return };
+        let DiskOp::Write { offset, data } = what else { return };
+        if self.proc(n).is_some_and(|p| p.healed.contains(offset)) {
+            return;
+        }
         if data.len() < 65_536 || self.verifying || !self.opens_disks {
             return;
         }
@@ -492,19 +563,28 @@ impl World {
         | Ending::Grow { meta, .. }
         | Ending::Snapshot { meta, .. }) = what;
         let life = self.machines[n].life;
-        let Some(disk) = self.machines[n].disks.as_mut().map(|d| &mut d[usize::from(meta)]) else { return };
+        let Machine { disks, images, image_ops, .. } = &mut self.machines[n];
+        let Some(disk) = disks.as_mut().map(|d| &mut d[usize::from(meta)]) else { return };
         if disk.wrong.hangs {
             return self.push(20 * MS, Event::DiskEnds { n, life, op, what });
         }
-        let fails = !matches!(what, Ending::Flush { .. }) && std::mem::take(&mut disk.wrong.fail_io);
+        let fails = !matches!(what, Ending::Flush { .. } | Ending::Snapshot { .. })
+            && std::mem::take(&mut disk.wrong.fail_io);
         let result = match what {
             _ if fails => Err("injected: input or output error".into()),
             Ending::Write { seq, .. } => {
                 disk.apply(seq);
                 Ok(Bytes::new())
             }
+            Ending::Read { offset, len, .. } if !disk.is_readable(offset, len) => {
+                Err("injected: a sector cannot be read".into())
+            }
             Ending::Read { offset, len, .. } => Ok(disk.read(offset, len)),
-            Ending::Snapshot { made, .. } => Ok(Bytes::from_static(if made { b"shared" } else { b"" })),
+            Ending::Snapshot { .. } => {
+                let step = image_ops.remove(&op);
+                Ok(step.map(|step| images.apply(step, &disk.live)).unwrap_or_default())
+            }
+            Ending::Grow { .. } if disk.wrong.no_room => Err("injected: no room".into()),
             Ending::Grow { to, .. } => {
                 disk.grow(to);
                 Ok(Bytes::new())
@@ -564,6 +644,8 @@ impl Machine {
             wall: 0,
             disks: None,
             serial: 0,
+            images: Images::default(),
+            image_ops: BTreeMap::new(),
             slow: 1,
             distrusted: false,
         }

@@ -62,6 +62,12 @@ impl Image {
         })
     }
 
+    /// Where pages differ: the first byte of each, and how long a page is.
+    pub fn differing_pages<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = (u64, u64)> + 'a {
+        let pages = 0..self.pages.len().max(other.pages.len());
+        pages.filter(|n| self.page(*n) != other.page(*n)).map(|n| ((n * PAGE) as u64, PAGE as u64))
+    }
+
     fn page(&self, n: usize) -> &[u8; PAGE] {
         self.pages.get(n).and_then(Option::as_deref).unwrap_or(&ZEROS)
     }

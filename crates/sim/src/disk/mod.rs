@@ -3,7 +3,7 @@
 
 mod image;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -36,6 +36,8 @@ pub struct Wrong {
     pub misdirect: Option<u64>,
     /// Nothing is answered any more.
     pub hangs: bool,
+    /// It cannot grow.
+    pub no_room: bool,
 }
 
 /// One file of one node.
@@ -47,6 +49,8 @@ pub struct Disk {
     pub durable: Image,
     /// What is wrong with it.
     pub wrong: Wrong,
+    /// Sectors that cannot be read until they are written.
+    pub unreadable: BTreeSet<u64>,
     /// Given to the disk and not done yet.
     under_way: BTreeMap<u64, (usize, Bytes)>,
     /// Done and not durable yet.
@@ -67,6 +71,7 @@ impl Disk {
             live: Image::new(len),
             durable: Image::new(len),
             wrong: Wrong::default(),
+            unreadable: BTreeSet::new(),
             under_way: BTreeMap::new(),
             pending: VecDeque::new(),
             next: 0,
@@ -92,6 +97,8 @@ impl Disk {
         }
         let aside = self.wrong.misdirect.take().unwrap_or(0) as usize;
         let offset = if offset + aside + data.len() <= self.len as usize { offset + aside } else { offset };
+        let (first, end) = (offset / SECTOR, (offset + data.len()).div_ceil(SECTOR));
+        self.unreadable.retain(|sector| !(first as u64..end as u64).contains(sector));
         self.live.write(offset, &data);
         self.pending.push_back(Pending { seq, offset, data });
     }
@@ -107,6 +114,12 @@ impl Disk {
         let mut buf = vec![0; len as usize];
         self.live.read(offset, &mut buf);
         buf.into()
+    }
+
+    /// Whether all of it can be read.
+    pub fn is_readable(&self, offset: u64, len: u32) -> bool {
+        let sector = SECTOR as u64;
+        self.unreadable.range(offset / sector..(offset + u64::from(len)).div_ceil(sector)).next().is_none()
     }
 
     /// What readers see once all that was given to it is done.

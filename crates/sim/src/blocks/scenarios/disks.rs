@@ -99,4 +99,28 @@ impl Plan {
         self.add(Fault::StartAll);
         self.wait(300, 2000);
     }
+
+    /// The metadata cannot be written, read or flushed, or do not answer, at whatever moment.
+    pub(super) fn metadata_errors(&mut self) {
+        self.times(1, 5, |p| {
+            let who = p.copy();
+            match p.rng.below(3) {
+                0 => p.add(Fault::FailFlush { who, meta: true }),
+                1 => p.add(Fault::Hang { who, meta: true }),
+                _ => p.add(Fault::FailIo { who, meta: true }),
+            }
+            match p.rng.below(4) {
+                0 => p.add(Fault::Move),
+                1 => p.add(Fault::LinkCut(FOLLOWER)),
+                2 => p.add(Fault::Resize),
+                _ => {}
+            }
+            p.wait(300, 3500);
+            p.add(Fault::Mend);
+            p.kill(who);
+            p.wait(20, 1500);
+            p.add(Fault::StartAll);
+            p.wait(300, 2500);
+        });
+    }
 }

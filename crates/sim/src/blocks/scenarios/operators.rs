@@ -37,4 +37,68 @@ impl Plan {
             p.wait(200, 1500);
         });
     }
+
+    /// Power is cut at all of them, or one, right after the device was told to grow.
+    pub(super) fn resize_crash(&mut self) {
+        self.add(Fault::Pace(2000));
+        self.times(1, 4, |p| {
+            p.add(Fault::Resize);
+            p.wait(0, 25);
+            match p.rng.below(3) {
+                0 => (0..3).for_each(|n| p.add(Fault::Kill { who: Who::Member(n), power: true })),
+                1 => p.add(Fault::Kill { who: LEADER, power: true }),
+                _ => p.add(Fault::Kill { who: FOLLOWER, power: true }),
+            }
+            p.wait(100, 1500);
+            p.add(Fault::StartAll);
+            p.wait(300, 2500);
+        });
+    }
+
+    pub(super) fn resize_no_room(&mut self) {
+        self.times(1, 4, |p| {
+            let who = p.copy();
+            p.add(Fault::NoRoom(who));
+            p.add(Fault::Resize);
+            p.wait(50, 1500);
+            p.add(Fault::Resize);
+            p.wait(50, 1500);
+        });
+    }
+
+    /// Members are taken out for good, and come back: with their old disk, or a new one.
+    pub(super) fn members_come_and_go(&mut self) {
+        self.times(1, 4, |p| {
+            p.kill(FOLLOWER);
+            p.wait(800, 2000);
+            p.add(Fault::Forget(Who::Same));
+            p.wait(0, 800);
+            if p.rng.chance(500) {
+                p.add(Fault::Replace(Who::Same));
+            }
+            p.add(Fault::StartAll);
+            p.wait(100, 1200);
+            if p.rng.chance(400) {
+                p.kill(LEADER);
+                p.wait(300, 2000);
+                p.add(Fault::StartAll);
+            }
+            p.wait(300, 1500);
+        });
+    }
+
+    /// The loser dies while what it had is being kept, again and again.
+    pub(super) fn snapshot_crash(&mut self) {
+        self.split_brain();
+        self.times(1, 4, |p| {
+            p.add(Fault::Mend);
+            p.wait(200, 900);
+            let who = p.rng.pick(&[Who::Member(0), Who::Member(1)]);
+            p.add(Fault::Kill { who, power: true });
+            p.wait(50, 500);
+            p.add(Fault::StartAll);
+            p.wait(0, 700);
+        });
+        self.wait(500, 1500);
+    }
 }

@@ -1,0 +1,392 @@
+//! What must be true where several nodes write: each sector is a linearizable register, in the times at which clients
+//! asked and were answered. A leader that takes over may lose what no flush has acknowledged, and nothing
+//! that a reader saw before such a flush was asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use posthaste_blockrepl::core::{LeaseId, RequestId};
+
+use super::layout::decode;
+use super::world::MS;
+use crate::checkers::Verdict;
+use crate::disk::Image;
+
+const NEVER: u64 = u64::MAX;
+
+/// One operation on one register. A write without an answer may have been done.
+#[derive(Debug, Clone, Copy)]
+struct Op {
+    write: bool,
+    value: u64,
+    began: u64,
+    ended: u64,
+}
+
+/// What a client on some node has asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// To write these sectors.
+    Write {
+        /// The write's name.
+        id: u64,
+        /// The first sector.
+        first: usize,
+        /// How many.
+        len: usize,
+    },
+    /// To read them.
+    Read {
+        /// The first sector.
+        first: usize,
+        /// How many.
+        len: usize,
+    },
+    /// For a flush.
+    Flush,
+    /// To have them for itself.
+    Lease {
+        /// The first sector.
+        first: usize,
+        /// How many.
+        len: usize,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    asks: Asks,
+    began: u64,
+    since_us: u64,
+}
+
+/// A range that one node holds.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    node: usize,
+    lease: LeaseId,
+    first: usize,
+    len: usize,
+    began: u64,
+    /// No write to it was under way when it was granted: none that was can be told to race.
+    clean: bool,
+}
+
+/// A write that was answered, to find those that certainly raced.
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    node: usize,
+    sectors: (usize, usize),
+    began: u64,
+}
+
+fn meet(a: (usize, usize), b: (usize, usize)) -> bool {
+    a.0 < b.0 + b.1 && b.0 < a.0 + a.1
+}
+
+/// What clients did since a leader opened, and what they saw.
+#[derive(Debug)]
+pub struct History {
+    registers: Vec<Vec<Op>>,
+    open: BTreeMap<(usize, RequestId), Open>,
+    held: Vec<Held>,
+    done: Vec<Done>,
+    dirty: BTreeSet<usize>,
+    time: u64,
+    /// When the newest flush that was acknowledged was asked for.
+    flushed: u64,
+    /// The epoch that is open.
+    pub epoch: u64,
+    /// Pairs of writes that raced for certain, while nothing was wrong.
+    pub races: u64,
+    /// Races that leaders have told of.
+    pub overlaps: u64,
+}
+
+impl History {
+    /// All is zero.
+    pub fn new(sectors: usize) -> Self {
+        let blank = vec![Op { write: true, value: 0, began: 0, ended: 0 }];
+        Self {
+            registers: vec![blank; sectors],
+            open: BTreeMap::new(),
+            held: Vec::new(),
+            done: Vec::new(),
+            dirty: BTreeSet::new(),
+            time: 1,
+            flushed: 0,
+            epoch: 0,
+            races: 0,
+            overlaps: 0,
+        }
+    }
+
+    /// A client asks.
+    pub fn begin(&mut self, node: usize, request: RequestId, asks: Asks, now_us: u64) {
+        self.time += 1;
+        self.open.insert((node, request), Open { asks, began: self.time, since_us: now_us });
+    }
+
+    /// How many operations of a node are not answered.
+    pub fn under_way(&self, node: usize) -> usize {
+        self.open.keys().filter(|(n, _)| *n == node).count()
+    }
+
+    /// What has waited for longest, and since when.
+    pub fn oldest(&self) -> Option<(usize, Asks, u64)> {
+        let oldest = self.open.iter().min_by_key(|(_, open)| open.since_us)?;
+        Some((oldest.0.0, oldest.1.asks, oldest.1.since_us))
+    }
+
+    /// An answer that counts: what was asked for.
+    pub fn end(&mut self, node: usize, request: RequestId, ok: bool) -> Option<(Asks, u64)> {
+        let Open { asks, began, .. } = self.open.remove(&(node, request))?;
+        self.time += 1;
+        if let Asks::Write { id, first, len } = asks {
+            self.note_write((id, first, len), began, if ok { self.time } else { NEVER });
+        }
+        Some((asks, began))
+    }
+
+    fn note_write(&mut self, (value, first, len): (u64, usize, usize), began: u64, ended: u64) {
+        for sector in first..first + len {
+            self.registers[sector].push(Op { write: true, value, began, ended });
+            self.dirty.insert(sector);
+        }
+    }
+
+    /// A write by `node` was answered: nobody else held the range meanwhile. `calm`: who leads, while nothing goes
+    /// wrong and all copies are read. A write of the leader that was asked for and answered while another's was
+    /// under way has raced with that for certain.
+    pub fn written(
+        &mut self,
+        node: usize,
+        sectors: (usize, usize),
+        began: u64,
+        calm: Option<usize>,
+    ) -> Verdict {
+        let inside = |h: &&Held| h.node != node && h.began < began && meet((h.first, h.len), sectors);
+        if let Some(held) = self.held.iter().find(inside) {
+            return Err(format!("node {node} writes to sectors {sectors:?}, though {held:?}"));
+        }
+        let raced =
+            |d: &Done| Some(d.node) == calm && d.node != node && meet(d.sectors, sectors) && d.began > began;
+        self.races += u64::from(self.done.iter().any(raced));
+        if self.done.len() > 256 {
+            self.done.drain(..128);
+        }
+        self.done.push(Done { node, sectors, began });
+        Ok(())
+    }
+
+    /// A reader was shown these values.
+    pub fn read(&mut self, first: usize, values: &[Option<u64>], began: u64) -> Verdict {
+        for (sector, value) in (first..).zip(values) {
+            let value = value.ok_or_else(|| format!("sector {sector} shows what nobody wrote"))?;
+            self.registers[sector].push(Op { write: false, value, began, ended: self.time });
+        }
+        Ok(())
+    }
+
+    /// A range is held from now on.
+    pub fn leased(&mut self, node: usize, lease: LeaseId, (first, len): (usize, usize)) -> Verdict {
+        let other = |h: &&Held| h.node != node && meet((h.first, h.len), (first, len));
+        let taken = self.held.iter().find(other).copied();
+        let writes = |open: &Open| matches!(open.asks, Asks::Write { first: f, len: l, .. } if meet((f, l), (first, len)));
+        let clean = !self.open.values().any(writes);
+        self.held.push(Held { node, lease, first, len, began: self.time, clean });
+        match taken {
+            Some(held) => {
+                Err(format!("node {node} is granted sectors {first}+{len} that are held: {held:?}"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// It is not any more.
+    pub fn released(&mut self, node: usize, lease: LeaseId) {
+        self.held.retain(|h| h.node != node || h.lease != lease);
+    }
+
+    /// Of all others nothing is held any more.
+    pub fn only(&mut self, writes: impl Fn(usize) -> bool) {
+        self.held.retain(|h| writes(h.node));
+    }
+
+    /// Two writers raced for these sectors, a leader says.
+    pub fn overlapped(&mut self, sectors: (usize, usize)) -> Verdict {
+        self.overlaps += 1;
+        match self.held.iter().find(|h| h.clean && meet((h.first, h.len), sectors)) {
+            Some(held) => Err(format!("writes to {sectors:?} overlapped, though {held:?}")),
+            None => Ok(()),
+        }
+    }
+
+    /// A node's process, or its handle, is gone: nobody hears its answers.
+    pub fn dies(&mut self, node: usize) {
+        self.held.retain(|h| h.node != node);
+        let gone: Vec<_> = self.open.extract_if(.., |(n, _), _| *n == node).map(|(_, open)| open).collect();
+        for open in gone {
+            if let Asks::Write { id, first, len } = open.asks {
+                self.note_write((id, first, len), open.began, NEVER);
+            }
+        }
+    }
+
+    /// A flush is acknowledged that was asked for at `began`: what was answered before is on these media, or
+    /// something that did not come before it.
+    pub fn flush(&mut self, began: u64, images: &[(usize, &Image)]) -> Verdict {
+        self.flushed = self.flushed.max(began);
+        let mut clean = Vec::new();
+        for sector in &self.dirty {
+            let history = &self.registers[*sector];
+            let covered = history.iter().filter(|op| op.write && op.ended < began);
+            let newest = covered.map(|op| op.began).max().unwrap_or(0);
+            for (node, image) in images {
+                let found = decode(image, *sector);
+                let older = |op: &&Op| op.write && Some(op.value) == found && op.ended < newest;
+                let known = found.is_some_and(|found| self.is_known(*sector, found));
+                if let Some(op) = history.iter().find(older) {
+                    return Err(format!(
+                        "a flush is acknowledged; sector {sector} of the medium of node {node} shows {op:?}"
+                    ));
+                }
+                if !known {
+                    return Err(format!("the medium of node {node} shows garbage in sector {sector}"));
+                }
+            }
+            if history.iter().all(|op| !op.write || op.ended < began) {
+                clean.push(*sector);
+            }
+        }
+        clean.iter().for_each(|sector| {
+            self.dirty.remove(sector);
+        });
+        Ok(())
+    }
+
+    fn is_known(&self, sector: usize, value: u64) -> bool {
+        let under_way = |open: &Open| matches!(open.asks, Asks::Write { id, first, len } if id == value && (first..first + len).contains(&sector));
+        self.registers[sector].iter().any(|op| op.write && op.value == value)
+            || self.open.values().any(under_way)
+    }
+
+    /// A leader opens on this image: all before is judged, and what it shows is what happened.
+    pub fn open(&mut self, epoch: u64, image: &Image) -> Verdict {
+        if epoch <= self.epoch {
+            return Err(format!("epoch {epoch} opens after epoch {}", self.epoch));
+        }
+        self.settle()?;
+        self.epoch = epoch;
+        self.time += 1;
+        let time = self.time;
+        for sector in 0..self.registers.len() {
+            let found = decode(image, sector).ok_or_else(|| format!("sector {sector}: garbage"))?;
+            let mut kept = Vec::new();
+            for op in &self.registers[sector] {
+                match op.ended < self.flushed {
+                    true => kept.push(*op),
+                    false if op.write => kept.push(Op { ended: NEVER, ..*op }),
+                    false => {}
+                }
+            }
+            kept.push(Op { write: false, value: found, began: time, ended: time });
+            linearizable(&kept).map_err(|why| {
+                format!("epoch {epoch} opens with sector {sector} showing {found:#x}: {why}")
+            })?;
+            self.registers[sector] = vec![Op { write: true, value: found, began: time, ended: time }];
+        }
+        self.flushed = time;
+        self.done.clear();
+        Ok(())
+    }
+
+    /// Judges the whole history up to now. What is under way is over: nobody waits for it any more.
+    fn settle(&mut self) -> Verdict {
+        let nodes: BTreeSet<usize> = self.open.keys().map(|(node, _)| *node).collect();
+        nodes.into_iter().for_each(|node| self.dies(node));
+        self.held.clear();
+        self.dirty.clear();
+        for (sector, history) in self.registers.iter().enumerate() {
+            linearizable(history).map_err(|why| format!("sector {sector}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    /// All is answered and at rest: the last history, and the image of the leader.
+    pub fn quiet(&mut self, image: &Image) -> Verdict {
+        if let Some((node, asks, since)) = self.oldest() {
+            return Err(format!("{asks:?} of node {node} was never answered, since {} ms", since / MS));
+        }
+        self.time += 1;
+        let values: Vec<_> = (0..self.registers.len()).map(|sector| decode(image, sector)).collect();
+        self.read(0, &values, self.time)?;
+        self.settle()
+    }
+}
+
+/// Whether a history of one register, whose writes all differ, has a linear order (Gibbons and Korach): each
+/// value with its reads has a zone, from its first end to its last beginning.
+fn linearizable(history: &[Op]) -> Verdict {
+    let mut clusters: BTreeMap<u64, Vec<&Op>> = BTreeMap::new();
+    history.iter().for_each(|op| clusters.entry(op.value).or_default().push(op));
+    let (mut forward, mut backward) = (Vec::new(), Vec::new());
+    for (value, ops) in &clusters {
+        let write = ops.iter().find(|op| op.write);
+        let write = write.ok_or_else(|| format!("{value:#x} was read and nobody wrote it"))?;
+        if let Some(read) = ops.iter().find(|op| !op.write && op.ended < write.began) {
+            return Err(format!("{read:?} is before {write:?}"));
+        }
+        let first_end = ops.iter().map(|op| op.ended).min().unwrap_or(NEVER);
+        let last_begin = ops.iter().map(|op| op.began).max().unwrap_or(0);
+        match first_end < last_begin {
+            true => forward.push((first_end, last_begin, *value)),
+            false if first_end < NEVER => backward.push((last_begin, first_end, *value)),
+            false => {}
+        }
+    }
+    forward.sort_unstable();
+    if let Some(pair) = forward.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+        return Err(format!("the zones {:?} and {:?} overlap", pair[0], pair[1]));
+    }
+    for zone in &backward {
+        if let Some(around) = forward.iter().find(|f| f.0 < zone.0 && zone.1 < f.1) {
+            return Err(format!("{zone:?} lies within {around:?}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_that_exist_are_told_from_those_that_do_not() {
+        let op = |write, value, began, ended| Op { write, value, began, ended };
+        let start = op(true, 0, 0, 0);
+        let good = [start, op(true, 1, 1, 9), op(false, 0, 2, 3), op(false, 1, 4, 5)];
+        assert_eq!(linearizable(&good), Ok(()));
+        let lost = [start, op(true, 1, 1, NEVER), op(false, 0, 3, 4), op(false, 1, 5, 6)];
+        assert_eq!(linearizable(&lost), Ok(()));
+        let inversion = [start, op(true, 1, 1, 9), op(false, 1, 2, 3), op(false, 0, 4, 5)];
+        let stale = [start, op(true, 1, 1, 2), op(false, 0, 3, 4)];
+        let unwritten = [start, op(false, 7, 1, 2)];
+        let early = [start, op(false, 1, 1, 2), op(true, 1, 3, 4)];
+        for bad in [&inversion[..], &stale, &unwritten, &early] {
+            assert!(linearizable(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_that_one_holds_is_not_written_by_another() {
+        let mut history = History::new(24);
+        let lease = LeaseId { epoch: 1, number: 1 };
+        history.leased(0, lease, (4, 4)).unwrap();
+        history.begin(1, RequestId(1), Asks::Write { id: 1, first: 6, len: 4 }, 0);
+        let (_, began) = history.end(1, RequestId(1), true).unwrap();
+        assert!(history.written(1, (6, 4), began, None).is_err());
+        assert!(history.written(0, (6, 4), began, None).is_ok(), "the holder may");
+        history.released(0, lease);
+        assert!(history.written(1, (6, 4), began, None).is_ok());
+    }
+}

@@ -1,0 +1,46 @@
+//! Damage where each read is checked: also on the disk of the leader.
+
+use super::super::faults::{Fault, Who};
+use super::{FOLLOWER, LEADER, Plan};
+
+impl Plan {
+    /// The leader's disk is damaged while it serves: readers are shown what was written all the same.
+    pub(super) fn leader_silently(&mut self, fault: Fault) {
+        self.add(Fault::Pace(2500));
+        self.wait(300, 1500);
+        self.times(1, 6, |p| {
+            p.add(fault);
+            p.wait(50, 700);
+            if p.rng.chance(300) {
+                p.add(Fault::Scrub(LEADER));
+            }
+        });
+    }
+
+    /// Sectors of either copy cannot be read.
+    pub(super) fn latent_reads(&mut self) {
+        self.times(1, 5, |p| {
+            let who = p.copy();
+            p.add(Fault::Latent(who));
+            p.wait(50, 700);
+            match p.rng.below(3) {
+                0 => p.add(Fault::Verify),
+                1 => p.add(Fault::Scrub(Who::Same)),
+                _ => {}
+            }
+            p.wait(50, 700);
+        });
+    }
+
+    /// The source, or the target, of a resync cannot read some of its sectors.
+    pub(super) fn latent_errors(&mut self) {
+        self.times(1, 4, |p| {
+            p.add(Fault::LinkCut(FOLLOWER));
+            p.wait(600, 2500);
+            let who = p.copy();
+            p.add(Fault::Latent(who));
+            p.add(Fault::Mend);
+            p.wait(300, 2500);
+        });
+    }
+}
