@@ -423,7 +423,11 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (40, w(W::FlushAsk { epoch: 2, id: 3 }), [e(), n(3)].concat()),
         (41, w(W::Flushed { id: 3 }), n(3)),
         (42, w(W::ReadAt { epoch: 2, id: 3, offset: 4, len: 5 }), [e(), n(3), n(4), i(5)].concat()),
-        (43, w(W::ReadData { id: 3, data: data.clone() }), [n(3), tail()].concat()),
+        (
+            43,
+            w(W::ReadData { id: 3, sums: vec![4, 5], data: data.clone() }),
+            [n(3), i(2), i(4), i(5), tail()].concat(),
+        ),
         (44, w(W::LeaseAsk { epoch: 2, id: 3, offset: 4, len: 5 }), [e(), n(3), n(4), n(5)].concat()),
         (45, w(W::Leased { id: 3 }), n(3)),
         (46, w(W::Release { epoch: 2, id: 3 }), [e(), n(3)].concat()),
