@@ -116,6 +116,12 @@ pub(super) fn extent_pages(extent: u32) -> std::ops::RangeInclusive<u32> {
     page_of(blocks.start)..=page_of(blocks.end - 1)
 }
 
+/// Whether these are nothing but zeros; compared a block at a time.
+pub(super) fn is_zero(data: &[u8]) -> bool {
+    static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
+    data.chunks(ZEROS.len()).all(|block| *block == ZEROS[..block.len()])
+}
+
 /// The checksums of a range of whole blocks.
 pub(crate) fn sums_of(data: &[u8]) -> Vec<u32> {
     data.chunks(BLOCK as usize).map(block_sum).collect()

@@ -72,6 +72,48 @@ pub struct Metrics {
     pub fenced: u64,
     /// Disks given up (R11): 0 or 1.
     pub disk_failures: u64,
+    /// Peers that were slow and are no more.
+    pub peers_recovered: u64,
+    /// Peers that were brought in step under protocol C.
+    pub peers_synced: u64,
+    /// Peers that caught up under protocol A or B.
+    pub peers_following: u64,
+    /// Peers under protocol A or B that fell behind.
+    pub peers_behind: u64,
+    /// Resyncs begun towards peers.
+    pub resyncs: u64,
+    /// Resyncs begun into this replica (R9).
+    pub inconsistent: u64,
+    /// Resyncs into this replica that ended, or were rolled back.
+    pub consistent: u64,
+    /// Resyncs that outgrew the undo area.
+    pub undo_lost: u64,
+    /// Split brains found.
+    pub split_brains: u64,
+    /// Peers refused because an operator must choose.
+    pub diverged: u64,
+    /// Losing generations that were kept.
+    pub snapshots_kept: u64,
+    /// Losing generations that could not be kept.
+    pub snapshots_failed: u64,
+    /// Leaders that resigned, as this follower heard.
+    pub leaders_resigned: u64,
+    /// Leaders whose disk failed, as this follower heard.
+    pub leaders_failed: u64,
+    /// Ranges that a leader's disk could not read for a resync, nor any other copy.
+    pub unreadable: u64,
+    /// Nodes that joined this leader as writers.
+    pub writers_joined: u64,
+    /// Nodes that are its writers no more.
+    pub writers_left: u64,
+    /// Writes of two writers to the same bytes at the same time.
+    pub overlaps: u64,
+    /// Range leases that ended before they were given back.
+    pub leases_lost: u64,
+    /// This node's handles under another leader that ended.
+    pub sessions_ended: u64,
+    /// Changes of the device's size.
+    pub resized: u64,
     /// Handed to the two files, in whole pages.
     pub disk: Written,
     /// How good a candidate for the leadership the replica is now: [`Candidate::score`](crate::core::Candidate). This
@@ -125,6 +167,27 @@ pub(super) struct Counters {
     damaged: AtomicU64,
     fenced: AtomicU64,
     disk_failures: AtomicU64,
+    peers_recovered: AtomicU64,
+    peers_synced: AtomicU64,
+    peers_following: AtomicU64,
+    peers_behind: AtomicU64,
+    resyncs: AtomicU64,
+    inconsistent: AtomicU64,
+    consistent: AtomicU64,
+    undo_lost: AtomicU64,
+    split_brains: AtomicU64,
+    diverged: AtomicU64,
+    snapshots_kept: AtomicU64,
+    snapshots_failed: AtomicU64,
+    leaders_resigned: AtomicU64,
+    leaders_failed: AtomicU64,
+    unreadable: AtomicU64,
+    writers_joined: AtomicU64,
+    writers_left: AtomicU64,
+    overlaps: AtomicU64,
+    leases_lost: AtomicU64,
+    sessions_ended: AtomicU64,
+    resized: AtomicU64,
 }
 
 impl Counters {
@@ -163,6 +226,7 @@ impl Counters {
         }
     }
 
+    /// Every event is counted.
     pub(super) fn event(&self, event: &Event) {
         let counter = match event {
             Event::PeerConnected { .. } => &self.peers_connected,
@@ -172,7 +236,27 @@ impl Counters {
             Event::Damaged(_) => &self.damaged,
             Event::Fenced { .. } => &self.fenced,
             Event::DiskFailed { .. } => &self.disk_failures,
-            _ => return,
+            Event::PeerRecovered { .. } => &self.peers_recovered,
+            Event::PeerSynced { .. } => &self.peers_synced,
+            Event::PeerFollows { .. } => &self.peers_following,
+            Event::PeerBehind { .. } => &self.peers_behind,
+            Event::ResyncStarted { .. } => &self.resyncs,
+            Event::Inconsistent => &self.inconsistent,
+            Event::Consistent { .. } => &self.consistent,
+            Event::UndoLost => &self.undo_lost,
+            Event::SplitBrain(_) => &self.split_brains,
+            Event::Diverged { .. } => &self.diverged,
+            Event::SnapshotKept { .. } => &self.snapshots_kept,
+            Event::SnapshotFailed { .. } => &self.snapshots_failed,
+            Event::LeaderResigned { .. } => &self.leaders_resigned,
+            Event::LeaderFailed { .. } => &self.leaders_failed,
+            Event::Unreadable { .. } => &self.unreadable,
+            Event::WriterJoined { .. } => &self.writers_joined,
+            Event::WriterLeft { .. } => &self.writers_left,
+            Event::Overlap { .. } => &self.overlaps,
+            Event::LeaseLost { .. } => &self.leases_lost,
+            Event::SessionEnded { .. } => &self.sessions_ended,
+            Event::Resized { .. } => &self.resized,
         };
         count(counter);
     }
@@ -197,6 +281,27 @@ impl Counters {
             damaged: load(&self.damaged),
             fenced: load(&self.fenced),
             disk_failures: load(&self.disk_failures),
+            peers_recovered: load(&self.peers_recovered),
+            peers_synced: load(&self.peers_synced),
+            peers_following: load(&self.peers_following),
+            peers_behind: load(&self.peers_behind),
+            resyncs: load(&self.resyncs),
+            inconsistent: load(&self.inconsistent),
+            consistent: load(&self.consistent),
+            undo_lost: load(&self.undo_lost),
+            split_brains: load(&self.split_brains),
+            diverged: load(&self.diverged),
+            snapshots_kept: load(&self.snapshots_kept),
+            snapshots_failed: load(&self.snapshots_failed),
+            leaders_resigned: load(&self.leaders_resigned),
+            leaders_failed: load(&self.leaders_failed),
+            unreadable: load(&self.unreadable),
+            writers_joined: load(&self.writers_joined),
+            writers_left: load(&self.writers_left),
+            overlaps: load(&self.overlaps),
+            leases_lost: load(&self.leases_lost),
+            sessions_ended: load(&self.sessions_ended),
+            resized: load(&self.resized),
             disk,
             candidate_score: 0,
             in_sync_copies: 0,
@@ -234,6 +339,27 @@ impl Metrics {
             ("damaged", "Findings of blocks that differ from their checksums", self.damaged),
             ("fenced", "Leaderships ended by a higher epoch", self.fenced),
             ("disk_failures", "Disks given up", self.disk_failures),
+            ("peers_recovered", "Peers that were slow and have answered", self.peers_recovered),
+            ("peers_synced", "Peers that were brought in step", self.peers_synced),
+            ("peers_following", "Peers that caught up under protocol A or B", self.peers_following),
+            ("peers_behind", "Peers under protocol A or B that fell behind", self.peers_behind),
+            ("resyncs", "Resyncs begun towards peers", self.resyncs),
+            ("inconsistent", "Resyncs begun into this replica", self.inconsistent),
+            ("consistent", "Resyncs into this replica that ended, or were rolled back", self.consistent),
+            ("undo_lost", "Resyncs that outgrew the undo area", self.undo_lost),
+            ("split_brains", "Split brains found", self.split_brains),
+            ("diverged", "Peers refused because an operator must choose", self.diverged),
+            ("snapshots_kept", "Losing generations that were kept", self.snapshots_kept),
+            ("snapshots_failed", "Losing generations that could not be kept", self.snapshots_failed),
+            ("leaders_resigned", "Leaders that resigned", self.leaders_resigned),
+            ("leaders_failed", "Leaders whose disk failed", self.leaders_failed),
+            ("unreadable", "Ranges that a resync could not read", self.unreadable),
+            ("writers_joined", "Nodes that joined as writers", self.writers_joined),
+            ("writers_left", "Nodes that are writers no more", self.writers_left),
+            ("overlaps", "Writes of two writers to the same bytes at once", self.overlaps),
+            ("leases_lost", "Range leases that ended before they were given back", self.leases_lost),
+            ("sessions_ended", "This node's handles under another leader that ended", self.sessions_ended),
+            ("resized", "Changes of the device's size", self.resized),
             ("disk_data_bytes", "Bytes handed to the data file", self.disk.data),
             ("disk_meta_bytes", "Bytes handed to the metadata file", self.disk.meta),
         ];
@@ -304,5 +430,56 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }
+    }
+
+    /// A name as the exposition format has it.
+    fn is_name(name: &str) -> bool {
+        let first = name.chars().next().is_some_and(|c| c.is_ascii_alphabetic());
+        first && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    }
+
+    #[test]
+    fn the_text_is_what_a_prometheus_parser_takes_and_each_name_comes_once() {
+        let text = Metrics::default().prometheus("one\\\"two\nthree");
+        assert!(text.ends_with('\n'));
+        let (mut names, mut current) = (std::collections::BTreeSet::new(), String::new());
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let Some(help) = line.strip_prefix("# HELP ") else {
+                let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
+                let (name, labels) = series.split_once('{').expect("a sample has labels");
+                let of_family = [current.clone()].into_iter();
+                let of_family =
+                    of_family.chain(["_bucket", "_sum", "_count"].map(|end| current.clone() + end));
+                assert!(of_family.into_iter().any(|n| n == name), "{line} under {current}");
+                assert!(labels.starts_with("volume=\"one\\\\\\\"two\\nthree\""), "{labels}");
+                assert!(labels.ends_with('}') && value.parse::<f64>().is_ok(), "{line}");
+                continue;
+            };
+            let (name, words) = help.split_once(' ').expect("a family has a help");
+            assert!(is_name(name) && !words.is_empty() && names.insert(name.to_owned()), "{line}");
+            let kind = if name.ends_with("_total") { "counter" } else { "histogram" };
+            assert_eq!(lines.next(), Some(&*format!("# TYPE {name} {kind}")));
+            current = name.to_owned();
+        }
+        assert!(names.len() > 40 && names.contains("blockrepl_overlaps_total"), "{names:?}");
+    }
+
+    #[test]
+    fn events_go_to_the_counter_of_their_name() {
+        let (counters, node) = (Counters::default(), crate::ids::NodeId(1));
+        let overlap = Event::Overlap { first: node, second: node, offset: 0, len: 1 };
+        for event in [overlap.clone(), overlap, Event::UndoLost, Event::Resized { size: 1 }] {
+            counters.event(&event);
+        }
+        let metrics = counters.metrics(Written::default());
+        assert_eq!((metrics.overlaps, metrics.undo_lost, metrics.resized, metrics.diverged), (2, 1, 1, 0));
+        let text = metrics.prometheus("v");
+        assert!(
+            text.contains(
+                "# HELP blockrepl_overlaps_total Writes of two writers to the same bytes at once\n"
+            )
+        );
+        assert!(text.contains("blockrepl_overlaps_total{volume=\"v\"} 2\n"));
     }
 }

@@ -172,7 +172,12 @@ impl Net {
     }
 
     pub fn with(count: usize, seed: u64, config: Config) -> Self {
-        let nodes = (0..count).map(|n| Self::node(identity(n), config.clone())).collect();
+        Self::sized(count, seed, config, SIZE)
+    }
+
+    /// Devices of `size` bytes.
+    pub fn sized(count: usize, seed: u64, config: Config, size: u64) -> Self {
+        let nodes = (0..count).map(|n| Self::node(identity(n), config.clone(), size)).collect();
         let mut net = Net {
             nodes,
             links: BTreeMap::new(),
@@ -190,8 +195,8 @@ impl Net {
         net
     }
 
-    fn node(identity: Identity, config: Config) -> Node {
-        let (len, writes) = Replica::format(&config, &identity, SIZE).unwrap();
+    fn node(identity: Identity, config: Config, size: u64) -> Node {
+        let (len, writes) = Replica::format(&config, &identity, size).unwrap();
         let mut meta = Disk::new(len);
         writes.iter().for_each(|(at, bytes)| meta.write(*at, bytes));
         meta.flush();
@@ -200,7 +205,7 @@ impl Net {
             identity,
             config,
             replica: None,
-            data: Disk::new(SIZE),
+            data: Disk::new(size),
             meta,
             data_ops: VecDeque::new(),
             meta_ops: VecDeque::new(),
@@ -226,7 +231,7 @@ impl Net {
     /// A new, blank disk with another device id in an old node.
     pub fn replace_disk(&mut self, n: usize, device: u8) {
         let identity = Identity { device: DeviceId([device; 16]), ..self.nodes[n].identity };
-        self.nodes[n] = Self::node(identity, self.nodes[n].config.clone());
+        self.nodes[n] = Self::node(identity, self.nodes[n].config.clone(), SIZE);
         self.boot(n);
     }
 

@@ -9,6 +9,7 @@ mod copies;
 mod disks;
 mod driver;
 mod format;
+mod format_records;
 mod harness;
 mod hostile;
 mod hostile_links;

@@ -132,7 +132,7 @@ fn a_candidate_has_on_its_disk_all_that_was_ever_acknowledged() {
     for seed in 0..60 {
         let late = seed % 2 == 0;
         let protocol = if late { Protocol::A } else { Protocol::C };
-        let mut net = Net::with(2, seed, Config { protocol, ..small() });
+        let mut net = Net::sized(2, seed, Config { protocol, ..small() }, 3 << 20);
         net.lead(0, grant(1, 0, &[0], 1));
         net.connect(0, 1);
         if late {
