@@ -458,7 +458,11 @@ mod tests {
             };
             let (name, words) = help.split_once(' ').expect("a family has a help");
             assert!(is_name(name) && !words.is_empty() && names.insert(name.to_owned()), "{line}");
-            let kind = if name.ends_with("_total") { "counter" } else { "histogram" };
+            let kind = match name {
+                _ if name.ends_with("_total") => "counter",
+                _ if name.ends_with("_seconds") => "histogram",
+                _ => "gauge",
+            };
             assert_eq!(lines.next(), Some(&*format!("# TYPE {name} {kind}")));
             current = name.to_owned();
         }
