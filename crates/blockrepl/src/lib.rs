@@ -150,7 +150,8 @@
 //! # What it does not do yet
 //!
 //! A writer under protocol A or B reads at the leader. A replica that a leader left half-copied is copied in full by
-//! the next one. A reread after healing may come from the page cache.
+//! the next one. A reread after healing may come from the page cache. The source of a resync does not check what it
+//! copies against its checksums: silent damage there reaches the copy that joins, so scrub before a full copy.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 
