@@ -16,7 +16,7 @@ pub const WRITE_MAX: usize = 1 << 20;
 pub enum Input {
     /// The leader's owner writes.
     Write {
-        /// Answered by [`Reply::Written`] when a local read would see it.
+        /// Answered by [`Reply::Written`](super::Reply::Written) when a local read would see it.
         request: RequestId,
         /// Where, in bytes.
         offset: u64,
@@ -25,13 +25,13 @@ pub enum Input {
     },
     /// The leader's owner flushes.
     Flush {
-        /// Answered by [`Reply::Flushed`] when all writes answered before are durable on all of
+        /// Answered by [`Reply::Flushed`](super::Reply::Flushed) when all writes answered before are durable on all of
         /// the in-sync set.
         request: RequestId,
     },
     /// Write under the leader of this epoch: become one of its writers.
     Join {
-        /// Answered by [`Reply::Joined`].
+        /// Answered by [`Reply::Joined`](super::Reply::Joined).
         request: RequestId,
         /// The leader's epoch.
         epoch: u64,
@@ -54,7 +54,7 @@ pub enum Input {
     },
     /// N3: keep all other writers out of a range.
     Lease {
-        /// Answered by [`Reply::Leased`].
+        /// Answered by [`Reply::Leased`](super::Reply::Leased).
         request: RequestId,
         /// The epoch of the handle that asks.
         epoch: u64,
@@ -67,37 +67,37 @@ pub enum Input {
     Unlease(LeaseId),
     /// Refuse lower epochs from now on (R4).
     Raise {
-        /// Answered by [`Reply::Raised`].
+        /// Answered by [`Reply::Raised`](super::Reply::Raised).
         request: RequestId,
         /// The epoch.
         epoch: u64,
     },
     /// Lead under this grant.
     Lead {
-        /// Answered by [`Reply::Leading`].
+        /// Answered by [`Reply::Leading`](super::Reply::Leading).
         request: RequestId,
         /// The grant; its epoch must have been raised.
         grant: Grant,
     },
     /// Give up the resync under way: return to the last consistent state (R9).
     Rollback {
-        /// Answered by [`Reply::RolledBack`].
+        /// Answered by [`Reply::RolledBack`](super::Reply::RolledBack).
         request: RequestId,
     },
     /// Compare this leader's copy with all synced peers' and heal the wrong ones.
     Verify {
-        /// Answered by [`Reply::Verified`].
+        /// Answered by [`Reply::Verified`](super::Reply::Verified).
         request: RequestId,
     },
     /// Read this replica's copy, leader or follower, against its own checksums, and heal it.
     Scrub {
-        /// Answered by [`Reply::Scrubbed`].
+        /// Answered by [`Reply::Scrubbed`](super::Reply::Scrubbed).
         request: RequestId,
     },
     /// The leader's owner reads what is known to be what was written, if need be from a peer. With other
     /// writers, all reads must go this way: a write that another's read could still miss is not shown.
     Read {
-        /// Answered by [`Reply::Read`].
+        /// Answered by [`Reply::Read`](super::Reply::Read).
         request: RequestId,
         /// Where, in bytes.
         offset: u64,
@@ -106,21 +106,21 @@ pub enum Input {
     },
     /// Grow the device, on all members of the in-sync set.
     Resize {
-        /// Answered by [`Reply::Resized`].
+        /// Answered by [`Reply::Resized`](super::Reply::Resized).
         request: RequestId,
         /// The new size in bytes.
         size: u64,
     },
     /// Cut the device off, on all replicas.
     Shrink {
-        /// Answered by [`Reply::Resized`].
+        /// Answered by [`Reply::Resized`](super::Reply::Resized).
         request: RequestId,
         /// The new size in bytes; a larger one is as by `Resize`.
         size: u64,
     },
     /// Delete a snapshot.
     DeleteSnapshot {
-        /// Answered by [`Reply::Deleted`].
+        /// Answered by [`Reply::Deleted`](super::Reply::Deleted).
         request: RequestId,
         /// Its number.
         id: u64,
@@ -132,10 +132,10 @@ pub enum Input {
     },
     /// Stop cleanly: flush, and leave no hot extents behind.
     Close {
-        /// Answered by [`Reply::Closed`].
+        /// Answered by [`Reply::Closed`](super::Reply::Closed).
         request: RequestId,
     },
-    /// A link is up and the peer's hello was read. Ours is [`Replica::hello`](super::Replica::hello).
+    /// A link is up and the peer's hello was read. Ours is [`Replica::hello`](crate::core::Replica::hello).
     LinkUp {
         /// Its name.
         link: LinkId,
@@ -166,7 +166,7 @@ pub enum Input {
         /// The bytes read (empty for others), or the disk's error.
         result: Result<Bytes, Arc<str>>,
     },
-    /// Time passed; see [`Replica::poll_timeout`](super::Replica::poll_timeout).
+    /// Time passed; see [`Replica::poll_timeout`](crate::core::Replica::poll_timeout).
     Tick,
 }
 

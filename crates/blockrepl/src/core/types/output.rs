@@ -9,7 +9,7 @@ use crate::wire::Message;
 /// A replica's wishes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Do this on the disk, then answer with [`Input::DiskDone`].
+    /// Do this on the disk, then answer with [`Input::DiskDone`](super::Input::DiskDone).
     Disk {
         /// Comes back in the answer.
         op: OpId,
