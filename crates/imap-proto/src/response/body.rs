@@ -256,7 +256,11 @@ fn write_node(node: BodyNode<'_, '_>, w: &mut Writer<'_>) {
             w.string(&multi.subtype);
             if let Some((params, extension)) = &multi.extension {
                 w.raw(" ");
-                write_params(w, params);
+                // NIL behind the subtype of one without parts would be taken for a part's subtype.
+                match node.nodes.len() {
+                    1 => params.write_paren(w),
+                    _ => write_params(w, params),
+                }
                 extension.write(w);
             }
         }

@@ -87,7 +87,9 @@ fn a_multipart_without_parts_is_one_by_quirk_wherever_it_stands() {
     let message = format!(
         "* 1 FETCH (BODYSTRUCTURE (\"MESSAGE\" \"RFC822\" NIL NIL NIL \"7BIT\" 9 {envelope} (\"MIXED\" (\"BOUNDARY\" \"b\") NIL NIL NIL) 3))"
     );
-    for text in ["* 1 FETCH (BODY (\"MIXED\"))", &message] {
+    // With NIL for its parameters the next but three would be a part's encoding.
+    let extended = "* 1 FETCH (BODY (\"MIXED\" () NIL NIL \"there\" 30 92))";
+    for text in ["* 1 FETCH (BODY (\"MIXED\"))", extended, &message] {
         assert!(Response::parse(text.as_bytes(), &with(Quirks::NONE)).is_err(), "{text}");
         let limits = with(Quirks::EMPTY_MULTIPART);
         let response = Response::parse(text.as_bytes(), &limits).unwrap_or_else(|e| panic!("{text}: {e}"));
