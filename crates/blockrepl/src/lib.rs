@@ -128,6 +128,8 @@
 //!   sides may each have been told to lead (an operator's force), both must grow.
 //! - Call [`Volume::set_pending`] before each proposal to change the set, and clear it only when the
 //!   outcome is known; apply grants in the order of their commits.
+//! - Take a node from the writers only once its lease is over, and there [`join`](Volume::join) anew before a later grant
+//!   lets it in again: by its old link, if nothing told of that link's end, it would go on reading a copy that has missed writes.
 //! - To choose among several, see [`Status::candidate`](core::Status). An [heir](core::Status) may be led at once.
 //! - On `PeerLost { in_sync: true }`, decide: wait, or propose its removal. On `PeerSynced`, propose
 //!   to add it. Of two nodes, let one dial, again and again.
@@ -152,6 +154,8 @@
 //! A writer under protocol A or B reads at the leader. A replica that a leader left half-copied is copied in full by
 //! the next one. A reread after healing may come from the page cache. The source of a resync does not check what it
 //! copies against its checksums: silent damage there reaches the copy that joins, so scrub before a full copy.
+//! A writer that a grant took out and let in again does not find that out by itself (the owner's duty, above; the
+//! simulator's owner does not do it: seed 50833 of `diskless-mixed` shows a stale read).
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 
