@@ -254,27 +254,33 @@ fn every_crash_point_of_a_snapshot_leaves_it_whole_or_not_at_all() {
     }
 }
 
+/// Three copies: node 0 leads, removes node 2 under a new generation, and dies; node 1, which was not told of that, leads.
+fn took_over_before_it_heard(seed: u64) -> Net {
+    let mut net = Net::new(3, seed);
+    net.connect(0, 1);
+    net.connect(0, 2);
+    net.lead(0, grant(1, 0, &[0, 1, 2], 1));
+    net.put(0, 0, &[3; 200_000]);
+    net.flush(0);
+    net.idle();
+    net.cut(0, 2);
+    net.deaf = Some(1);
+    net.set_grant(0, grant(1, 0, &[0, 1], 2)).unwrap();
+    net.write(0, 0, b"not acknowledged");
+    net.settle();
+    net.crash(0);
+    net.deaf = None;
+    net.settle();
+    net.lead(1, grant(2, 1, &[1], 3));
+    net
+}
+
 /// With three copies: node 2 was removed under a generation that node 1 was not told of before it took over.
 /// Node 0, which had acknowledged nothing under it, only looks diverged.
 #[test]
 fn a_removal_that_the_new_leader_was_not_told_of_is_no_split_brain() {
     for seed in 0..10 {
-        let mut net = Net::new(3, seed);
-        net.connect(0, 1);
-        net.connect(0, 2);
-        net.lead(0, grant(1, 0, &[0, 1, 2], 1));
-        net.put(0, 0, &[3; 200_000]);
-        net.flush(0);
-        net.idle();
-        net.cut(0, 2);
-        net.deaf = Some(1);
-        net.set_grant(0, grant(1, 0, &[0, 1], 2)).unwrap();
-        net.write(0, 0, b"not acknowledged");
-        net.settle();
-        net.crash(0);
-        net.deaf = None;
-        net.settle();
-        net.lead(1, grant(2, 1, &[1], 3));
+        let mut net = took_over_before_it_heard(seed);
         net.put(1, GRANULE, b"the successor's");
         net.flush(1);
         net.settle();
@@ -292,22 +298,7 @@ fn a_removal_that_the_new_leader_was_not_told_of_is_no_split_brain() {
 #[test]
 fn nor_is_one_that_a_later_leader_was_not_in_the_set_of() {
     for seed in 0..10 {
-        let mut net = Net::new(3, seed);
-        net.connect(0, 1);
-        net.connect(0, 2);
-        net.lead(0, grant(1, 0, &[0, 1, 2], 1));
-        net.put(0, 0, &[3; 200_000]);
-        net.flush(0);
-        net.idle();
-        net.cut(0, 2);
-        net.deaf = Some(1);
-        net.set_grant(0, grant(1, 0, &[0, 1], 2)).unwrap();
-        net.write(0, 0, b"not acknowledged");
-        net.settle();
-        net.crash(0);
-        net.deaf = None;
-        net.settle();
-        net.lead(1, grant(2, 1, &[1], 3));
+        let mut net = took_over_before_it_heard(seed);
         net.connect(1, 2);
         net.idle();
         net.set_pending(1, Some(set(&[1, 2]))).unwrap();
