@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::Lineage;
+use crate::meta::{BLOCK, block_sum};
 use crate::wire::RUNS_MAX;
 
 /// Bytes written for a leader before it is told so without a flush.
@@ -108,7 +109,46 @@ impl Replica {
         self.enqueue(Queued::Remote { link, seq, offset, data });
     }
 
+    /// A granule with blocks that are damaged, with the checksums that these should have.
+    pub(super) fn remote_damaged(
+        &mut self,
+        link: LinkId,
+        granule: u32,
+        heal: bool,
+        copy: (u16, &[u32], Bytes),
+    ) {
+        let (mask, sums, data) = copy;
+        let len = if granule < self.layout.granules() { self.layout.granule_len(granule) } else { 0 };
+        // That of a leader whose device is smaller is shorter.
+        let fits = !data.is_empty() && (data.len() as u64).is_multiple_of(BLOCK) && data.len() as u64 <= len;
+        let first = u64::from(granule) * (crate::bitmap::GRANULE / BLOCK);
+        let bits = (0..16).filter(|bit| mask >> bit & 1 == 1);
+        let mut damaged = Vec::new();
+        for (bit, right) in bits.zip(sums) {
+            let at = bit as usize * BLOCK as usize;
+            let Some(bytes) = data.get(at..at + BLOCK as usize).filter(|_| fits) else { break };
+            damaged.push(DamagedBlock { block: first + bit, found: block_sum(bytes), right: *right });
+        }
+        let sound = |d: &DamagedBlock| d.right != super::sums::VOID && d.right != d.found;
+        let told = mask.count_ones() as usize;
+        if told == 0 || damaged.len() != told || sums.len() != told || !damaged.iter().all(sound) {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        self.copy_comes(link, granule, heal, data, damaged);
+    }
+
     pub(super) fn remote_copy(&mut self, link: LinkId, granule: u32, heal: bool, data: Bytes) {
+        self.copy_comes(link, granule, heal, data, Vec::new());
+    }
+
+    fn copy_comes(
+        &mut self,
+        link: LinkId,
+        granule: u32,
+        heal: bool,
+        data: Bytes,
+        damaged: Vec<DamagedBlock>,
+    ) {
         let (offset, _) = super::admit::copied_range(granule, &data);
         let room = self.layout.size.saturating_sub(offset);
         // The mark of inconsistency may still be on its way to the disk: SyncStart is in the queue.
@@ -120,7 +160,7 @@ impl Replica {
         if !fits || !(heal || marked || self.bug(Bug::NoMark)) {
             return self.refuse(link, Refusal::Protocol);
         }
-        self.enqueue(Queued::Copy { link, granule, data });
+        self.enqueue(Queued::Copy { link, granule, data, damaged });
     }
 
     /// Whether a leader may have one thing more under way here. Refuses it if not.

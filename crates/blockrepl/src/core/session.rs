@@ -4,7 +4,7 @@
 //! served from it, otherwise by the leader. While the leader is away operations wait, and are sent
 //! again when it is back: the leader knows which writes it has ordered. The session ends with its epoch.
 
-use super::reads::bad_blocks;
+use super::sums::bad_blocks;
 use super::writers::{FORWARDS_MAX, Span};
 use super::*;
 use crate::meta::BLOCK;

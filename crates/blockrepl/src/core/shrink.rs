@@ -139,6 +139,7 @@ impl Replica {
         self.kept.iter_mut().for_each(|k| k.bits.truncate(granules));
         self.hot.retain(|extent, _| u64::from(*extent) * EXTENT < size);
         self.sums.cut_off(size);
+        self.damage.cut_off(size);
         self.computed.clear();
         self.rotten.retain(|granule, _| *granule < granules);
         self.recent.retain(|r| r.first < granules);

@@ -53,6 +53,13 @@ impl Message {
                 w.u64(*epoch).u32(*granule).u8(u8::from(*heal));
                 (10, w.0, data)
             }
+            Message::CopyDamaged { epoch, granule, heal, blocks, sums, data } => {
+                w.u64(*epoch).u32(*granule).u8(u8::from(*heal)).bytes(&blocks.to_le_bytes());
+                sums.iter().for_each(|sum| {
+                    w.u32(*sum);
+                });
+                (72, w.0, data)
+            }
             Message::SyncEnd { epoch, version, lineage, members, dirty } => {
                 w.u64(*epoch).u64(*version).lineage(lineage).members(members);
                 put_runs(&mut w, dirty);
@@ -199,6 +206,12 @@ impl Message {
                 dirty: take_runs(&mut r)?,
             },
             71 => Message::Shrink { epoch: r.u64()?, size: r.u64()? },
+            72 => {
+                let (epoch, granule, heal, low, high) = (r.u64()?, r.u32()?, r.flag()?, r.u8()?, r.u8()?);
+                let blocks = u16::from_le_bytes([low, high]);
+                let sums = (0..blocks.count_ones()).map(|_| r.u32()).collect::<Result<_, _>>()?;
+                return Ok(Message::CopyDamaged { epoch, granule, heal, blocks, sums, data: tail(&r) });
+            }
             _ => return Err(Short),
         };
         r.end()?;
