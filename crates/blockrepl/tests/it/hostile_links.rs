@@ -272,33 +272,3 @@ fn a_truncated_foreign_or_swapped_backing_file_is_refused_by_identity_and_left_a
     }
     assert!(files(&ours) == before);
 }
-
-/// `tests/HOSTILE.md` names tests that are there.
-#[test]
-fn every_hostile_deed_has_a_test_that_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut sources = String::new();
-    let mut dirs = vec![root.join("src"), root.join("tests/it")];
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => dirs.push(path),
-                false => sources.push_str(&std::fs::read_to_string(path).unwrap()),
-            }
-        }
-    }
-    let table = std::fs::read_to_string(root.join("tests/HOSTILE.md")).unwrap();
-    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    assert!(rows.len() >= 25, "{}", rows.len());
-    for row in rows {
-        let proofs = row.rsplit('|').nth(1).unwrap();
-        let names: Vec<&str> = proofs.split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "{row}");
-        for name in names {
-            let target = name.strip_prefix("fuzz:").map(|t| root.join(format!("../../fuzz/targets/{t}.rs")));
-            let there = target.map_or_else(|| sources.contains(&format!("fn {name}(")), |path| path.exists());
-            assert!(there, "{name}");
-        }
-    }
-}
