@@ -41,6 +41,7 @@ fn hello(n: usize) -> Message {
         node: id.node,
         device: id.device,
         size: SIZE,
+        granule: posthaste_blockrepl::GRANULE as u32,
         epoch: 0,
         generation: GenerationId::default(),
         leading: false,
@@ -184,7 +185,7 @@ async fn a_peer_that_asks_and_never_reads_is_cut_off() {
     assert!(hostile.read(&mut [0; 1024]).await.unwrap() > 16);
     let flood = tokio::spawn(async move {
         for id in 0.. {
-            let fetch = Message::Fetch { epoch: 5, id, granule: id as u32 % 16 };
+            let fetch = Message::Fetch { epoch: 5, id, chunk: id as u32 % 16 };
             if hostile.write_all(&frame(&fetch)).await.is_err() {
                 return id;
             }
