@@ -198,6 +198,7 @@ impl Victim {
             node: peer.node,
             device: peer.device,
             size: SIZE,
+            granule: posthaste_blockrepl::GRANULE as u32,
             epoch: u64::from(kind >> 6),
             generation: GenerationId::default(),
             leading: kind & 2 != 0,
@@ -303,11 +304,11 @@ impl Victim {
                 let len = [0, 65_536, 100, 70_000][usize::from(kind >> 4 & 3)];
                 let data = self.data(len, leads);
                 let granule = u32::from(script.byte()) % 20;
-                let blocks = if kind & 64 != 0 { script.short() as u16 } else { 0 };
-                let sums = (0..blocks.count_ones()).map(|n| n + u32::from(kind >> 7)).collect();
+                let most = if kind & 64 != 0 { script.byte() % 20 } else { 0 };
+                let blocks = (0..most).map(|n| (n, u32::from(n) + u32::from(kind >> 7))).collect();
                 match kind & 64 {
                     0 => Message::Copy { epoch, granule, heal: kind & 128 != 0, data },
-                    _ => Message::CopyDamaged { epoch, granule, heal: true, blocks, sums, data },
+                    _ => Message::CopyDamaged { epoch, granule, heal: true, blocks, data },
                 }
             }
             7 => {

@@ -43,6 +43,8 @@ struct File {
     min_redundancy: usize,
     #[serde(default)]
     low_redundancy: LowRedundancy,
+    /// Of a device that is created from this file.
+    granule_kib: Option<u64>,
     #[serde(default)]
     resync: Resync,
     tls: Option<tls::Files>,
@@ -206,6 +208,7 @@ impl Pair {
                 congestion: file.congestion,
                 min_redundancy: file.min_redundancy,
                 low_redundancy: file.low_redundancy,
+                granule_bytes: file.granule_kib.map_or(repl::GRANULE, |kib| kib.saturating_mul(1024)),
                 ..resync_config(&file.resync)?
             },
             link_tls: file.link_tls,
@@ -362,6 +365,7 @@ mod tests {
         assert_eq!((pair.dual, pair.on_disk_error), (true, OnDiskError::Fail));
         assert_eq!(pair.config.split_brain, SplitBrainPolicy::DiscardLeastChanges);
         assert_eq!((pair.config.min_redundancy, pair.config.low_redundancy), (2, LowRedundancy::Fail));
+        assert_eq!(with("granule_kib = 4").unwrap().config.granule_bytes, 4096);
         assert!(with("dual = true\nprotocol = \"A\"").is_err());
         assert!(with("min_redundancy = 3").is_err());
         assert!(with("protocol = \"D\"").is_err());

@@ -71,8 +71,10 @@ impl Replica {
             return self.slots[slot].bits.runs(RUNS_MAX);
         }
         let mut bits = Bitmap::new(self.layout.granules());
-        let per = crate::bitmap::GRANULES_PER_EXTENT;
-        self.hot.keys().for_each(|extent| bits.set_run(extent.saturating_mul(per), per));
+        for extent in self.hot.keys() {
+            let (first, count) = self.layout.extent_granules(*extent);
+            bits.set_run(first, count);
+        }
         let others = self.slots.iter().flat_map(|s| s.bits.runs(RUNS_MAX));
         others.for_each(|(first, count)| bits.set_run(first, count));
         bits.runs(RUNS_MAX)
@@ -115,23 +117,25 @@ impl Replica {
         link: LinkId,
         granule: u32,
         heal: bool,
-        copy: (u16, &[u32], Bytes),
+        copy: (&[(u8, u32)], Bytes),
     ) {
-        let (mask, sums, data) = copy;
+        let (blocks, data) = copy;
         let len = if granule < self.layout.granules() { self.layout.granule_len(granule) } else { 0 };
         // That of a leader whose device is smaller is shorter.
         let fits = !data.is_empty() && (data.len() as u64).is_multiple_of(BLOCK) && data.len() as u64 <= len;
-        let first = u64::from(granule) * (crate::bitmap::GRANULE / BLOCK);
-        let bits = (0..16).filter(|bit| mask >> bit & 1 == 1);
+        let first = self.layout.granule_at(granule) / BLOCK;
         let mut damaged = Vec::new();
-        for (bit, right) in bits.zip(sums) {
-            let at = bit as usize * BLOCK as usize;
+        for (block, right) in blocks {
+            let at = usize::from(*block) * BLOCK as usize;
             let Some(bytes) = data.get(at..at + BLOCK as usize).filter(|_| fits) else { break };
-            damaged.push(DamagedBlock { block: first + bit, found: block_sum(bytes), right: *right });
+            damaged.push(DamagedBlock {
+                block: first + u64::from(*block),
+                found: block_sum(bytes),
+                right: *right,
+            });
         }
         let sound = |d: &DamagedBlock| d.right != super::sums::VOID && d.right != d.found;
-        let told = mask.count_ones() as usize;
-        if told == 0 || damaged.len() != told || sums.len() != told || !damaged.iter().all(sound) {
+        if blocks.is_empty() || damaged.len() != blocks.len() || !damaged.iter().all(sound) {
             return self.refuse(link, Refusal::Protocol);
         }
         self.copy_comes(link, granule, heal, data, damaged);
@@ -149,13 +153,12 @@ impl Replica {
         data: Bytes,
         damaged: Vec<DamagedBlock>,
     ) {
-        let (offset, _) = super::admit::copied_range(granule, &data);
-        let room = self.layout.size.saturating_sub(offset);
+        let room = self.layout.size.saturating_sub(self.layout.granule_at(granule));
         // The mark of inconsistency may still be on its way to the disk: SyncStart is in the queue.
         let marked =
             self.sb.sync.is_some() || self.queue.iter().any(|q| matches!(q, Queued::SyncStart { .. }));
         // The last granule of a leader whose device is smaller is shorter.
-        let most = if heal { crate::bitmap::GRANULE } else { WRITE_MAX as u64 };
+        let most = if heal { self.layout.granule } else { WRITE_MAX as u64 };
         let fits = room > 0 && data.len() as u64 <= room.min(most);
         if !fits || !(heal || marked || self.bug(Bug::NoMark)) {
             return self.refuse(link, Refusal::Protocol);
@@ -198,7 +201,7 @@ impl Replica {
 
     pub(super) fn remote_verify(&mut self, link: LinkId, id: u64, offset: u64, len: u32) {
         let fits = offset.checked_add(u64::from(len)).is_some_and(|end| end <= self.layout.size);
-        if !fits || u64::from(len) > crate::bitmap::GRANULE {
+        if !fits || u64::from(len) > crate::bitmap::CHUNK_MAX {
             return self.refuse(link, Refusal::Protocol);
         }
         self.enqueue(Queued::Verify { link, id, offset, len });

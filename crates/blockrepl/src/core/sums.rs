@@ -5,15 +5,15 @@
 //! hot is void (R11), and after a crash in a resync, whose copies are not in the activity log, all is.
 
 use super::*;
-use crate::bitmap::{EXTENT, GRANULE};
+use crate::bitmap::{CHUNK_MAX, EXTENT};
 use crate::meta::{self, BLOCK, SUMS_PER_PAGE, SumsOfPage, block_sum, decode_sums, encode_sums, no_sums};
 
 /// Pages kept besides those of hot extents.
 const SPARE_PAGES: usize = 64;
 /// Dirty pages of a resync that are written without waiting for its end.
 const RESYNC_PAGES: usize = 256;
-/// Blocks of a granule.
-pub(super) const BLOCKS: usize = (GRANULE / BLOCK) as usize;
+/// Blocks of a chunk, at most.
+pub(super) const BLOCKS: usize = (CHUNK_MAX / BLOCK) as usize;
 
 /// Nothing is known of a block.
 pub(super) const VOID: u32 = 0;
@@ -68,10 +68,9 @@ impl Sums {
         self.pages.get(&page_of(block)).map_or(VOID, |p| p.sums[index_of(block) as usize])
     }
 
-    /// Whether the checksums of a granule are in memory. (Pages end where blocks do, not granules.)
-    pub(super) fn has_granule(&self, granule: u32) -> bool {
-        let first = u64::from(granule) * BLOCKS as u64;
-        self.is_loaded(page_of(first)) && self.is_loaded(page_of(first + BLOCKS as u64 - 1))
+    /// Whether the checksums of a range are in memory.
+    pub(super) fn has(&self, offset: u64, len: u64) -> bool {
+        self.is_loaded(page_of(offset / BLOCK)) && self.is_loaded(page_of((offset + len.max(1) - 1) / BLOCK))
     }
 
     fn is_loaded(&self, page: u32) -> bool {
@@ -196,18 +195,19 @@ impl Replica {
         known && (first..=last).all(|page| self.sums.is_loaded(page))
     }
 
-    /// As [`granule_sums_ready`](Self::granule_sums_ready); asks for those that come next as well.
+    /// Whether the checksums of a granule are in memory; asks for those that come next as well.
     pub(super) fn sums_at_hand(&mut self, granule: u32) -> bool {
-        let ready = self.granule_sums_ready(granule);
-        let next = page_of(u64::from(granule) * BLOCKS as u64) + 1;
+        let (offset, len) = (self.layout.granule_at(granule), self.layout.granule_len(granule));
+        let ready = self.sums_ready(offset, len);
+        let next = page_of(offset / BLOCK) + 1;
         if ready && self.layout.sums_at(next) < self.layout.sums.end() {
             self.load_page(next);
         }
         ready
     }
 
-    pub(super) fn granule_sums_ready(&mut self, granule: u32) -> bool {
-        self.sums_ready(u64::from(granule) * GRANULE, self.layout.granule_len(granule))
+    pub(super) fn chunk_sums_ready(&mut self, chunk: u32) -> bool {
+        self.sums_ready(self.layout.chunk_at(chunk), self.layout.chunk_len(chunk))
     }
 
     /// The checksums of a range of blocks; [`sums_ready`](Self::sums_ready) was true.

@@ -3,7 +3,6 @@
 //! disk (R11). What is damaged even then is copied as it is, with the checksums that it should have: the target is told.
 
 use super::*;
-use crate::bitmap::GRANULE;
 use crate::meta::BLOCK;
 
 /// Granules whose copying met an error of the disk here.
@@ -77,10 +76,11 @@ impl Replica {
     /// What was read for a peer is not what its checksums say: what of it is sound is sent. The rest is judged first, as
     /// what cannot be read is, and then sent as it is, if no copy is right.
     pub(super) fn source_damaged(&mut self, link: LinkId, run: Run, data: &Bytes, damaged: &[DamagedBlock]) {
+        let size = self.layout.granule as usize;
         for granule in run.granules() {
-            let at = (granule - run.first) as usize * GRANULE as usize;
-            let data = data.slice(at..data.len().min(at + GRANULE as usize));
-            let here = |d: &&DamagedBlock| d.block * BLOCK / GRANULE == u64::from(granule);
+            let at = (granule - run.first) as usize * size;
+            let data = data.slice(at..data.len().min(at + size));
+            let here = |d: &&DamagedBlock| d.block * BLOCK / size as u64 == u64::from(granule);
             let damaged: Vec<DamagedBlock> = damaged.iter().filter(here).copied().collect();
             let one = Run { first: granule, count: 1 };
             match self.unread.0.get(&granule) {
@@ -151,7 +151,8 @@ impl Replica {
         let failed = |(granule, step): (&u32, &Step)| (*step == Step::Failed).then_some(*granule);
         let failed: Vec<u32> = self.unread.0.iter().filter_map(failed).collect();
         for granule in failed {
-            if self.mend(granule) {
+            // Where there is no room for all, those that are judged now are judged again.
+            if self.layout.granule_chunks(granule).all(|chunk| self.mend(chunk)) {
                 self.unread.0.insert(granule, Step::Judging);
             }
         }
@@ -159,12 +160,14 @@ impl Replica {
 
     /// Whether a granule is judged for the sake of a copy.
     pub(super) fn is_judged_to_copy(&self, granule: u32) -> bool {
-        self.unread.0.get(&granule) == Some(&Step::Judging)
+        matches!(self.unread.0.get(&granule), Some(Step::Failed | Step::Judging))
     }
 
-    /// A granule was judged.
-    pub(super) fn unread_mended(&mut self, granule: u32) {
-        if let Some(step @ Step::Judging) = self.unread.0.get_mut(&granule) {
+    /// A chunk was judged: a granule is with its last one.
+    pub(super) fn unread_mended(&mut self, chunk: u32) {
+        let granule = self.layout.granule_of_chunk(chunk);
+        let more = self.mends.range(self.layout.granule_chunks(granule)).next().is_some();
+        if let Some(step @ Step::Judging) = self.unread.0.get_mut(&granule).filter(|_| !more) {
             *step = Step::Judged;
         }
     }

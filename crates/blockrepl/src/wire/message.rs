@@ -97,10 +97,8 @@ pub enum Message {
         granule: u32,
         /// As in `Copy`.
         heal: bool,
-        /// A bit for each block of 4096 bytes, the first one lowest: it is damaged.
-        blocks: u16,
-        /// The checksum that each of them should have.
-        sums: Vec<u32>,
+        /// Which blocks of 4096 bytes of it are damaged, ascending, and the checksums that they should have.
+        blocks: Vec<(u8, u32)>,
         /// The granule's bytes.
         data: Bytes,
     },
@@ -156,14 +154,14 @@ pub enum Message {
         /// The number.
         stable: u64,
     },
-    /// Send this granule as it is here in the stream, and what its checksums say of it.
+    /// Send this chunk as it is here in the stream, and what its checksums say of it.
     Fetch {
         /// The leader's epoch.
         epoch: u64,
         /// Comes back in the answer.
         id: u64,
-        /// Which granule.
-        granule: u32,
+        /// Which chunk: they are as large as granules, but 64 KiB at most.
+        chunk: u32,
     },
     /// The answer to `Fetch`.
     Fetched {
@@ -173,13 +171,13 @@ pub enum Message {
         good: u16,
         /// Likewise: no checksum of it is known.
         void: u16,
-        /// The granule; nothing when it could not be read.
+        /// The chunk; nothing when it could not be read.
         data: Bytes,
     },
-    /// A follower found a granule of its copy unreadable or against its checksums.
+    /// A follower found a chunk of its copy unreadable or against its checksums.
     Rotten {
-        /// Which granule.
-        granule: u32,
+        /// Which chunk.
+        chunk: u32,
     },
     /// All copies had the digest of `Verified` `id`: the follower may take its checksums from its copy.
     Agreed {

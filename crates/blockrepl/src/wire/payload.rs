@@ -53,10 +53,10 @@ impl Message {
                 w.u64(*epoch).u32(*granule).u8(u8::from(*heal));
                 (10, w.0, data)
             }
-            Message::CopyDamaged { epoch, granule, heal, blocks, sums, data } => {
-                w.u64(*epoch).u32(*granule).u8(u8::from(*heal)).bytes(&blocks.to_le_bytes());
-                sums.iter().for_each(|sum| {
-                    w.u32(*sum);
+            Message::CopyDamaged { epoch, granule, heal, blocks, data } => {
+                w.u64(*epoch).u32(*granule).u8(u8::from(*heal)).u32(blocks.len() as u32);
+                blocks.iter().for_each(|(block, sum)| {
+                    w.u8(*block).u32(*sum);
                 });
                 (72, w.0, data)
             }
@@ -85,16 +85,16 @@ impl Message {
                 w.u64(*epoch).u64(*stable);
                 (17, w.0, none)
             }
-            Message::Fetch { epoch, id, granule } => {
-                w.u64(*epoch).u64(*id).u32(*granule);
+            Message::Fetch { epoch, id, chunk } => {
+                w.u64(*epoch).u64(*id).u32(*chunk);
                 (48, w.0, none)
             }
             Message::Fetched { id, good, void, data } => {
                 w.u64(*id).u32(u32::from(*good) << 16 | u32::from(*void));
                 (49, w.0, data)
             }
-            Message::Rotten { granule } => {
-                w.u32(*granule);
+            Message::Rotten { chunk } => {
+                w.u32(*chunk);
                 (50, w.0, none)
             }
             Message::Agreed { epoch, id } => {
@@ -185,13 +185,13 @@ impl Message {
             16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
             32..=47 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
-            48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, granule: r.u32()? },
+            48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, chunk: r.u32()? },
             49 => {
                 let (id, blocks) = (r.u64()?, r.u32()?);
                 let (good, void) = ((blocks >> 16) as u16, blocks as u16);
                 return Ok(Message::Fetched { id, good, void, data: tail(&r) });
             }
-            50 => Message::Rotten { granule: r.u32()? },
+            50 => Message::Rotten { chunk: r.u32()? },
             51 => Message::Agreed { epoch: r.u64()?, id: r.u64()? },
             64 => Message::Reach { epoch: r.u64()?, seq: r.u64()? },
             65 => Message::Reached { seq: r.u64()? },
@@ -207,10 +207,9 @@ impl Message {
             },
             71 => Message::Shrink { epoch: r.u64()?, size: r.u64()? },
             72 => {
-                let (epoch, granule, heal, low, high) = (r.u64()?, r.u32()?, r.flag()?, r.u8()?, r.u8()?);
-                let blocks = u16::from_le_bytes([low, high]);
-                let sums = (0..blocks.count_ones()).map(|_| r.u32()).collect::<Result<_, _>>()?;
-                return Ok(Message::CopyDamaged { epoch, granule, heal, blocks, sums, data: tail(&r) });
+                let (epoch, granule, heal) = (r.u64()?, r.u32()?, r.flag()?);
+                let blocks = take_damaged(&mut r)?;
+                return Ok(Message::CopyDamaged { epoch, granule, heal, blocks, data: tail(&r) });
             }
             _ => return Err(Short),
         };
@@ -253,6 +252,20 @@ fn take_runs(r: &mut Reader<'_>) -> Result<Vec<(u32, u32)>, Short> {
         Ok((first, count))
     };
     (0..runs).map(|_| take()).collect()
+}
+
+/// Blocks ascend.
+fn take_damaged(r: &mut Reader<'_>) -> Result<Vec<(u8, u32)>, Short> {
+    let (blocks, mut free) = (r.count(256)?, 0);
+    let mut take = || {
+        let (block, sum) = (r.u8()?, r.u32()?);
+        if u16::from(block) < free {
+            return Err(Short);
+        }
+        free = u16::from(block) + 1;
+        Ok((block, sum))
+    };
+    (0..blocks).map(|_| take()).collect()
 }
 
 fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {

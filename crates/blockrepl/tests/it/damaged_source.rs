@@ -123,7 +123,9 @@ fn a_source_is_healed_by_the_very_target_that_it_is_copied_to() {
 #[test]
 fn damage_that_no_copy_has_right_reaches_the_target_as_damage() {
     for (seed, by_digest) in (0..6).map(|seed| (seed, seed % 2 == 1)) {
-        let mut net = only_copy_damaged(seed, Config { resync_by_digest: by_digest, ..small() });
+        let granule_bytes = [GRANULE, 4096, 1 << 20][seed as usize % 3];
+        let config = Config { resync_by_digest: by_digest, granule_bytes, ..small() };
+        let mut net = only_copy_damaged(seed, config);
         come_back(&mut net);
         assert!(net.synced(0, 1), "redundancy is not held up");
         assert!(net.status(0).failed.is_none());
@@ -350,34 +352,32 @@ fn an_image_of_what_is_lost_that_is_damaged_is_told() {
 
 #[test]
 fn hostile_damage_is_refused_without_effect() {
-    let copy = |granule: u32, blocks: u16, sums: Vec<u32>, len: usize| Message::CopyDamaged {
+    let copy = |granule: u32, blocks: Vec<(u8, u32)>, len: usize| Message::CopyDamaged {
         epoch: 1,
         granule,
         heal: true,
         blocks,
-        sums,
         data: vec![9; len].into(),
     };
-    let found = crc32fast::hash(&[9; BLOCK]);
+    let (found, whole) = (crc32fast::hash(&[9; BLOCK]), GRANULE as usize);
     let wrong = [
-        copy(u32::MAX, 1, vec![7], GRANULE as usize),
-        copy((SIZE / GRANULE) as u32, 1, vec![7], GRANULE as usize),
-        copy(1, 0, vec![], GRANULE as usize),
-        copy(1, 1, vec![0], GRANULE as usize),
-        copy(1, 1, vec![found], GRANULE as usize),
-        copy(1, 1, vec![7], 0),
-        copy(1, 1, vec![7], 100),
-        copy(1, 1, vec![7], 2 * GRANULE as usize),
-        copy(1, 0x8000, vec![7], 2 * BLOCK),
-        copy(1, 3, vec![7], GRANULE as usize),
+        copy(u32::MAX, vec![(0, 7)], whole),
+        copy((SIZE / GRANULE) as u32, vec![(0, 7)], whole),
+        copy(1, vec![], whole),
+        copy(1, vec![(0, 0)], whole),
+        copy(1, vec![(0, found)], whole),
+        copy(1, vec![(0, 7)], 0),
+        copy(1, vec![(0, 7)], 100),
+        copy(1, vec![(0, 7)], 2 * whole),
+        copy(1, vec![(15, 7)], 2 * BLOCK),
+        copy(1, vec![(16, 7)], whole),
         // No resync.
         Message::CopyDamaged {
             epoch: 1,
             granule: 1,
             heal: false,
-            blocks: 1,
-            sums: vec![7],
-            data: vec![9; GRANULE as usize].into(),
+            blocks: vec![(0, 7)],
+            data: vec![9; whole].into(),
         },
     ];
     for message in wrong {

@@ -1,7 +1,7 @@
 //! Every record of the metadata file and every frame is what `docs/format.md` draws, read here byte by byte.
 
 use bytes::BytesMut;
-use posthaste_blockrepl::core::PeerStatus;
+use posthaste_blockrepl::core::{PeerStatus, Replica};
 use posthaste_blockrepl::wire::{Digest, HEADER_LEN, Hello, Message, Refusal, WriterMessage};
 use posthaste_blockrepl::{
     Config, DeviceId, FileSnapshots, GRANULE, GenerationId, Lineage, Options, Paths, SnapshotStore,
@@ -86,6 +86,7 @@ struct Superblock {
     taken: u64,
     snapshots: Vec<Snapshot>,
     made_smaller: u8,
+    granule: u32,
     /// {block, crc of what it holds, crc that it should have}
     damaged: Vec<(u64, u32, u32)>,
 }
@@ -135,10 +136,34 @@ fn superblock(meta: &[u8]) -> Superblock {
             size: f.u64(),
         }),
         made_smaller: f.u8(),
+        granule: f.u32(),
         damaged: f.list(512, |f| (f.u64(), f.u32(), f.u32())),
     };
     assert!(f.0.iter().all(|b| *b == 0), "zeros behind the last field");
     drawn
+}
+
+#[test]
+fn another_granule_stands_behind_the_last_field_of_a_superblock_of_version_3() {
+    for granule in [4096u64, GRANULE, 1 << 20] {
+        let config = Config { granule_bytes: granule, undo_bytes: Some(4 << 20), ..Config::default() };
+        let (len, writes) = Replica::format(&config, &identity(0), 512 << 20).unwrap();
+        let usual = granule == GRANULE;
+        for (_, sb) in writes {
+            assert_eq!(u32_at(&sb, 8), if usual { 2 } else { 3 });
+            // Its lists are empty.
+            assert_eq!(u32_at(&sb, 224), if usual { 0 } else { granule as u32 });
+            let pages = (512u64 << 20).div_ceil(granule).div_ceil(32640);
+            let bitmaps = (32 << 10, 15 * pages * 4096);
+            let sums = (bitmaps.0 + bitmaps.1, (131_072u64).div_ceil(1020) * 4096);
+            let undo = (sums.0 + sums.1, (4 << 20) / granule * (4096 + granule));
+            assert_eq!(
+                [88, 104, 120].map(|at| (u64_at(&sb, at), u64_at(&sb, at + 8))),
+                [bitmaps, sums, undo]
+            );
+            assert_eq!(len, undo.0 + undo.1);
+        }
+    }
 }
 
 /// The granules of a bitmap of one page, whose head is checked.
@@ -237,7 +262,7 @@ fn blocks_that_are_known_to_be_damaged_are_recorded_as_they_are_drawn() {
     let sb = superblock(&net.nodes[0].meta.live);
     let found = crc32fast::hash(&net.nodes[0].data.live[3 * 4096..4 * 4096]);
     assert_eq!(sb.damaged, [(3, found, crc32fast::hash(&[7; 4096]))]);
-    assert_eq!(sb.made_smaller, 0);
+    assert_eq!((sb.made_smaller, sb.granule), (0, 0));
     // Overwritten, and that durable, it is forgotten.
     net.put(0, 3 * 4096, &[8; 4096]);
     net.flush(0);
@@ -361,6 +386,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         node,
         device,
         size: 3,
+        granule: 5,
         epoch: 4,
         generation: id,
         leading: true,
@@ -371,7 +397,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (
             1,
             M::Hello(hello),
-            [ids, n(1), device.0.to_vec(), n(3), n(4), generation.clone(), vec![1]].concat(),
+            [ids, n(1), device.0.to_vec(), n(3), i(5), n(4), generation.clone(), vec![1]].concat(),
         ),
         (2, M::Refused(Refusal::Fenced { current: 9 }), [vec![1], n(9)].concat()),
         (3, M::Begin { epoch: 2, seq: 3, lineage: lineage.clone() }, [e(), n(3), none.clone()].concat()),
@@ -459,13 +485,13 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (45, w(W::Leased { id: 3 }), n(3)),
         (46, w(W::Release { epoch: 2, id: 3 }), [e(), n(3)].concat()),
         (47, w(W::Leave { epoch: 2 }), e()),
-        (48, M::Fetch { epoch: 2, id: 3, granule: 4 }, [e(), n(3), i(4)].concat()),
+        (48, M::Fetch { epoch: 2, id: 3, chunk: 4 }, [e(), n(3), i(4)].concat()),
         (
             49,
             M::Fetched { id: 3, good: 0x0102, void: 0x0304, data },
             [n(3), vec![0x04, 0x03, 0x02, 0x01], tail()].concat(),
         ),
-        (50, M::Rotten { granule: 3 }, i(3)),
+        (50, M::Rotten { chunk: 3 }, i(3)),
         (51, M::Agreed { epoch: 2, id: 3 }, [e(), n(3)].concat()),
         (64, M::Reach { epoch: 2, seq: 3 }, [e(), n(3)].concat()),
         (65, M::Reached { seq: 3 }, n(3)),
@@ -480,11 +506,10 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
                 epoch: 2,
                 granule: 3,
                 heal: true,
-                blocks: 0x8001,
-                sums: vec![4, 5],
+                blocks: vec![(6, 4), (7, 5)],
                 data: bytes::Bytes::from_static(b"data"),
             },
-            [e(), i(3), vec![1, 0x01, 0x80], i(4), i(5), tail()].concat(),
+            [e(), i(3), vec![1], i(2), vec![6], i(4), vec![7], i(5), tail()].concat(),
         ),
         (
             70,

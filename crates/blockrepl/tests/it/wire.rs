@@ -71,12 +71,17 @@ fn message() -> impl Strategy<Value = Message> {
         ),
         (any::<u64>(), any::<u32>(), any::<bool>(), data.clone())
             .prop_map(|(epoch, granule, heal, data)| Message::Copy { epoch, granule, heal, data }),
-        (any::<u64>(), any::<u32>(), any::<bool>(), any::<u16>(), any::<u32>(), data).prop_map(
-            |(epoch, granule, heal, blocks, sum, data)| {
-                let sums = (0..blocks.count_ones()).map(|n| sum ^ n).collect();
-                Message::CopyDamaged { epoch, granule, heal, blocks, sums, data }
-            }
-        ),
+        (
+            any::<u64>(),
+            any::<u32>(),
+            any::<bool>(),
+            proptest::collection::btree_map(any::<u8>(), any::<u32>(), 0..9),
+            data
+        )
+            .prop_map(|(epoch, granule, heal, blocks, data)| {
+                let blocks = blocks.into_iter().collect();
+                Message::CopyDamaged { epoch, granule, heal, blocks, data }
+            }),
         (any::<u64>(), any::<u64>()).prop_map(|(id, bytes)| Message::FlushAck { id, bytes }),
         (any::<u64>(), any::<u64>(), runs()).prop_map(|(epoch, version, dirty)| Message::SyncEnd {
             epoch,
@@ -95,12 +100,12 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (any::<u64>(), any::<u16>(), any::<u16>(), proptest::collection::vec(any::<u8>(), 0..300))
             .prop_map(|(id, good, void, data)| Message::Fetched { id, good, void, data: data.into() }),
-        (any::<u64>(), any::<u64>(), any::<u32>()).prop_map(|(epoch, id, granule)| Message::Fetch {
+        (any::<u64>(), any::<u64>(), any::<u32>()).prop_map(|(epoch, id, chunk)| Message::Fetch {
             epoch,
             id,
-            granule
+            chunk
         }),
-        any::<u32>().prop_map(|granule| Message::Rotten { granule }),
+        any::<u32>().prop_map(|chunk| Message::Rotten { chunk }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, id)| Message::Agreed { epoch, id }),
         any::<u64>().prop_map(|current| Message::Refused(Refusal::Fenced { current })),
         any::<u64>().prop_map(|epoch| Message::Refused(Refusal::NotWriter { epoch })),
