@@ -1,12 +1,12 @@
 //! Several writers: who may write besides the leader, how they join and hold their lease, and their clients.
 //!
-//! A node that writes may read its own copy, so it holds a lease as the leader does: nobody takes it from the writers, and
-//! no other leader opens, before that is over.
+//! A node that writes holds a lease as the leader does: no other leader opens before that is over. From the writers it may be
+//! taken at any time, and let in again.
 
 use std::collections::BTreeSet;
 
 use posthaste_blockrepl::core::{Denied, Event as Told, Input, LeaseId, RemoteOp, Reply, RequestId, Waiting};
-use posthaste_blockrepl::{Grant, NodeId};
+use posthaste_blockrepl::NodeId;
 
 use super::authority::{Grants, LEASE, MARGIN};
 use super::history::Asks;
@@ -35,7 +35,7 @@ impl World {
         for m in (0..3).filter(|m| *m != n) {
             let name = NodeId(m as u64 + 1);
             let heard = local < p.heard[m] + 200 * MS;
-            let blocks = waits.iter().any(|w| *w == Waiting::WriterDown(name) || *w == Waiting::Writer(name));
+            let blocks = waits.contains(&Waiting::Writer(name));
             let since = *p.blocked[m].get_or_insert(local);
             if !blocks {
                 p.blocked[m] = None;
@@ -50,34 +50,11 @@ impl World {
         wanted
     }
 
-    /// The grant as it is in force here: whom it takes from the writers may read its copy until its lease is over,
-    /// as a majority says.
-    pub(super) fn in_force(&mut self, n: usize, next: &Grants) -> Option<Grant> {
-        let mut grant = next.grant()?;
-        let (now, majority) = (self.now, self.has_majority(n));
-        let ends = self.authority.reader_ends;
-        let p = self.proc(n)?;
-        let may_read = |name: &&NodeId| !majority || ends[node(**name)] > now;
-        let kept: Vec<NodeId> = p.in_force.iter().filter(may_read).copied().collect();
-        grant.writers.extend(kept);
-        p.in_force = grant.writers.clone();
+    /// Who is a writer no more holds no range.
+    pub(super) fn end_writers(&mut self, n: usize, next: &Grants) {
         if let Some(history) = &mut self.history {
-            history.only(|m| m == n || grant.writers.contains(&NodeId(m as u64 + 1)));
+            history.only(|m| m == n || next.writers.contains(&NodeId(m as u64 + 1)));
         }
-        Some(grant)
-    }
-
-    /// Takes the former writers out whose leases are over.
-    pub(super) fn end_writers(&mut self, n: usize, epoch: u64) {
-        let Some(p) = self.proc(n) else { return };
-        let Some(known) = p.known.clone().filter(|k| k.epoch == epoch && k.leader == Some(n)) else { return };
-        if p.in_force == known.writers {
-            return;
-        }
-        let Some(grant) = self.in_force(n, &known) else { return };
-        let now = self.replica_now(n);
-        self.proc(n).into_iter().for_each(|p| drop(p.replica.set_grant(now, grant.clone())));
-        self.drain(n);
     }
 
     // ---- joining ----
@@ -202,7 +179,8 @@ impl World {
                 let open = history.epoch;
                 ("R5", Err(format!("node {n} answers a reader in epoch {epoch} while {open} is open")))
             }
-            (Asks::Read { first, len }, Ok(Reply::Read(data))) if !stale && leased => {
+            // Within an epoch, lease or not.
+            (Asks::Read { first, len }, Ok(Reply::Read(data))) if !stale => {
                 let values: Vec<_> =
                     (0..len).map(|at| decode_bytes(first + at, &data[at * SECTOR..])).collect();
                 self.oracle.reads += len as u64;
