@@ -320,7 +320,8 @@ impl Replica {
             return self.told_leader(link, epoch);
         }
         // What comes before this session has joined was said to an earlier one.
-        let ours = |s: &&mut Session| s.link == Some(link) && (s.joined || matches!(message, M::Joined { .. }));
+        let ours =
+            |s: &&mut Session| s.link == Some(link) && (s.joined || matches!(message, M::Joined { .. }));
         let Some(session) = self.session.as_mut().filter(ours) else {
             // The data of an ended session's write is gone: the next link resyncs it.
             if let M::Ordered { epoch, apply: true, .. } = message

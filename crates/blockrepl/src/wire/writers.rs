@@ -209,9 +209,7 @@ impl WriterMessage {
     fn put(&self, w: &mut Writer) -> u8 {
         match self {
             M::Leads { epoch } => kind(32, w.u64(*epoch)),
-            M::Join { epoch, session, again } => {
-                kind(33, w.u64(*epoch).u64(*session).u8(u8::from(*again)))
-            }
+            M::Join { epoch, session, again } => kind(33, w.u64(*epoch).u64(*session).u8(u8::from(*again))),
             M::Joined { epoch, session, ordered, leases } => {
                 w.u64(*epoch).u64(*session);
                 put_joined(w, ordered, leases);

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use posthaste_blockrepl::core::{Denied, Event as Told, Input, LeaseId, RemoteOp, Reply, RequestId, Waiting};
 use posthaste_blockrepl::NodeId;
+use posthaste_blockrepl::core::{Denied, Event as Told, Input, LeaseId, RemoteOp, Reply, RequestId, Waiting};
 
 use super::authority::{Grants, LEASE, MARGIN};
 use super::history::Asks;
@@ -170,7 +170,7 @@ impl World {
         let calm = self.calm();
         let Some(history) = &mut self.history else { return };
         let stale = epoch != history.epoch;
-        let Some((asks, began)) = history.end(n, request, result.is_ok() && !stale) else { return };
+        let Some((asks, began, void)) = history.end(n, request, result.is_ok() && !stale) else { return };
         let (rule, verdict) = match (asks, result) {
             (Asks::Write { first, len, .. }, Ok(Reply::Written)) if !stale => {
                 ("N3", history.written(n, (first, len), began, calm))
@@ -188,7 +188,8 @@ impl World {
             }
             (Asks::Lease { first, len }, Ok(Reply::Leased(lease))) if !stale => {
                 // Who wakes too late may have been taken out meanwhile, and its range given to another.
-                let verdict = if leased { history.leased(n, *lease, (first, len)) } else { Ok(()) };
+                let valid = leased && !void;
+                let verdict = if valid { history.leased(n, *lease, (first, len)) } else { Ok(()) };
                 let (lease, life) = (*lease, self.machines[n].life);
                 let after = self.rng.between(MS, 60 * MS);
                 self.push(after, Event::Unlease { n, life, lease });
@@ -245,7 +246,7 @@ impl World {
                 let verdict = history.overlapped((first, *len as usize / SECTOR));
                 self.judge("N3", verdict);
             }
-            Told::LeaseLost { holder, lease } => history.released(node(*holder), *lease),
+            Told::LeaseLost { holder, lease } => history.lost(node(*holder), *lease),
             Told::WriterLeft { peer } => history.only(|m| m != node(*peer)),
             Told::SessionEnded { .. } => {
                 history.dies(n);
