@@ -339,7 +339,10 @@ impl Victim {
                     data,
                 })
             }
-            14 if kind & 128 != 0 => Message::Writer(WriterMessage::Join { epoch, session: 1 }),
+            14 if kind & 128 != 0 => {
+                Message::Writer(WriterMessage::Join { epoch, session: 1, again: kind & 64 != 0 })
+            }
+            14 if kind & 64 != 0 => Message::Writer(WriterMessage::VouchAsk { epoch, id: u64::from(kind) }),
             _ => match noise(script, epoch) {
                 Some(message) => message,
                 None => return,

@@ -50,6 +50,7 @@ impl Replica {
         }
         self.purge_remote();
         self.settle_recent();
+        self.read_elsewhere();
         (self.seq, self.stable) = (seq, seq);
         let Some(l) = self.links.get_mut(&link) else { return };
         l.side = Side::Source { epoch, member: false, synced: false, done_bytes: 0, told_bytes: 0 };

@@ -391,6 +391,8 @@ enum OpKind {
     SessionRead {
         session: u64,
         id: u64,
+        /// The question to the leader that goes with it.
+        ask: u64,
         sums: Vec<u32>,
     },
     DataFlush,
@@ -642,7 +644,9 @@ impl Replica {
                 self.fetch_answer(link, id, &sums, result.unwrap_or_default());
             }
             OpKind::CheckedRead { asker, sums } => self.read_checked(asker, &sums, result.ok()),
-            OpKind::SessionRead { session, id, sums } => self.session_read(session, id, &sums, result.ok()),
+            OpKind::SessionRead { session, id, ask, sums } => {
+                self.session_read((session, id, ask), &sums, result.ok());
+            }
             OpKind::RepairCheck { chunk, data } => self.repair_checked(chunk, &data, result),
             // What cannot be read differs.
             OpKind::Compare { link, granule, digest } => {
@@ -708,7 +712,9 @@ impl Replica {
         for (kind, _) in std::mem::take(&mut self.ops).into_values() {
             match kind {
                 OpKind::Local(request) => requests.push(request),
-                OpKind::SessionRead { session, id, .. } => self.session_read(session, id, &[], None),
+                OpKind::SessionRead { session, id, ask, .. } => {
+                    self.session_read((session, id, ask), &[], None);
+                }
                 _ => {}
             }
         }

@@ -454,7 +454,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (16, M::Verified { id: 3, digest }, [n(3), digests.clone()].concat()),
         (17, M::Stable { epoch: 2, stable: 3 }, [e(), n(3)].concat()),
         (32, w(W::Leads { epoch: 2 }), e()),
-        (33, w(W::Join { epoch: 2, session: 3 }), [e(), n(3)].concat()),
+        (33, w(W::Join { epoch: 2, session: 3, again: true }), [e(), n(3), vec![1]].concat()),
         (
             34,
             w(W::Joined { epoch: 2, session: 3, ordered: vec![(4, 5)], leases: vec![6, 7] }),
@@ -485,6 +485,8 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (45, w(W::Leased { id: 3 }), n(3)),
         (46, w(W::Release { epoch: 2, id: 3 }), [e(), n(3)].concat()),
         (47, w(W::Leave { epoch: 2 }), e()),
+        (52, w(W::VouchAsk { epoch: 2, id: 3 }), [e(), n(3)].concat()),
+        (53, w(W::Vouched { id: 3, counted: true }), [n(3), vec![1]].concat()),
         (48, M::Fetch { epoch: 2, id: 3, chunk: 4 }, [e(), n(3), i(4)].concat()),
         (
             49,

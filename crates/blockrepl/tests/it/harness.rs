@@ -315,6 +315,13 @@ impl Net {
         }
     }
 
+    /// Only this end hears that the link is gone; to the other one nothing comes any more, and it does not know.
+    pub fn lose_end(&mut self, link: LinkId, n: usize) {
+        self.links.remove(&link);
+        self.wires.retain(|(l, _), _| *l != link);
+        self.input(n, Input::LinkDown { link });
+    }
+
     pub fn input(&mut self, n: usize, input: Input) {
         let now = self.now;
         if let Some(replica) = &mut self.nodes[n].replica {

@@ -235,10 +235,9 @@ pub enum Waiting {
     LocalDisk,
     /// For the local metadata to hold the newest grant.
     Metadata,
-    /// A write waits for another writer's copy, which is read there, to have it.
+    /// A write waits for another writer's copy, which is read there, to have it; or for the end of its link, or a grant that
+    /// takes it from the writers.
     Writer(NodeId),
-    /// The same, and that writer is away: until it returns or a grant takes it from the writers.
-    WriterDown(NodeId),
     /// A write waits for the range lease of this node.
     Lease(NodeId),
     /// A writer waits for the leader of this epoch to be connected.
@@ -265,9 +264,6 @@ impl fmt::Display for Waiting {
             Waiting::LocalDisk => f.write_str("waiting for the local disk"),
             Waiting::Metadata => f.write_str("waiting for the local metadata"),
             Waiting::Writer(n) => write!(f, "waiting for node {n}, which reads its own copy"),
-            Waiting::WriterDown(n) => {
-                write!(f, "waiting for node {n}, or for a grant that takes it from the writers")
-            }
             Waiting::Lease(n) => write!(f, "waiting for node {n} to give its range lease back"),
             Waiting::Leader { epoch } => {
                 write!(f, "waiting for the leader of epoch {epoch}, or for a grant of a higher epoch")
