@@ -104,6 +104,8 @@ pub struct Node {
     pub fail_flush: bool,
     /// Power is cut right after this many syncs of the metadata.
     pub die_after_syncs: Option<u64>,
+    /// Power is cut before so many syncs of the metadata are over: some of what was written since the last one is there.
+    pub die_before_sync: Option<u64>,
     pub meta_writes: u64,
 }
 
@@ -223,6 +225,7 @@ impl Net {
             no_room: false,
             fail_flush: false,
             die_after_syncs: None,
+            die_before_sync: None,
             meta_writes: 0,
         }
     }
@@ -282,7 +285,7 @@ impl Net {
             }
             *flushed || keep()
         });
-        node.die_after_syncs = None;
+        (node.die_after_syncs, node.die_before_sync) = (None, None);
         self.rng = coin;
     }
 
@@ -438,6 +441,10 @@ impl Net {
     fn meta_op(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         let Some((op, what)) = node.meta_ops.pop_front() else { return };
+        if matches!(what, DiskOp::MetaFlush) && node.die_before_sync.is_some_and(|k| k <= node.meta.syncs + 1)
+        {
+            return self.crash(n);
+        }
         let result = match what {
             DiskOp::MetaWrite { offset, data } => {
                 node.meta_writes += 1;
