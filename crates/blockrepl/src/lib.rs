@@ -160,6 +160,7 @@
 //! On-disk and wire formats are drawn in `docs/format.md`.
 
 mod bitmap;
+pub mod bond;
 #[cfg(feature = "bugs")]
 #[doc(hidden)]
 pub mod bugs;
@@ -176,6 +177,8 @@ mod meta;
 #[cfg(feature = "nbd")]
 pub mod nbd;
 mod pool;
+#[cfg(feature = "secret")]
+mod secret;
 mod snapshot;
 pub mod wire;
 
@@ -191,5 +194,7 @@ pub use ids::{
     ClusterId, DeviceId, GenerationId, Grant, Identity, Lineage, Member, MemberSet, NodeId, Raised, VolumeId,
 };
 pub use meta::{DATA_HEADER_LEN, FORMAT_VERSION, OpenError};
+#[cfg(feature = "secret")]
+pub use secret::{Guarded, Secret, SecretError};
 pub use snapshot::{FileSnapshots, SnapshotStore};
 pub use wire::Hello;

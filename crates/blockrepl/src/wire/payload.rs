@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Digest, Message, RUNS_MAX, WireError, WriterMessage, hello, refusal};
+use super::{Digest, Message, RUNS_MAX, WireError, WriterMessage, hello, opening, refusal};
 use crate::codec::{Reader, Short, Writer};
 use crate::ids::{DeviceId, Member, NodeId};
 
@@ -102,6 +102,10 @@ impl Message {
                 let (kind, head) = m.head();
                 (kind, head, m.data())
             }
+            Message::Opening(o) => {
+                let (kind, head) = opening::head(o);
+                (kind, head, none)
+            }
             Message::Reach { epoch, seq } => {
                 w.u64(*epoch).u64(*seq);
                 (64, w.0, none)
@@ -199,6 +203,7 @@ impl Message {
                 dirty: take_runs(&mut r)?,
             },
             71 => Message::Shrink { epoch: r.u64()?, size: r.u64()? },
+            80..=98 => Message::Opening(opening::parse(kind, &mut r)?),
             _ => return Err(Short),
         };
         r.end()?;
