@@ -15,6 +15,7 @@ mod control;
 mod daemon;
 mod device;
 mod export;
+mod links;
 mod operator;
 mod report;
 mod roles;

@@ -13,6 +13,7 @@ impl Daemon {
         if let Some(peer) = self.peer(&status) {
             text += &of_peer(peer);
         }
+        text += &self.links.report();
         status.waiting.iter().for_each(|why| text += &format!("waits       {why}\n"));
         if let Some(why) = &status.failed {
             text += &format!("disk        {why}\n");

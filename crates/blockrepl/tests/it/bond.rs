@@ -193,7 +193,8 @@ async fn bonds(acceptor: &Acceptor) -> (Bond, Bond) {
         let io = ours.lock().unwrap().take();
         async move { io.map(|io| Box::new(io) as Box<dyn Stream>).ok_or(LinkError::Closed) }
     };
-    let dialled = Bond::dial(&identity(0), identity(1).node, config(), 1, connect);
+    let us = identity(0);
+    let dialled = Bond::dial(&us, identity(1).node, config(), 1, connect);
     let (dialled, accepted) = tokio::join!(dialled, acceptor.accept(theirs));
     (dialled.unwrap(), accepted.unwrap().expect("a new bond"))
 }

@@ -343,7 +343,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
     vec![
         (
             1,
-            M::Hello(hello),
+            M::Hello(hello.clone()),
             [ids.clone(), n(1), device.0.to_vec(), n(3), n(4), generation.clone(), vec![1]].concat(),
         ),
         (2, M::Refused(Refusal::Fenced { current: 9 }), [vec![1], n(9)].concat()),

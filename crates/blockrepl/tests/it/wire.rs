@@ -67,7 +67,7 @@ fn runs() -> impl Strategy<Value = Vec<(u32, u32)>> {
 fn opening() -> impl Strategy<Value = Opening> {
     let ids = any::<([u8; 16], [u8; 16], u64, u64)>();
     prop_oneof![
-        (ids.clone(), any::<bool>(), any::<[u8; 32]>()).prop_map(|((c, v, from, to), sealed, share)| {
+        (ids, any::<bool>(), any::<[u8; 32]>()).prop_map(|((c, v, from, to), sealed, share)| {
             let (cluster, volume, from, to) = (ClusterId(c), VolumeId(v), NodeId(from), NodeId(to));
             Opening::Challenge { cluster, volume, from, to, sealed, share }
         }),
