@@ -22,7 +22,8 @@
 //! // Two paths; here pipes, with their other ends taken from a list.
 //! let (ours, theirs): (Vec<_>, Vec<_>) = (0..2).map(|_| tokio::io::duplex(1 << 16)).unzip();
 //! let ours = Mutex::new(ours.into_iter().map(Some).collect::<Vec<_>>());
-//! let dial = Bond::dial(&identity(1), NodeId(2), BondConfig::default(), 2, move |rank| {
+//! let us = identity(1);
+//! let dial = Bond::dial(&us, NodeId(2), BondConfig::default(), 2, move |rank| {
 //!     let io = ours.lock().unwrap()[rank].take();
 //!     async move { io.map(|io| Box::new(io) as Box<dyn Stream>).ok_or(LinkError::Closed) }
 //! });

@@ -88,6 +88,7 @@ async fn two() -> Two {
     let two = Two { dir, volumes, device, relays, monitor, link };
     until("sync", || two.volumes[0].status().peers.first().map(|p| p.link) == Some(LinkStatus::Synced)).await;
     until("both paths", || two.monitor.status().iter().all(|p| p.up)).await;
+    until("the preferred one carries", || carries(&two.monitor, 0)).await;
     two
 }
 
