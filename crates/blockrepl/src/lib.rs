@@ -120,6 +120,12 @@
 //!
 //! [`Volume::metrics`] counts, [`Volume::events`] tells with reasons.
 //!
+//! # Links
+//!
+//! Any byte stream is a link. A [`bond::Bond`] is one over several paths, and outlives each of them. A `Secret` (feature
+//! `secret`) makes both sides prove that they know it, and seals what follows; without it, or TLS, whoever reaches the port may say to be
+//! any node. Unsealed, the proof says who began the link, and nothing of what is changed on its way later.
+//!
 //! # What the owner must do
 //!
 //! - Grow the epoch with each change of leader, never give one epoch to two leaders, and take a new
@@ -176,6 +182,7 @@ mod ids;
 mod meta;
 #[cfg(feature = "nbd")]
 pub mod nbd;
+mod order;
 mod pool;
 #[cfg(feature = "secret")]
 mod secret;
@@ -194,6 +201,7 @@ pub use ids::{
     ClusterId, DeviceId, GenerationId, Grant, Identity, Lineage, Member, MemberSet, NodeId, Raised, VolumeId,
 };
 pub use meta::{DATA_HEADER_LEN, FORMAT_VERSION, OpenError};
+pub use order::{ResyncOrder, Turn};
 #[cfg(feature = "secret")]
 pub use secret::{Guarded, Secret, SecretError};
 pub use snapshot::{FileSnapshots, SnapshotStore};

@@ -1,5 +1,6 @@
 //! One machine's side of the pair.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::Pair;
 use crate::control;
+use crate::handlers::Handlers;
 use crate::links::Links;
 use crate::roles::Place;
 
@@ -26,6 +28,13 @@ pub(crate) struct Daemon {
     volume: StdMutex<Volume>,
     pub(crate) links: Arc<Links>,
     pub(crate) place: Mutex<Place>,
+    pub(crate) handlers: Handlers,
+    /// The operator holds resyncs from here.
+    pub(crate) paused: AtomicBool,
+    /// Those of other volumes go first.
+    pub(crate) held: AtomicBool,
+    /// The one that is waited for.
+    pub(crate) waits_for: StdMutex<Option<String>>,
 }
 
 /// Runs until the process is told to end.
@@ -46,7 +55,18 @@ async fn serve(pair: Pair) -> Result<(), String> {
     drop(std::fs::remove_file(&control));
     let commands = UnixListener::bind(&control).map_err(|e| format!("{}: {e}", control.display()))?;
     let place = Place::new(pair.dual);
-    let daemon = Arc::new(Daemon { pair, volume: StdMutex::new(volume), links, place: Mutex::new(place) });
+    let (handlers, work) = Handlers::new(&pair);
+    tokio::spawn(work);
+    let daemon = Arc::new(Daemon {
+        pair,
+        volume: StdMutex::new(volume),
+        links,
+        place: Mutex::new(place),
+        handlers,
+        paused: AtomicBool::new(false),
+        held: AtomicBool::new(false),
+        waits_for: StdMutex::default(),
+    });
     daemon.accept_links().await?;
     let mut term = signal(SignalKind::terminate()).map_err(|e| format!("signals: {e}"))?;
     eprintln!("nbd-pair: node {} follows", daemon.pair.me.id);
@@ -54,6 +74,7 @@ async fn serve(pair: Pair) -> Result<(), String> {
         () = control::serve(daemon.clone(), commands) => {}
         () = daemon.dial(), if daemon.pair.first => {}
         () = daemon.watch() => {}
+        () = daemon.keep_order() => {}
         _ = term.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
@@ -69,7 +90,10 @@ impl Daemon {
 
     /// Gives the former one.
     pub(crate) fn replace_volume(&self, volume: Volume) -> Volume {
-        std::mem::replace(&mut self.volume.lock().unwrap_or_else(PoisonError::into_inner), volume)
+        let former =
+            std::mem::replace(&mut *self.volume.lock().unwrap_or_else(PoisonError::into_inner), volume);
+        self.apply_pause();
+        former
     }
 
     /// The other machine as it is connected, or as it was.
@@ -85,7 +109,10 @@ impl Daemon {
             let mut events = self.volume().events();
             loop {
                 match timeout(TICK, events.recv()).await {
-                    Ok(Ok(event)) => tell(&event),
+                    Ok(Ok(event)) => {
+                        tell(&event);
+                        self.handlers.event(&event);
+                    }
                     // Another volume takes its place.
                     Ok(Err(RecvError::Closed)) => break,
                     _ => {}
