@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Digest, Hello, Refusal, WriterMessage};
+use super::{Digest, Hello, Opening, Refusal, WriterMessage};
 use crate::ids::{DeviceId, GenerationId, Lineage, Member, MemberSet};
 
 /// All that goes over a link. Messages of one link arrive in order or not at all.
@@ -261,6 +261,8 @@ pub enum Message {
     },
     /// Between a leader and the other writers of its epoch.
     Writer(WriterMessage),
+    /// Before the hellos.
+    Opening(Opening),
 }
 
 impl Message {
