@@ -146,6 +146,9 @@ pub struct Net {
     pub hung_data: Option<usize>,
     /// Neither disk of this node answers.
     pub hold_disks: Option<usize>,
+    /// Replicas that are opened from now on have it.
+    #[cfg(feature = "bugs")]
+    pub bug: Option<posthaste_blockrepl::bugs::Bug>,
 }
 
 pub fn identity(n: usize) -> Identity {
@@ -197,6 +200,8 @@ impl Net {
             hung: None,
             hung_data: None,
             hold_disks: None,
+            #[cfg(feature = "bugs")]
+            bug: None,
         };
         (0..count).for_each(|n| net.boot(n));
         net
@@ -257,7 +262,13 @@ impl Net {
             buf.copy_from_slice(&meta[at as usize..at as usize + buf.len()]);
             Ok(())
         };
-        node.replica = Some(Replica::open(node.config.clone(), &node.identity, read).unwrap());
+        let replica = Replica::open(node.config.clone(), &node.identity, read).unwrap();
+        #[cfg(feature = "bugs")]
+        let replica = match self.bug {
+            Some(bug) => replica.with_bug(bug),
+            None => replica,
+        };
+        node.replica = Some(replica);
     }
 
     /// Power cut: volatile state and a seeded part of the unsynced writes are lost.
