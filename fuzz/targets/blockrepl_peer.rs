@@ -295,7 +295,7 @@ impl Victim {
                 let (seq, offset) = (u64::from(script.byte()), far(script));
                 let seq = if seq == 255 { u64::MAX } else { seq };
                 let data = self.data(script.short() % 3000, leads);
-                Message::Write { epoch, seq, stable: u64::from(kind >> 4), offset, data }
+                Message::Write { epoch, seq, stable: u64::from(kind >> 4), offset, data: data.into() }
             }
             4 => Message::Flush { epoch, id: u64::from(kind >> 4), stable: script.short() as u64 },
             5 => Message::SyncStart { epoch, sync: u64::from(kind >> 4) },
@@ -303,7 +303,7 @@ impl Victim {
                 let len = [0, 65_536, 100, 70_000][usize::from(kind >> 4 & 3)];
                 let data = self.data(len, leads);
                 let granule = u32::from(script.byte()) % 20;
-                Message::Copy { epoch, granule, heal: kind & 128 != 0, data }
+                Message::Copy { epoch, granule, heal: kind & 128 != 0, data: data.into() }
             }
             7 => {
                 let dirty = vec![(script.short() as u32, u32::MAX)];

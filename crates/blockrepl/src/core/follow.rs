@@ -94,7 +94,7 @@ impl Replica {
         }
     }
 
-    pub(super) fn remote_write(&mut self, link: LinkId, seq: u64, stable: u64, offset: u64, data: Bytes) {
+    pub(super) fn remote_write(&mut self, link: LinkId, seq: u64, stable: u64, offset: u64, data: Data) {
         let end = offset.checked_add(data.len() as u64);
         let fits =
             end.is_some_and(|end| end <= self.layout.size) && !data.is_empty() && data.len() <= WRITE_MAX;
@@ -108,7 +108,7 @@ impl Replica {
         self.enqueue(Queued::Remote { link, seq, offset, data });
     }
 
-    pub(super) fn remote_copy(&mut self, link: LinkId, granule: u32, heal: bool, data: Bytes) {
+    pub(super) fn remote_copy(&mut self, link: LinkId, granule: u32, heal: bool, data: Data) {
         let (offset, _) = super::admit::copied_range(granule, &data);
         let room = self.layout.size.saturating_sub(offset);
         // The mark of inconsistency may still be on its way to the disk: SyncStart is in the queue.

@@ -337,7 +337,7 @@ impl Replica {
             return self.done(request, Ok(Reply::Written));
         }
         self.foreground();
-        self.take_in(Queued::Local { request, offset, data });
+        self.take_in(Queued::Local { request, offset, data: data.into() });
     }
 
     /// To the writer that it comes from goes its place only: it has the data.
@@ -534,7 +534,7 @@ impl Replica {
             run.granules().for_each(|granule| self.unmark(slot, granule));
         }
         for (granule, data) in without_zeros(run.first, data, &pieces) {
-            self.send_copy(link, Message::Copy { epoch, granule, heal, data });
+            self.send_copy(link, Message::Copy { epoch, granule, heal, data: data.into() });
         }
     }
 

@@ -203,6 +203,6 @@ impl Replica {
         };
         let offset = u64::from(granule) * GRANULE;
         let data = Bytes::copy_from_slice(data);
-        self.write(OpKind::RollbackWrite, offset, data);
+        self.write(OpKind::RollbackWrite, offset, data.into());
     }
 }
