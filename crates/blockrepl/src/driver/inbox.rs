@@ -35,6 +35,11 @@ impl Inbox {
         Inbox { decoder: Decoder::new(limit), long: None, stream: false, pool }
     }
 
+    /// Whether long messages come one after the other, or one is on its way.
+    pub(super) fn is_long(&self) -> bool {
+        self.stream || self.long.is_some()
+    }
+
     /// Reads once; 0 is the end of the stream. Take all messages with [`next`](Self::next) before the next call.
     pub(super) async fn read<R: AsyncRead + Unpin>(&mut self, io: &mut R) -> io::Result<usize> {
         let Some(long) = &mut self.long else {
