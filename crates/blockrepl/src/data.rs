@@ -1,13 +1,13 @@
 //! Bytes with the checksums of their blocks, which are computed once: for the metadata here, and for the frame to or from each peer.
 
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use bytes::Bytes;
 use crc32fast::Hasher;
 
-use crate::meta::BLOCK;
+use crate::meta::{BLOCK, sum_of_crc};
 
 const LEN: usize = BLOCK as usize;
 
@@ -37,6 +37,24 @@ impl Data {
     /// The CRC-32 of what has this one, followed by these bytes.
     pub(crate) fn crc_behind(&self, crc: u32) -> u32 {
         crc_behind(crc, self.crcs(), self)
+    }
+
+    /// The checksums that are kept of the whole blocks.
+    pub(crate) fn sums(&self) -> Vec<u32> {
+        self.crcs().iter().map(|crc| sum_of_crc(*crc)).collect()
+    }
+
+    /// A part of it.
+    pub(crate) fn part(&self, range: Range<usize>) -> Data {
+        let (first, last) = (range.start / LEN, range.end / LEN);
+        let known = self.crcs.get().filter(|_| range.start.is_multiple_of(LEN));
+        let crcs = known.and_then(|crcs| crcs.get(first..last));
+        let bytes = self.slice(range.clone());
+        match crcs {
+            Some(_) if range == (0..self.len()) => self.clone(),
+            Some(crcs) => Data::with_crcs(bytes, crcs.to_vec()),
+            None => bytes.into(),
+        }
     }
 
     /// The bytes alone.

@@ -19,6 +19,6 @@ pub(crate) use writers::LEASES_MAX;
 pub use writers::WriterMessage;
 
 /// The version of the wire protocol; a peer of another version is refused.
-pub const WIRE_VERSION: u8 = 2;
+pub const WIRE_VERSION: u8 = 3;
 /// Runs of dirty granules in one message.
 pub(crate) const RUNS_MAX: usize = 65_536;

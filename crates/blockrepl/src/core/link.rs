@@ -160,6 +160,7 @@ impl Replica {
         | Message::Flush { epoch, .. }
         | Message::SyncStart { epoch, .. }
         | Message::Copy { epoch, .. }
+        | Message::CopyDamaged { epoch, .. }
         | Message::SyncEnd { epoch, .. }
         | Message::Adopt { epoch, .. }
         | Message::Stable { epoch, .. }
@@ -188,6 +189,9 @@ impl Replica {
             Message::Stable { stable, .. } => self.set_stable(stable.min(self.seq)),
             Message::SyncStart { sync, .. } => self.enqueue(Queued::SyncStart { link, sync }),
             Message::Copy { granule, heal, data, .. } => self.remote_copy(link, granule, heal, data),
+            Message::CopyDamaged { granule, heal, blocks, data, .. } => {
+                self.remote_damaged(link, granule, heal, (&blocks, data));
+            }
             Message::SyncEnd { .. } => self.remote_sync_end(link, message),
             Message::Adopt { version, lineage, members, .. } => self.adopt(link, version, &lineage, &members),
             Message::Lacks { member, base, dirty, .. } => self.note_lacks(member, base, &dirty),

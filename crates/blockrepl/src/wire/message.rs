@@ -89,6 +89,20 @@ pub enum Message {
         /// Its bytes, or none for zeros.
         data: Data,
     },
+    /// As `Copy`, of one granule whose blocks are not all right: no copy has what these should be. They are written,
+    /// and told as damaged to whoever reads them.
+    CopyDamaged {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which granule.
+        granule: u32,
+        /// As in `Copy`.
+        heal: bool,
+        /// Which blocks of 4096 bytes of it are damaged, ascending, and the checksums that they should have.
+        blocks: Vec<(u8, u32)>,
+        /// The granule's bytes.
+        data: Data,
+    },
     /// You now hold what I hold: be consistent, and take over my ancestry.
     SyncEnd {
         /// The leader's epoch.
@@ -246,7 +260,9 @@ impl Message {
     /// What a frame carries behind its fields.
     pub(crate) fn data(&self) -> &[u8] {
         match self {
-            Message::Write { data, .. } | Message::Copy { data, .. } => data,
+            Message::Write { data, .. } | Message::Copy { data, .. } | Message::CopyDamaged { data, .. } => {
+                data
+            }
             Message::Fetched { data, .. } => data,
             Message::Writer(m) => m.data(),
             _ => &[],
@@ -265,7 +281,9 @@ impl Message {
     /// Payload bytes that count against the peer's window.
     pub(crate) fn weight(&self) -> u64 {
         match self {
-            Message::Write { data, .. } | Message::Copy { data, .. } => data.len() as u64 + 64,
+            Message::Write { data, .. } | Message::Copy { data, .. } | Message::CopyDamaged { data, .. } => {
+                data.len() as u64 + 64
+            }
             _ => 0,
         }
     }

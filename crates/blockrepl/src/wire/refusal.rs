@@ -34,6 +34,8 @@ pub enum Refusal {
     UndoFull,
     /// The device was to grow, and there is no room for it here.
     CannotGrow,
+    /// More blocks are damaged than can be noted here.
+    TooDamaged,
     /// The frame does not belong here.
     Protocol,
     /// The data here, which the leader's does not descend from, could not be kept as a snapshot; it was not
@@ -72,6 +74,7 @@ impl fmt::Display for Refusal {
             Refusal::UndoFull => f.write_str("the undo area is full and the policy is to hold"),
             Refusal::CannotGrow => f.write_str("there is no room for the larger device"),
             Refusal::CannotKeep => f.write_str("the data that would be lost could not be kept as a snapshot"),
+            Refusal::TooDamaged => f.write_str("more blocks are damaged than can be noted"),
             Refusal::Protocol => f.write_str("a frame that does not belong here"),
             Refusal::Closing => f.write_str("closing, or replaced by a newer link"),
             Refusal::NotWriter { epoch } => write!(f, "the grant of epoch {epoch} names no such writer"),
@@ -97,6 +100,7 @@ pub(super) fn code(r: &Refusal) -> (u8, u64) {
         Refusal::Resigned { current } => (33, *current),
         Refusal::CannotKeep => (48, 0),
         Refusal::CannotGrow => (64, 0),
+        Refusal::TooDamaged => (65, 0),
     }
 }
 
@@ -120,6 +124,7 @@ pub(super) fn parse(code: u8, value: u64) -> Result<Refusal, Short> {
         33 => Refusal::Resigned { current: value },
         48 => Refusal::CannotKeep,
         64 => Refusal::CannotGrow,
+        65 => Refusal::TooDamaged,
         _ => return Err(Short),
     })
 }

@@ -85,6 +85,10 @@ struct Superblock {
     hot: Vec<u32>,
     taken: u64,
     snapshots: Vec<Snapshot>,
+    made_smaller: u8,
+    granule: u32,
+    /// {block, crc of what it holds, crc that it should have}
+    damaged: Vec<(u64, u32, u32)>,
 }
 
 fn whole(bytes: &[u8], magic: &[u8; 8]) -> bool {
@@ -131,6 +135,9 @@ fn superblock(meta: &[u8]) -> Superblock {
             common: f.generation(),
             size: f.u64(),
         }),
+        made_smaller: f.u8(),
+        granule: f.u32(),
+        damaged: f.list(512, |f| (f.u64(), f.u32(), f.u32())),
     };
     assert!(f.0.iter().all(|b| *b == 0), "zeros behind the last field");
     drawn
@@ -241,6 +248,28 @@ fn a_resync_s_mark_and_a_before_image_are_as_they_are_drawn() {
     assert_eq!((sb.consistent, sb.resync), (1, None));
     let leaders = superblock(&net.nodes[0].meta.live);
     assert_eq!((leaders.begun, leaders.peers[0].resync), (1, 0), "it is over");
+}
+
+#[test]
+fn blocks_that_are_known_to_be_damaged_are_recorded_as_they_are_drawn() {
+    let mut net = Net::pair(6);
+    net.put(0, 0, &[7; GRANULE as usize]);
+    net.flush(0);
+    net.idle();
+    (0..2).for_each(|n| net.nodes[n].data.rot(3 * 4096 + 5));
+    net.verify(0);
+    net.settle();
+    let sb = superblock(&net.nodes[0].meta.live);
+    let found = crc32fast::hash(&net.nodes[0].data.live[3 * 4096..4 * 4096]);
+    assert_eq!(sb.damaged, [(3, found, crc32fast::hash(&[7; 4096]))]);
+    assert_eq!((sb.made_smaller, sb.granule), (0, 0));
+    // Overwritten, and that durable, it is forgotten.
+    net.put(0, 3 * 4096, &[8; 4096]);
+    net.flush(0);
+    net.shrink(0, SIZE / 2);
+    net.settle();
+    let sb = superblock(&net.nodes[0].meta.live);
+    assert_eq!((&sb.damaged[..], sb.made_smaller), (&[][..], 1));
 }
 
 /// Node 0 wrote granule 2 on its own, node 1 granule 3; node 1 leads, and node 0's is given up.
@@ -425,7 +454,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (16, M::Verified { id: 3, digest }, [n(3), digests.clone()].concat()),
         (17, M::Stable { epoch: 2, stable: 3 }, [e(), n(3)].concat()),
         (32, w(W::Leads { epoch: 2 }), e()),
-        (33, w(W::Join { epoch: 2, session: 3 }), [e(), n(3)].concat()),
+        (33, w(W::Join { epoch: 2, session: 3, again: true }), [e(), n(3), vec![1]].concat()),
         (
             34,
             w(W::Joined { epoch: 2, session: 3, ordered: vec![(4, 5)], leases: vec![6, 7] }),
@@ -456,6 +485,8 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (45, w(W::Leased { id: 3 }), n(3)),
         (46, w(W::Release { epoch: 2, id: 3 }), [e(), n(3)].concat()),
         (47, w(W::Leave { epoch: 2 }), e()),
+        (52, w(W::VouchAsk { epoch: 2, id: 3 }), [e(), n(3)].concat()),
+        (53, w(W::Vouched { id: 3, counted: true }), [n(3), vec![1]].concat()),
         (48, M::Fetch { epoch: 2, id: 3, chunk: 4 }, [e(), n(3), i(4)].concat()),
         (
             49,
@@ -470,6 +501,18 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (67, M::Compared { granule: 3, same: true }, [i(3), vec![1]].concat()),
         (68, M::Resize { epoch: 2, size: 3 }, [e(), n(3)].concat()),
         (69, M::Resized { size: 3 }, n(3)),
+        (71, M::Shrink { epoch: 2, size: 3 }, [e(), n(3)].concat()),
+        (
+            72,
+            M::CopyDamaged {
+                epoch: 2,
+                granule: 3,
+                heal: true,
+                blocks: vec![(6, 4), (7, 5)],
+                data: bytes::Bytes::from_static(b"data").into(),
+            },
+            [e(), i(3), vec![1], i(2), vec![6], i(4), vec![7], i(5), tail()].concat(),
+        ),
         (
             70,
             M::Lacks { epoch: 2, member: member(1), base: id, dirty },

@@ -6,6 +6,7 @@ mod candidate;
 mod chaos;
 mod control;
 mod copies;
+mod damaged_source;
 mod disks;
 mod driver;
 mod format;

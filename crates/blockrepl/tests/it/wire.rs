@@ -12,7 +12,9 @@ fn writer_message() -> impl Strategy<Value = WriterMessage> {
     let numbers = any::<(u64, u64, u64, u64)>();
     prop_oneof![
         any::<u64>().prop_map(|epoch| M::Leads { epoch }),
-        any::<(u64, u64)>().prop_map(|(epoch, session)| M::Join { epoch, session }),
+        any::<(u64, u64, bool)>().prop_map(|(epoch, session, again)| M::Join { epoch, session, again }),
+        any::<(u64, u64)>().prop_map(|(epoch, id)| M::VouchAsk { epoch, id }),
+        any::<(u64, bool)>().prop_map(|(id, counted)| M::Vouched { id, counted }),
         (any::<(u64, u64)>(), pairs, proptest::collection::vec(any::<u64>(), 0..9))
             .prop_map(|((epoch, session), ordered, leases)| M::Joined { epoch, session, ordered, leases }),
         any::<(u64, u64)>().prop_map(|(epoch, seq)| M::ReadHere { epoch, seq }),
@@ -71,8 +73,19 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), data.clone()).prop_map(
             |(epoch, seq, stable, offset, data)| Message::Write { epoch, seq, stable, offset, data }
         ),
-        (any::<u64>(), any::<u32>(), any::<bool>(), data)
+        (any::<u64>(), any::<u32>(), any::<bool>(), data.clone())
             .prop_map(|(epoch, granule, heal, data)| Message::Copy { epoch, granule, heal, data }),
+        (
+            any::<u64>(),
+            any::<u32>(),
+            any::<bool>(),
+            proptest::collection::btree_map(any::<u8>(), any::<u32>(), 0..9),
+            data
+        )
+            .prop_map(|(epoch, granule, heal, blocks, data)| {
+                let blocks = blocks.into_iter().collect();
+                Message::CopyDamaged { epoch, granule, heal, blocks, data }
+            }),
         (any::<u64>(), any::<u64>()).prop_map(|(id, bytes)| Message::FlushAck { id, bytes }),
         (any::<u64>(), any::<u64>(), runs()).prop_map(|(epoch, version, dirty)| Message::SyncEnd {
             epoch,
@@ -186,10 +199,10 @@ fn an_oversized_frame_is_refused_by_its_header_alone() {
 #[test]
 fn a_newer_protocol_and_a_stranger_are_told_apart() {
     let mut bytes = encode(&[Message::Progress { bytes: 1 }]);
-    bytes[2] = 3;
+    bytes[2] = 4;
     let mut decoder = Decoder::new(4096);
     decoder.buffer().extend_from_slice(&bytes);
-    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 3 }));
+    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 4 }));
     let mut decoder = Decoder::new(4096);
     decoder.buffer().extend_from_slice(b"GET / HTTP/1.1\r\n");
     assert_eq!(decoder.next(), Err(WireError::Magic(*b"GE")));
