@@ -132,7 +132,7 @@ impl Replica {
             Message::Writer(message) if self.failed.is_some() => self.session_message(link, message),
             // It was sent before our hello, or by one that does not know yet.
             _ if self.failed.is_some() => self.refuse(link, Refusal::DiskFailed),
-            Message::Hello(_) => self.refuse(link, Refusal::Protocol),
+            Message::Hello(_) | Message::Opening(_) => self.refuse(link, Refusal::Protocol),
             Message::Begin { epoch, seq, lineage } => {
                 if let Some(l) = self.links.get_mut(&link) {
                     l.lineage = Some(lineage);

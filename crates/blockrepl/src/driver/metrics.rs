@@ -415,7 +415,8 @@ fn sample(out: &mut String, volume: &str, (kind, name): (&str, &str), help: &str
     writeln!(out, "blockrepl_{name}{{volume=\"{volume}\"}} {value}")
 }
 
-fn escaped(label: &str) -> String {
+/// A label's value.
+pub(crate) fn escaped(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

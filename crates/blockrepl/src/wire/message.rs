@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Digest, Hello, Refusal, WriterMessage};
+use super::{Digest, Hello, Opening, Refusal, WriterMessage};
 use crate::data::{Data, crc_behind};
 use crate::ids::{DeviceId, GenerationId, Lineage, Member, MemberSet};
 
@@ -254,6 +254,8 @@ pub enum Message {
     },
     /// Between a leader and the other writers of its epoch.
     Writer(WriterMessage),
+    /// Before the hellos.
+    Opening(Opening),
 }
 
 impl Message {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Digest, Message, RUNS_MAX, WireError, WriterMessage, hello, refusal};
+use super::{Digest, Message, RUNS_MAX, WireError, WriterMessage, hello, opening, refusal};
 use crate::codec::{Reader, Short, Writer};
 use crate::data::Data;
 use crate::ids::{DeviceId, Member, NodeId};
@@ -110,6 +110,10 @@ impl Message {
                 let (kind, head) = m.head();
                 (kind, head, m.data())
             }
+            Message::Opening(o) => {
+                let (kind, head) = opening::head(o);
+                (kind, head, none)
+            }
             Message::Reach { epoch, seq } => {
                 w.u64(*epoch).u64(*seq);
                 (64, w.0, none)
@@ -215,6 +219,7 @@ impl Message {
                 let blocks = take_damaged(&mut r)?;
                 return Ok(Message::CopyDamaged { epoch, granule, heal, blocks, data: tail(&r).into() });
             }
+            80..=98 => Message::Opening(opening::parse(kind, &mut r)?),
             _ => return Err(Short),
         };
         r.end()?;

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use posthaste_blockrepl::core::{PeerStatus, Replica};
-use posthaste_blockrepl::wire::{Digest, HEADER_LEN, Hello, Message, Refusal, WriterMessage};
+use posthaste_blockrepl::wire::{Digest, HEADER_LEN, Hello, Message, Opening, Refusal, WriterMessage};
 use posthaste_blockrepl::{
     Config, DeviceId, FileSnapshots, GRANULE, GenerationId, Lineage, Options, Paths, SnapshotStore,
     SplitBrainPolicy, Volume,
@@ -396,8 +396,8 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
     vec![
         (
             1,
-            M::Hello(hello),
-            [ids, n(1), device.0.to_vec(), n(3), i(5), n(4), generation.clone(), vec![1]].concat(),
+            M::Hello(hello.clone()),
+            [ids.clone(), n(1), device.0.to_vec(), n(3), i(5), n(4), generation.clone(), vec![1]].concat(),
         ),
         (2, M::Refused(Refusal::Fenced { current: 9 }), [vec![1], n(9)].concat()),
         (3, M::Begin { epoch: 2, seq: 3, lineage: lineage.clone() }, [e(), n(3), none.clone()].concat()),
@@ -518,6 +518,35 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
             M::Lacks { epoch: 2, member: member(1), base: id, dirty },
             [e(), n(1), DeviceId(device.0).0.to_vec(), generation, runs].concat(),
         ),
+        (
+            80,
+            M::Opening(Opening::Challenge {
+                cluster: hello.cluster,
+                volume: hello.volume,
+                from: node,
+                to: identity(2).node,
+                sealed: true,
+                share: [6; 32],
+            }),
+            [ids.clone(), n(node.0), n(identity(2).node.0), vec![1], vec![6; 32]].concat(),
+        ),
+        (81, M::Opening(Opening::Share([6; 32])), vec![6; 32]),
+        (82, M::Opening(Opening::Proof([7; 32])), vec![7; 32]),
+        (
+            96,
+            M::Opening(Opening::Path {
+                cluster: hello.cluster,
+                volume: hello.volume,
+                from: node,
+                to: identity(2).node,
+                session: [8; 16],
+                answer: [9; 16],
+                rank: 3,
+            }),
+            [ids, n(node.0), n(identity(2).node.0), vec![8; 16], vec![9; 16], vec![3]].concat(),
+        ),
+        (97, M::Opening(Opening::Taken([9; 16])), vec![9; 16]),
+        (98, M::Opening(Opening::Go), vec![]),
     ]
 }
 
@@ -530,7 +559,12 @@ fn every_frame_s_payload_is_as_it_is_drawn() {
         assert_eq!((frame[3], u32_at(&frame, 4) as usize), (kind, payload.len()), "{message:?}");
         assert_eq!(frame[HEADER_LEN..], payload, "{message:?}");
         let debug = format!("{message:?}");
-        let name = debug.trim_start_matches("Writer(").split([' ', '(']).next().unwrap();
+        let name = debug
+            .trim_start_matches("Writer(")
+            .trim_start_matches("Opening(")
+            .split([' ', '(', ')'])
+            .next()
+            .unwrap();
         assert!(docs.contains(&format!("\n| {kind} | {name} | ")), "{kind} {name} is not drawn");
     }
     let drawn =

@@ -1,8 +1,10 @@
 //! Frames: laws, and hostile bytes.
 
 use bytes::{Bytes, BytesMut};
-use posthaste_blockrepl::wire::{Decoder, Digest, HEADER_LEN, Message, Refusal, WireError, WriterMessage};
-use posthaste_blockrepl::{Data, DeviceId, GenerationId, Member, NodeId};
+use posthaste_blockrepl::wire::{
+    Decoder, Digest, HEADER_LEN, Message, Opening, Refusal, WireError, WriterMessage,
+};
+use posthaste_blockrepl::{ClusterId, Data, DeviceId, GenerationId, Member, NodeId, VolumeId};
 use proptest::prelude::*;
 
 fn writer_message() -> impl Strategy<Value = WriterMessage> {
@@ -64,6 +66,24 @@ fn runs() -> impl Strategy<Value = Vec<(u32, u32)>> {
     })
 }
 
+fn opening() -> impl Strategy<Value = Opening> {
+    let ids = any::<([u8; 16], [u8; 16], u64, u64)>();
+    prop_oneof![
+        (ids, any::<bool>(), any::<[u8; 32]>()).prop_map(|((c, v, from, to), sealed, share)| {
+            let (cluster, volume, from, to) = (ClusterId(c), VolumeId(v), NodeId(from), NodeId(to));
+            Opening::Challenge { cluster, volume, from, to, sealed, share }
+        }),
+        any::<[u8; 32]>().prop_map(Opening::Share),
+        any::<[u8; 32]>().prop_map(Opening::Proof),
+        (ids, any::<([u8; 16], [u8; 16], u8)>()).prop_map(|((c, v, from, to), (session, answer, rank))| {
+            let (cluster, volume, from, to) = (ClusterId(c), VolumeId(v), NodeId(from), NodeId(to));
+            Opening::Path { cluster, volume, from, to, session, answer, rank }
+        }),
+        any::<[u8; 16]>().prop_map(Opening::Taken),
+        Just(Opening::Go),
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let bytes = |len| proptest::collection::vec(any::<u8>(), len).prop_map(Data::from);
     // Some have whole blocks, whose checksums make the frame's.
@@ -115,6 +135,7 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u64>().prop_map(|epoch| Message::Refused(Refusal::NotWriter { epoch })),
         any::<u64>().prop_map(|current| Message::Refused(Refusal::Resigned { current })),
         writer_message().prop_map(Message::Writer),
+        opening().prop_map(Message::Opening),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, seq)| Message::Reach { epoch, seq }),
         any::<u64>().prop_map(|seq| Message::Reached { seq }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Resize { epoch, size }),
