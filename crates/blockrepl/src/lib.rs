@@ -179,6 +179,7 @@ mod order;
 mod pool;
 mod snapshot;
 pub mod wire;
+mod zeros;
 
 pub use bitmap::{EXTENT, GRANULE};
 pub use config::{Config, Congestion, LowRedundancy, Protocol, SplitBrainPolicy, UndoPolicy};
@@ -195,3 +196,4 @@ pub use meta::{DATA_HEADER_LEN, FORMAT_VERSION, OpenError};
 pub use order::{ResyncOrder, Turn};
 pub use snapshot::{FileSnapshots, SnapshotStore};
 pub use wire::Hello;
+pub use zeros::Zeros;

@@ -7,6 +7,7 @@
 use super::*;
 use crate::bitmap::{CHUNK_MAX, EXTENT};
 use crate::meta::{self, BLOCK, SUMS_PER_PAGE, SumsOfPage, block_sum, decode_sums, encode_sums, no_sums};
+use crate::zeros::Zeros;
 
 /// Pages kept besides those of hot extents.
 const SPARE_PAGES: usize = 64;
@@ -129,12 +130,14 @@ pub(crate) fn sums_of(data: &[u8]) -> Vec<u32> {
 
 impl Replica {
     /// Notes what a write makes of the checksums: known for whole blocks, void for parts of one.
-    pub(super) fn note_sums(&mut self, offset: u64, data: &[u8]) {
+    pub(super) fn note_sums(&mut self, offset: u64, data: &Bytes) {
         let end = offset + data.len() as u64;
+        let of_zeros = Zeros::of(data).map(|_| block_sum(&[0; BLOCK as usize]));
         for block in offset / BLOCK..end.div_ceil(BLOCK) {
             let from = block * BLOCK;
             let whole = from >= offset && from + BLOCK <= end;
             let sum = match whole {
+                true if let Some(sum) = of_zeros => sum,
                 true => block_sum(&data[(from - offset) as usize..][..BLOCK as usize]),
                 false => VOID,
             };

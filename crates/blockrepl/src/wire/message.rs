@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Digest, Hello, Refusal, WriterMessage};
 use crate::ids::{DeviceId, GenerationId, Lineage, Member, MemberSet};
+use crate::zeros::Zeros;
 
 /// All that goes over a link. Messages of one link arrive in order or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,6 +246,7 @@ impl Message {
     /// What a frame carries behind its fields.
     pub(crate) fn data(&self) -> &[u8] {
         match self {
+            Message::Write { data, .. } if Zeros::of(data).is_some() => &[],
             Message::Write { data, .. } | Message::Copy { data, .. } | Message::Fetched { data, .. } => data,
             Message::Writer(m) => m.data(),
             _ => &[],
