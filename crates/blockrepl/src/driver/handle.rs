@@ -97,7 +97,7 @@ impl BlockDevice for Handle {
         self.check(offset, buf.len())?;
         let shared = &self.owner.shared;
         if !shared.many.load(Ordering::SeqCst) {
-            let sound = match shared.verify_reads {
+            let sound = match shared.checks_reads() {
                 false => shared.read_data(DATA_HEADER_LEN + offset, buf).is_ok(),
                 true => shared.read_verified(offset, buf),
             };
@@ -115,7 +115,7 @@ impl BlockDevice for Handle {
 
     fn read_cached(&self, offset: u64, buf: &mut [u8]) -> bool {
         let shared = &self.owner.shared;
-        let here = || !shared.verify_reads && !shared.many.load(Ordering::SeqCst);
+        let here = || !shared.checks_reads() && !shared.many.load(Ordering::SeqCst);
         let read = self.check(offset, buf.len()).is_ok()
             && here()
             && shared.read_cached(DATA_HEADER_LEN + offset, buf)
@@ -159,7 +159,7 @@ impl BlockDevice for Handle {
     fn zeros_in(&self, range: Range<u64>, most: usize) -> Vec<Range<u64>> {
         let shared = &self.owner.shared;
         // As a read that is not checked and needs nobody else.
-        let here = || !shared.verify_reads && !shared.many.load(Ordering::SeqCst);
+        let here = || !shared.checks_reads() && !shared.many.load(Ordering::SeqCst);
         if range.end > self.size() || range.is_empty() || !here() {
             return Vec::new();
         }

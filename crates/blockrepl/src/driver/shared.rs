@@ -124,6 +124,8 @@ pub(super) struct Shared {
     pub(super) unsent_limit: u64,
     /// There are other writers: reads must pass through the core.
     pub(super) many: AtomicBool,
+    /// Something here is known to be damaged.
+    damaged: AtomicBool,
     pub(super) ticking: AtomicBool,
     pub(super) verify_reads: bool,
     pub(super) free_discarded: bool,
@@ -139,6 +141,7 @@ impl Shared {
         snapshots: Arc<dyn SnapshotStore>,
         config: &Config,
     ) -> Self {
+        let damaged = core.knows_damage();
         let size = AtomicU64::new(core.size());
         let state = State {
             core,
@@ -164,6 +167,7 @@ impl Shared {
             meta_lane: Lane::default(),
             pool: Arc::default(),
             many: AtomicBool::new(false),
+            damaged: AtomicBool::new(damaged),
             ticking: AtomicBool::new(false),
             frame_limit: config.frame_bytes_max,
             unsent_limit: config.unsent_limit(),
@@ -183,6 +187,11 @@ impl Shared {
     /// Where data reads as zeros, for a handle.
     pub(super) fn zeros_in(&self, range: Range<u64>, most: usize) -> Vec<Range<u64>> {
         self.data.zeros_in(range, most)
+    }
+
+    /// Whether reads are compared with the checksums: always, if anything here is known to be damaged.
+    pub(super) fn checks_reads(&self) -> bool {
+        self.verify_reads || self.damaged.load(Ordering::SeqCst)
     }
 
     /// Reads data for a handle if it need not wait for the disk.
@@ -231,6 +240,7 @@ impl Shared {
         let result = f(&mut state, self.start.elapsed());
         // Before another writer can hear that it is one.
         self.many.store(state.core.is_shared(), Ordering::SeqCst);
+        self.damaged.store(state.core.knows_damage(), Ordering::SeqCst);
         self.dispatch(&mut state, worker);
         let talking = std::mem::take(&mut state.talking);
         drop(state);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Digest, Hello, Refusal, WriterMessage};
+use super::{Digest, Hello, Opening, Refusal, WriterMessage};
 use crate::ids::{DeviceId, GenerationId, Lineage, Member, MemberSet};
 use crate::zeros::Zeros;
 
@@ -87,6 +87,20 @@ pub enum Message {
         /// Repair of an in-sync replica, not part of a resync.
         heal: bool,
         /// Its bytes, or none for zeros.
+        data: Bytes,
+    },
+    /// As `Copy`, of one granule whose blocks are not all right: no copy has what these should be. They are written,
+    /// and told as damaged to whoever reads them.
+    CopyDamaged {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which granule.
+        granule: u32,
+        /// As in `Copy`.
+        heal: bool,
+        /// Which blocks of 4096 bytes of it are damaged, ascending, and the checksums that they should have.
+        blocks: Vec<(u8, u32)>,
+        /// The granule's bytes.
         data: Bytes,
     },
     /// You now hold what I hold: be consistent, and take over my ancestry.
@@ -240,6 +254,8 @@ pub enum Message {
     },
     /// Between a leader and the other writers of its epoch.
     Writer(WriterMessage),
+    /// Before the hellos.
+    Opening(Opening),
 }
 
 impl Message {
@@ -247,7 +263,10 @@ impl Message {
     pub(crate) fn data(&self) -> &[u8] {
         match self {
             Message::Write { data, .. } if Zeros::of(data).is_some() => &[],
-            Message::Write { data, .. } | Message::Copy { data, .. } | Message::Fetched { data, .. } => data,
+            Message::Write { data, .. }
+            | Message::Copy { data, .. }
+            | Message::CopyDamaged { data, .. }
+            | Message::Fetched { data, .. } => data,
             Message::Writer(m) => m.data(),
             _ => &[],
         }
@@ -256,7 +275,9 @@ impl Message {
     /// Payload bytes that count against the peer's window.
     pub(crate) fn weight(&self) -> u64 {
         match self {
-            Message::Write { data, .. } | Message::Copy { data, .. } => data.len() as u64 + 64,
+            Message::Write { data, .. } | Message::Copy { data, .. } | Message::CopyDamaged { data, .. } => {
+                data.len() as u64 + 64
+            }
             _ => 0,
         }
     }
