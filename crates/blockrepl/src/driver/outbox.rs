@@ -269,7 +269,7 @@ impl Stream {
                 Message::Write { ref data, .. } | Message::Copy { ref data, .. }
                     if message.data().len() >= LONG =>
                 {
-                    self.data = data.clone();
+                    self.data = Bytes::clone(data);
                 }
                 short => self.head.extend_from_slice(short.data()),
             }

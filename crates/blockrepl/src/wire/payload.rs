@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Digest, Message, RUNS_MAX, WireError, WriterMessage, hello, opening, refusal};
 use crate::codec::{Reader, Short, Writer};
+use crate::data::Data;
 use crate::ids::{DeviceId, Member, NodeId};
 use crate::zeros::Zeros;
 
@@ -33,7 +34,7 @@ impl Message {
             Message::Write { epoch, seq, stable, offset, data } => {
                 w.u64(*epoch).u64(*seq).u64(*stable).u64(*offset);
                 let zeros = put_zeros(&mut w, data);
-                if zeros { (74, w.0, none) } else { (5, w.0, data) }
+                if zeros { (76, w.0, none) } else { (5, w.0, data) }
             }
             Message::Flush { epoch, id, stable } => {
                 w.u64(*epoch).u64(*id).u64(*stable);
@@ -99,6 +100,10 @@ impl Message {
                 w.u32(*chunk);
                 (50, w.0, none)
             }
+            Message::Judged { epoch, chunk } => {
+                w.u64(*epoch).u32(*chunk);
+                (74, w.0, none)
+            }
             Message::Agreed { epoch, id } => {
                 w.u64(*epoch).u64(*id);
                 (51, w.0, none)
@@ -151,11 +156,12 @@ impl Message {
         }
     }
 
-    pub(super) fn decode(kind: u8, payload: Bytes) -> Result<Message, WireError> {
-        Self::parse(kind, payload).map_err(|Short| WireError::Malformed { kind })
+    /// `crcs`: of the blocks of its data.
+    pub(super) fn decode(kind: u8, payload: Bytes, crcs: Vec<u32>) -> Result<Message, WireError> {
+        Self::parse(kind, payload, crcs).map_err(|Short| WireError::Malformed { kind })
     }
 
-    fn parse(kind: u8, payload: Bytes) -> Result<Message, Short> {
+    fn parse(kind: u8, payload: Bytes, crcs: Vec<u32>) -> Result<Message, Short> {
         let mut r = Reader(&payload);
         // Data is the tail of the payload, shared, not copied.
         let tail = |r: &Reader<'_>| payload.slice(payload.len() - r.0.len()..);
@@ -166,11 +172,12 @@ impl Message {
             4 => take_begin_ack(&mut r)?,
             5 => {
                 let (epoch, seq, stable, offset) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
-                return Ok(Message::Write { epoch, seq, stable, offset, data: tail(&r) });
+                let data = Data::with_crcs(tail(&r), crcs);
+                return Ok(Message::Write { epoch, seq, stable, offset, data });
             }
-            74 => {
+            76 => {
                 let (epoch, seq, stable, offset) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
-                Message::Write { epoch, seq, stable, offset, data: take_zeros(&mut r)? }
+                Message::Write { epoch, seq, stable, offset, data: take_zeros(&mut r)?.into() }
             }
             6 => Message::Flush { epoch: r.u64()?, id: r.u64()?, stable: r.u64()? },
             7 => Message::FlushAck { id: r.u64()?, bytes: r.u64()? },
@@ -178,7 +185,8 @@ impl Message {
             9 => Message::SyncStart { epoch: r.u64()?, sync: r.u64()? },
             10 => {
                 let (epoch, granule, heal) = (r.u64()?, r.u32()?, r.flag()?);
-                return Ok(Message::Copy { epoch, granule, heal, data: tail(&r) });
+                let data = Data::with_crcs(tail(&r), crcs);
+                return Ok(Message::Copy { epoch, granule, heal, data });
             }
             11 => {
                 let (epoch, version) = (r.u64()?, r.u64()?);
@@ -194,7 +202,7 @@ impl Message {
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
             16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
-            32..=47 | 52..=53 | 75 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
+            32..=47 | 52..=53 | 77 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
             48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, chunk: r.u32()? },
             49 => {
                 let (id, blocks) = (r.u64()?, r.u32()?);
@@ -216,10 +224,11 @@ impl Message {
                 dirty: take_runs(&mut r)?,
             },
             71 => Message::Shrink { epoch: r.u64()?, size: r.u64()? },
+            74 => Message::Judged { epoch: r.u64()?, chunk: r.u32()? },
             72 => {
                 let (epoch, granule, heal) = (r.u64()?, r.u32()?, r.flag()?);
                 let blocks = take_damaged(&mut r)?;
-                return Ok(Message::CopyDamaged { epoch, granule, heal, blocks, data: tail(&r) });
+                return Ok(Message::CopyDamaged { epoch, granule, heal, blocks, data: tail(&r).into() });
             }
             80..=98 => Message::Opening(opening::parse(kind, &mut r)?),
             _ => return Err(Short),

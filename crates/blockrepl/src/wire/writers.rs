@@ -222,7 +222,7 @@ impl WriterMessage {
             M::ReadHere { epoch, seq } => kind(35, w.u64(*epoch).u64(*seq)),
             M::Forward { epoch, id, seen, offset, data } => {
                 w.u64(*epoch).u64(*id).u64(*seen).u64(*offset);
-                if put_zeros(w, data) { 75 } else { 36 }
+                if put_zeros(w, data) { 77 } else { 36 }
             }
             M::Ordered { epoch, seq, stable, id, apply } => {
                 kind(37, w.u64(*epoch).u64(*seq).u64(*stable).u64(*id).u8(u8::from(*apply)))
@@ -264,7 +264,7 @@ impl WriterMessage {
                 let (epoch, id, seen, offset) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
                 M::Forward { epoch, id, seen, offset, data: tail(r) }
             }
-            75 => {
+            77 => {
                 let (epoch, id, seen, offset) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
                 M::Forward { epoch, id, seen, offset, data: take_zeros(r)? }
             }
