@@ -307,16 +307,59 @@ enum CopyState {
 
 #[derive(Debug)]
 enum Queued {
-    Local { request: RequestId, offset: u64, data: Bytes },
-    Forward { link: LinkId, id: u64, seen: u64, leased: bool, offset: u64, data: Bytes },
-    Remote { link: LinkId, seq: u64, offset: u64, data: Bytes },
-    Copy { link: LinkId, granule: u32, data: Bytes },
-    Flush { link: LinkId, id: u64 },
-    SyncStart { link: LinkId, sync: u64 },
-    SyncEnd { link: LinkId, message: Message },
-    Verify { link: LinkId, id: u64, offset: u64, len: u32 },
-    Fetch { link: LinkId, id: u64, chunk: u32 },
-    Compare { link: LinkId, granule: u32, digest: Digest },
+    /// `seen`: all up to there was complete when it was asked for, as far as its node knew.
+    Local {
+        request: RequestId,
+        seen: u64,
+        offset: u64,
+        data: Bytes,
+    },
+    Forward {
+        link: LinkId,
+        id: u64,
+        seen: u64,
+        offset: u64,
+        data: Bytes,
+    },
+    Remote {
+        link: LinkId,
+        seq: u64,
+        offset: u64,
+        data: Bytes,
+    },
+    Copy {
+        link: LinkId,
+        granule: u32,
+        data: Bytes,
+    },
+    Flush {
+        link: LinkId,
+        id: u64,
+    },
+    SyncStart {
+        link: LinkId,
+        sync: u64,
+    },
+    SyncEnd {
+        link: LinkId,
+        message: Message,
+    },
+    Verify {
+        link: LinkId,
+        id: u64,
+        offset: u64,
+        len: u32,
+    },
+    Fetch {
+        link: LinkId,
+        id: u64,
+        chunk: u32,
+    },
+    Compare {
+        link: LinkId,
+        granule: u32,
+        digest: Digest,
+    },
 }
 
 /// How far the head of the queue has come, for those that need several steps.
