@@ -223,11 +223,13 @@ impl World {
         self.judge("R2", verdict);
     }
 
-    /// Who leads, if nothing has gone wrong so far and all writers read their own copies.
+    /// Who leads, if nothing has gone wrong so far, all writers read their own copies, and writes wait for these.
     fn calm(&self) -> Option<usize> {
         let leader = self.authority.current().leader.filter(|_| self.undisturbed)?;
+        let waited_for = self.replica(leader)?.status().writers;
         let reads = |m: usize| {
-            m == leader || self.replica(m).is_some_and(|r| r.status().session.is_some_and(|s| s.reads_here))
+            let here = self.replica(m).is_some_and(|r| r.status().session.is_some_and(|s| s.reads_here));
+            m == leader || here && waited_for.contains(&(NodeId(m as u64 + 1), true))
         };
         (0..self.copies).all(reads).then_some(leader)
     }
