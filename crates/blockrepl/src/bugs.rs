@@ -57,5 +57,6 @@ bugs! {
     SnapshotLate = "snapshot-late": "The loser's image is called whole before all of it is copied.",
     AckUnreceived = "ack-unreceived": "Under protocol B a flush is answered before the peer has the writes.",
     TrustBlocks = "trust-blocks": "What a checked read finds is not compared with its checksums.",
+    UncheckedSource = "unchecked-source": "The source of a resync does not compare what it copies with its checksums.",
     AckUnflushed = "ack-unflushed": "A follower answers a flush before its disk has.",
 }

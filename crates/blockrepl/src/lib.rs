@@ -121,6 +121,12 @@
 //!
 //! [`Volume::metrics`] counts, [`Volume::events`] tells with reasons.
 //!
+//! # Links
+//!
+//! Any byte stream is a link. A [`bond::Bond`] is one over several paths, and outlives each of them. A `Secret` (feature
+//! `secret`) makes both sides prove that they know it, and seals what follows; without it, or TLS, whoever reaches the port may say to be
+//! any node. Unsealed, the proof says who began the link, and nothing of what is changed on its way later.
+//!
 //! # What the owner must do
 //!
 //! - Grow the epoch with each change of leader, never give one epoch to two leaders, and take a new
@@ -160,6 +166,7 @@
 //! On-disk and wire formats are drawn in `docs/format.md`.
 
 mod bitmap;
+pub mod bond;
 #[cfg(feature = "bugs")]
 #[doc(hidden)]
 pub mod bugs;
@@ -177,6 +184,8 @@ mod meta;
 pub mod nbd;
 mod order;
 mod pool;
+#[cfg(feature = "secret")]
+mod secret;
 mod snapshot;
 pub mod wire;
 
@@ -193,5 +202,7 @@ pub use ids::{
 };
 pub use meta::{DATA_HEADER_LEN, FORMAT_VERSION, OpenError};
 pub use order::{ResyncOrder, Turn};
+#[cfg(feature = "secret")]
+pub use secret::{Guarded, Secret, SecretError};
 pub use snapshot::{FileSnapshots, SnapshotStore};
 pub use wire::Hello;

@@ -8,6 +8,7 @@
 mod admit;
 mod authority;
 mod candidate;
+mod damage;
 mod flush;
 mod follow;
 mod leases;
@@ -44,7 +45,7 @@ use crate::bitmap::Bitmap;
 use crate::bugs::Bug;
 use crate::config::{Config, Protocol};
 use crate::ids::{DeviceId, Grant, Identity, Lineage, Member, MemberSet, NodeId};
-use crate::meta::{Layout, SlotHead, Superblock};
+use crate::meta::{DamagedBlock, Layout, SlotHead, Superblock};
 use crate::wire::{Digest, Hello, Message, Refusal};
 
 use pace::Pace;
@@ -107,6 +108,8 @@ pub struct Replica {
     recent: VecDeque<Recent>,
     hot: BTreeMap<u32, Hot>,
     sums: sums::Sums,
+    /// Blocks known to be damaged.
+    damage: damage::Damage,
     commit: Commit,
     undo: undo::Undo,
     /// Granules being read for copies, and for how many: writes into them wait.
@@ -305,61 +308,20 @@ enum CopyState {
     },
 }
 
+/// What waits for its turn in the stream. `seen`: all writes up to there were complete when this one was asked for, as far
+/// as its node knew.
 #[derive(Debug)]
 enum Queued {
-    /// `seen`: all up to there was complete when it was asked for, as far as its node knew.
-    Local {
-        request: RequestId,
-        seen: u64,
-        offset: u64,
-        data: Bytes,
-    },
-    Forward {
-        link: LinkId,
-        id: u64,
-        seen: u64,
-        offset: u64,
-        data: Bytes,
-    },
-    Remote {
-        link: LinkId,
-        seq: u64,
-        offset: u64,
-        data: Bytes,
-    },
-    Copy {
-        link: LinkId,
-        granule: u32,
-        data: Bytes,
-    },
-    Flush {
-        link: LinkId,
-        id: u64,
-    },
-    SyncStart {
-        link: LinkId,
-        sync: u64,
-    },
-    SyncEnd {
-        link: LinkId,
-        message: Message,
-    },
-    Verify {
-        link: LinkId,
-        id: u64,
-        offset: u64,
-        len: u32,
-    },
-    Fetch {
-        link: LinkId,
-        id: u64,
-        chunk: u32,
-    },
-    Compare {
-        link: LinkId,
-        granule: u32,
-        digest: Digest,
-    },
+    Local { request: RequestId, seen: u64, offset: u64, data: Bytes },
+    Forward { link: LinkId, id: u64, seen: u64, offset: u64, data: Bytes },
+    Remote { link: LinkId, seq: u64, offset: u64, data: Bytes },
+    Copy { link: LinkId, granule: u32, data: Bytes, damaged: Vec<DamagedBlock> },
+    Flush { link: LinkId, id: u64 },
+    SyncStart { link: LinkId, sync: u64 },
+    SyncEnd { link: LinkId, message: Message },
+    Verify { link: LinkId, id: u64, offset: u64, len: u32 },
+    Fetch { link: LinkId, id: u64, chunk: u32 },
+    Compare { link: LinkId, granule: u32, digest: Digest },
 }
 
 /// How far the head of the queue has come, for those that need several steps.
@@ -441,6 +403,8 @@ enum OpKind {
     CopyRead {
         link: LinkId,
         run: Run,
+        /// What the checksums said when it was issued.
+        sums: Vec<u32>,
     },
     Compare {
         link: LinkId,
@@ -479,7 +443,11 @@ enum OpKind {
     },
     Snapshot(snapshots::SnapshotStep),
     SumsRead(u32),
-    UndoRead(Run),
+    UndoRead {
+        run: Run,
+        sums: Vec<u32>,
+    },
+    DamageRead(u64),
     UndoFlush,
     RollbackRead(u32),
     RollbackWrite,
@@ -602,6 +570,7 @@ impl Replica {
             return;
         }
         self.pump_unread();
+        self.pump_damage();
         self.fail_for_redundancy();
         while self.pump_queue()
             | self.pump_undo()
@@ -666,8 +635,9 @@ impl Replica {
             OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &result.unwrap_or_default()),
             OpKind::ScrubRead(chunk) => self.scrub_read(chunk, &result.unwrap_or_default()),
             OpKind::Snapshot(step) => self.snapshot_step(step, result),
-            OpKind::UndoRead(run) => self.before_image_read(run, result),
-            OpKind::CopyRead { link, run } => self.copy_read(link, run, result),
+            OpKind::UndoRead { run, sums } => self.before_image_read(run, &sums, result),
+            OpKind::CopyRead { link, run, sums } => self.copy_read(link, run, &sums, result),
+            OpKind::DamageRead(block) => self.damage_read(block, result.ok().as_deref()),
             OpKind::Shrink => {}
             OpKind::MendRead(chunk) => self.mend_read(chunk, result),
             OpKind::MendBlock { chunk, block } => self.mend_block_read(chunk, block, result.ok()),

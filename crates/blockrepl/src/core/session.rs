@@ -5,7 +5,7 @@
 //! than the read was, that no write is complete which this copy lacks. While the leader is away operations wait, and are sent
 //! again when it is back: the leader knows which writes it has ordered. The session ends with its epoch.
 
-use super::reads::bad_blocks;
+use super::sums::bad_blocks;
 use super::writers::{FORWARDS_MAX, Span};
 use super::*;
 use crate::meta::BLOCK;

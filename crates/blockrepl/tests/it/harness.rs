@@ -37,6 +37,11 @@ impl Disk {
         self.unsynced.push((at, data.to_vec()));
     }
 
+    /// A bit changes by itself, on the medium.
+    pub fn rot(&mut self, at: usize) {
+        [&mut self.live, &mut self.durable].into_iter().for_each(|image| image[at] ^= 4);
+    }
+
     /// Durable at once, as the length of a file is.
     fn grow(&mut self, from: u64, to: u64) {
         self.syncs += 1;

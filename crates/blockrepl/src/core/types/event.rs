@@ -140,6 +140,17 @@ pub enum Event {
         /// What the disk said.
         reason: Arc<str>,
     },
+    /// Told by a leader: these bytes of its copy are damaged, and no copy that it can ask has them right. They were copied
+    /// to `peer` as they are, marked: a read of them there fails too, until they are written. [`Event::Damaged`] names
+    /// the copies.
+    DamageCopied {
+        /// Who got them.
+        peer: NodeId,
+        /// From where, in bytes.
+        offset: u64,
+        /// How many.
+        len: u64,
+    },
     /// The undo area is full: the resync goes on, but can no longer be rolled back.
     UndoLost,
     /// A leader was told to stop. Of its in-sync peers one may be led now, under a higher epoch.
