@@ -290,10 +290,10 @@ fn what_waits_for_a_lease_has_not_raced_and_what_waits_for_its_own_turn_may_have
     let parked = [far_write(&mut net, 1, 7, 4000, &[1; 200]), far_write(&mut net, 1, 7, 4100, &[2; 200])];
     net.settle();
     let near = [net.write(0, 4000, &[3; 50]), net.write(0, 4250, &[4; 10])];
-    near.map(|r| assert_eq!(answer(&mut net, r), Ok(Reply::Written)));
+    near.into_iter().for_each(|r| assert_eq!(answer(&mut net, r), Ok(Reply::Written)));
     assert!(!parked.iter().any(|r| net.answered(*r)) && net.status(0).overlaps == 0);
     net.input(0, Input::Unlease(held));
-    parked.map(|r| assert_eq!(answer(&mut net, r), Ok(Reply::Written)));
+    parked.into_iter().for_each(|r| assert_eq!(answer(&mut net, r), Ok(Reply::Written)));
     assert_eq!(net.status(0).overlaps, 1);
     let told =
         |e: &Event| matches!(e, Event::Overlap { offset: 4250, len: 10, first, .. } if *first == NodeId(0));
