@@ -27,6 +27,33 @@ fn without_two(net: &mut Net) {
     net.idle();
 }
 
+/// A leader that nobody in the set hears writes, and brings a third copy in step. Whoever is led next brings that one in step
+/// anew, so it no longer has what it was copied: when it leads, the former leader must not take that for known there.
+#[test]
+fn what_a_former_leader_copied_to_one_that_was_copied_anew_since_is_not_taken_for_there() {
+    for seed in 0..12 {
+        let mut net = three(seed);
+        without_two(&mut net);
+        net.cut(0, 1);
+        net.put(0, 9 * GRANULE, b"not acknowledged");
+        net.connect(0, 2);
+        for _ in 0..seed * 40 {
+            net.step();
+        }
+        net.cut(0, 2);
+        net.lead(1, grant(2, 1, &[1], 3));
+        net.connect(1, 2);
+        net.idle();
+        net.set_grant(1, grant(2, 1, &[1, 2], 3)).unwrap();
+        net.settle();
+        net.crash(1);
+        net.lead(2, grant(3, 2, &[2], 4));
+        net.connect(2, 0);
+        net.idle();
+        net.assert_identical(2, 0);
+    }
+}
+
 #[test]
 fn one_that_was_away_while_the_leadership_moved_gets_only_what_it_missed() {
     for seed in 0..12 {
