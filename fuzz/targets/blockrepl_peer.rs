@@ -198,6 +198,7 @@ impl Victim {
             node: peer.node,
             device: peer.device,
             size: SIZE,
+            granule: posthaste_blockrepl::GRANULE as u32,
             epoch: u64::from(kind >> 6),
             generation: GenerationId::default(),
             leading: kind & 2 != 0,

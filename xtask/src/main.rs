@@ -4,6 +4,7 @@ mod figures;
 mod long;
 mod promises;
 mod run;
+mod tables;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

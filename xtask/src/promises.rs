@@ -1,15 +1,15 @@
 //! PROMISES.toml: each promise names its proofs; a proof that did not run is a failure.
 //!
 //! A proof is `test:<library>::<path>` (`test:posthaste_maildir::name::tests::round_trip`, or, in
-//! `tests/it/main.rs`, `test:posthaste_maildir::it::crash::…`), `figure:<crate>/<name>`, or `check:<name>`
-//! (a line `check <name> ok` that a check prints).
+//! `tests/it/main.rs`, `test:posthaste_maildir::it::crash::…`), `figure:<crate>/<name>`, `check:<name>`
+//! (a line `check <name> ok` that a check prints), or `table:<path>`, whose every row names such proofs.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::{figures, run};
+use crate::{figures, run, tables};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,8 +116,13 @@ fn problems(promise: &Promise, seen: &BTreeSet<String>) -> Vec<String> {
     if promise.proof.is_empty() {
         return vec![format!("{}: names no proof", promise.id)];
     }
-    let missing = promise.proof.iter().filter(|proof| !seen.contains(*proof));
-    missing.map(|proof| format!("{}: {proof} did not run, or failed", promise.id)).collect()
+    let wrong = |proof: &String| match proof.strip_prefix("table:") {
+        Some(path) => tables::problems(&run::root(), path, seen),
+        None if seen.contains(proof) => Vec::new(),
+        None => vec!["did not run, or failed".into()],
+    };
+    let of_proof = |proof| wrong(proof).into_iter().map(move |why| format!("{}: {proof}: {why}", promise.id));
+    promise.proof.iter().flat_map(of_proof).collect()
 }
 
 fn table(promises: &[Promise]) -> String {

@@ -1,11 +1,13 @@
 //! A set of granules, kept as bits.
 
-/// Bytes that one bit stands for.
+/// Bytes that one bit stands for, unless [`Config::granule_bytes`](crate::Config::granule_bytes) says otherwise.
 pub const GRANULE: u64 = 64 << 10;
+/// The smallest and the largest granule.
+pub(crate) const GRANULES: std::ops::RangeInclusive<u64> = 4096..=1 << 20;
 /// Bytes that one entry of the activity log stands for.
 pub const EXTENT: u64 = 1 << 20;
-/// Granules in an extent.
-pub(crate) const GRANULES_PER_EXTENT: u32 = (EXTENT / GRANULE) as u32;
+/// What is judged and compared at once, at most: a granule, or a part of a larger one.
+pub(crate) const CHUNK_MAX: u64 = 64 << 10;
 
 /// Which granules of a volume may differ from a peer's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,11 +55,24 @@ impl Bitmap {
         fresh
     }
 
-    /// Sets `count` bits from `first` on, as far as there are any.
+    /// Sets `count` bits from `first` on, as far as there are any; a word at a time.
     pub(crate) fn set_run(&mut self, first: u32, count: u32) {
-        for bit in first..first.saturating_add(count).min(self.len) {
-            self.set(bit);
+        let end = first.saturating_add(count).min(self.len);
+        let mut at = first;
+        while at < end {
+            let next = end.min((at / 64 + 1).saturating_mul(64));
+            let mask = (u64::MAX >> (64 - (next - at))) << (at % 64);
+            let word = &mut self.words[(at / 64) as usize];
+            self.count += (mask & !*word).count_ones();
+            *word |= mask;
+            at = next;
         }
+    }
+
+    /// Clears all bits.
+    pub(crate) fn clear_all(&mut self) {
+        self.words.fill(0);
+        self.count = 0;
     }
 
     /// Returns whether the bit was set.
@@ -145,6 +160,12 @@ mod tests {
             prop_assert_eq!(&bits, &set);
             let few: BTreeSet<u32> = map.runs(3).iter().flat_map(|(a, n)| *a..*a + *n).collect();
             prop_assert!(few.is_superset(&set) && map.runs(3).len() <= 3);
+            for (first, count) in [(0, 1), (60, 5), (3, 200), (64, 64), (299, 9)] {
+                let (mut at_once, mut singly) = (map.clone(), map.clone());
+                at_once.set_run(first, count);
+                (first..first + count).for_each(|bit| { singly.set(bit); });
+                prop_assert_eq!(at_once, singly);
+            }
             let mut bytes = [0u8; 40];
             map.export(0, &mut bytes);
             let mut copy = Bitmap::new(300);

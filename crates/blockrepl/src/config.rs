@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bitmap::EXTENT;
+use crate::bitmap::{EXTENT, GRANULE};
 
 /// What to do when the undo area is full in the midst of a resync (R9), or when what is to be saved there cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -104,7 +104,7 @@ pub struct Config {
     /// that hardly differs. Costs a reading of both disks. A digest has 96 bits and is no protection
     /// against a peer that lies. Default false.
     pub resync_by_digest: bool,
-    /// Granules (64 KiB) that resyncs from here leave out because they cannot be read and no copy in step has them. The peer
+    /// Granules that resyncs from here leave out because they cannot be read and no copy in step has them. The peer
     /// stays out of step until they are written to or can be read. One more, and the disk counts as failed (R11); with 0 a
     /// bad sector that nothing heals is enough. Default 64.
     pub unreadable_max: usize,
@@ -120,6 +120,10 @@ pub struct Config {
     pub unflushed_writes_max: usize,
     /// A flush that a peer has not answered for this long is reported as `PeerSlow`. Default 300 ms.
     pub slow_after: Duration,
+    /// Bytes that one bit of a bitmap stands for, fixed at creation: a power of two from 4096 to 1 MiB. Small ones copy less for
+    /// small scattered writes, large ones take less memory: 32 MiB a TiB and peer at 4096, 128 KiB at 1 MiB. All copies of a
+    /// volume must have the same; one that differs is refused when it connects. Default [`GRANULE`], 64 KiB: 2 MiB a TiB.
+    pub granule_bytes: u64,
     /// Size of the undo area in bytes, fixed at creation. `None`: an eighth of the volume, at most
     /// 256 MiB.
     pub undo_bytes: Option<u64>,
@@ -202,6 +206,7 @@ impl Default for Config {
             congestion: Congestion::Wait,
             unflushed_writes_max: 16384,
             slow_after: Duration::from_millis(300),
+            granule_bytes: GRANULE,
             undo_bytes: None,
             undo_policy: UndoPolicy::Continue,
             lease_grace: Duration::from_secs(5),

@@ -175,6 +175,7 @@ mod ids;
 mod meta;
 #[cfg(feature = "nbd")]
 pub mod nbd;
+mod order;
 mod pool;
 mod snapshot;
 pub mod wire;
@@ -191,5 +192,6 @@ pub use ids::{
     ClusterId, DeviceId, GenerationId, Grant, Identity, Lineage, Member, MemberSet, NodeId, Raised, VolumeId,
 };
 pub use meta::{DATA_HEADER_LEN, FORMAT_VERSION, OpenError};
+pub use order::{ResyncOrder, Turn};
 pub use snapshot::{FileSnapshots, SnapshotStore};
 pub use wire::Hello;

@@ -12,7 +12,7 @@ use posthaste_blockrepl::{
 };
 use serde::Deserialize;
 
-use crate::tls;
+use crate::{handlers, tls, turn};
 
 /// The file as it is written.
 #[derive(Deserialize)]
@@ -43,8 +43,13 @@ struct File {
     min_redundancy: usize,
     #[serde(default)]
     low_redundancy: LowRedundancy,
+    /// Of a device that is created from this file.
+    granule_kib: Option<u64>,
     #[serde(default)]
     resync: Resync,
+    resync_group: Option<turn::Group>,
+    #[serde(default)]
+    handlers: handlers::Table,
     tls: Option<tls::Files>,
     link_tls: Option<tls::LinkFiles>,
     node: Vec<NodeEntry>,
@@ -136,6 +141,9 @@ pub(crate) struct Pair {
     pub(crate) dual: bool,
     pub(crate) on_disk_error: OnDiskError,
     config: repl::Config,
+    /// Its resyncs wait for those of others on the same disks.
+    pub(crate) resync_group: Option<turn::Group>,
+    pub(crate) handlers: handlers::Table,
     /// With it, both machines must show certificates.
     pub(crate) link_tls: Option<tls::LinkFiles>,
     /// With it, TCP clients must begin TLS.
@@ -183,6 +191,7 @@ impl Pair {
         if !(1..=2).contains(&file.min_redundancy) {
             return Err("min_redundancy is 1 or 2".into());
         }
+        file.handlers.check()?;
         let first = a.id.0 == node;
         let (me, peer) = match first {
             true => (a, b),
@@ -206,8 +215,11 @@ impl Pair {
                 congestion: file.congestion,
                 min_redundancy: file.min_redundancy,
                 low_redundancy: file.low_redundancy,
+                granule_bytes: file.granule_kib.map_or(repl::GRANULE, |kib| kib.saturating_mul(1024)),
                 ..resync_config(&file.resync)?
             },
+            resync_group: file.resync_group,
+            handlers: file.handlers,
             link_tls: file.link_tls,
             tls: file.tls,
             me,
@@ -218,6 +230,13 @@ impl Pair {
 
     pub(crate) fn both(&self) -> BTreeSet<Member> {
         [self.me.member(), self.peer.member()].into()
+    }
+
+    /// What tells this volume from others of the machine, for people and for file names.
+    pub(crate) fn name(&self) -> String {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let [a, b, c, d, ..] = self.volume.0;
+        format!("{}-{a:02x}{b:02x}{c:02x}{d:02x}", self.export.chars().map(plain).collect::<String>())
     }
 
     fn identity(&self) -> Identity {
@@ -362,6 +381,10 @@ mod tests {
         assert_eq!((pair.dual, pair.on_disk_error), (true, OnDiskError::Fail));
         assert_eq!(pair.config.split_brain, SplitBrainPolicy::DiscardLeastChanges);
         assert_eq!((pair.config.min_redundancy, pair.config.low_redundancy), (2, LowRedundancy::Fail));
+        assert!(with("[resync_group]\ndir = \"/run/disks\"\norder = 3").unwrap().resync_group.is_some());
+        assert!(with("[resync_group]\norder = 3").is_err());
+        assert!(with("[handlers]\nsplit_brain = []").is_err());
+        assert_eq!(with("granule_kib = 4").unwrap().config.granule_bytes, 4096);
         assert!(with("dual = true\nprotocol = \"A\"").is_err());
         assert!(with("min_redundancy = 3").is_err());
         assert!(with("protocol = \"D\"").is_err());

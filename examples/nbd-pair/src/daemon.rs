@@ -1,5 +1,6 @@
 //! One machine's side: the volume, and its link to the other machine.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::Pair;
 use crate::control;
+use crate::handlers::Handlers;
 use crate::roles::Place;
 use crate::tls::LinkTls;
 
@@ -34,6 +36,13 @@ pub(crate) struct Daemon {
     volume: StdMutex<Volume>,
     link_tls: Option<LinkTls>,
     pub(crate) place: Mutex<Place>,
+    pub(crate) handlers: Handlers,
+    /// The operator holds resyncs from here.
+    pub(crate) paused: AtomicBool,
+    /// Those of other volumes go first.
+    pub(crate) held: AtomicBool,
+    /// The one that is waited for.
+    pub(crate) waits_for: StdMutex<Option<String>>,
     /// The link that the other machine dialled.
     accepted: Arc<StdMutex<Option<Link>>>,
     /// The dialled link is to be replaced by a new one.
@@ -59,11 +68,17 @@ async fn serve(pair: Pair) -> Result<(), String> {
     drop(std::fs::remove_file(&control));
     let commands = UnixListener::bind(&control).map_err(|e| format!("{}: {e}", control.display()))?;
     let place = Place::new(pair.dual);
+    let (handlers, work) = Handlers::new(&pair);
+    tokio::spawn(work);
     let daemon = Arc::new(Daemon {
         pair,
         volume: StdMutex::new(volume),
         link_tls,
         place: Mutex::new(place),
+        handlers,
+        paused: AtomicBool::new(false),
+        held: AtomicBool::new(false),
+        waits_for: StdMutex::default(),
         accepted: Arc::default(),
         relink: Notify::new(),
     });
@@ -77,6 +92,7 @@ async fn serve(pair: Pair) -> Result<(), String> {
         () = daemon.accept_links(links) => {}
         () = daemon.dial(), if daemon.pair.first => {}
         () = daemon.watch() => {}
+        () = daemon.keep_order() => {}
         _ = term.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
     }
@@ -92,7 +108,10 @@ impl Daemon {
 
     /// Gives the former one.
     pub(crate) fn replace_volume(&self, volume: Volume) -> Volume {
-        std::mem::replace(&mut self.volume.lock().unwrap_or_else(PoisonError::into_inner), volume)
+        let former =
+            std::mem::replace(&mut *self.volume.lock().unwrap_or_else(PoisonError::into_inner), volume);
+        self.apply_pause();
+        former
     }
 
     /// The other machine as it is connected, or as it was.
@@ -181,7 +200,10 @@ impl Daemon {
             let mut events = self.volume().events();
             loop {
                 match timeout(TICK, events.recv()).await {
-                    Ok(Ok(event)) => tell(&event),
+                    Ok(Ok(event)) => {
+                        tell(&event);
+                        self.handlers.event(&event);
+                    }
                     // Another volume takes its place.
                     Ok(Err(RecvError::Closed)) => break,
                     _ => {}

@@ -15,10 +15,12 @@ mod control;
 mod daemon;
 mod device;
 mod export;
+mod handlers;
 mod operator;
 mod report;
 mod roles;
 mod tls;
+mod turn;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -85,7 +87,13 @@ enum Cmd {
         not_in_sync: bool,
     },
     /// Leader: go on without the other machine; its copy will be resynced when it returns.
-    Alone(#[command(flatten)] Here),
+    Alone {
+        #[command(flatten)]
+        here: Here,
+        /// You have seen to it yourself that it does not lead: the handler `fence_peer` is not asked.
+        #[arg(long)]
+        peer_is_down: bool,
+    },
     /// Leader: overwrite the other machine's copy, though it has diverged.
     DiscardPeer(#[command(flatten)] Here),
     /// Leader: compare both copies; what differs is overwritten on the other machine.
@@ -162,7 +170,7 @@ fn act(command: Cmd) -> Result<String, String> {
             (here, Command::Promote { peer_is_down, accept_loss, new })
         }
         Cmd::Demote { here, not_in_sync } => (here, Command::Demote { not_in_sync }),
-        Cmd::Alone(here) => (here, Command::Alone),
+        Cmd::Alone { here, peer_is_down } => (here, Command::Alone { peer_is_down }),
         Cmd::DiscardPeer(here) => (here, Command::DiscardPeer),
         Cmd::Verify(here) => (here, Command::Verify),
         Cmd::Resize { here, size_mib, shrink } => (here, Command::Resize { mib: size_mib, shrink }),

@@ -37,7 +37,7 @@ impl Daemon {
                 drop(volume);
                 self.attach().await
             }
-            Command::Alone => self.alone().await,
+            Command::Alone { peer_is_down } => self.alone(peer_is_down).await,
             Command::DiscardPeer => {
                 volume.discard(peer.device);
                 Ok("when it connects, its copy is overwritten\n".into())
@@ -49,11 +49,11 @@ impl Daemon {
                 Ok(format!("{copies} copies in sync are asked for, until this daemon ends\n"))
             }
             Command::Pause => {
-                volume.pause_resync(peer.id);
+                self.pause(true);
                 Ok("a resync from here is held, now and later, until resume\n".into())
             }
             Command::Resume => {
-                volume.resume_resync(peer.id);
+                self.pause(false);
                 Ok("a resync from here goes on\n".into())
             }
             Command::Protocol(protocol) => self.change_protocol(protocol).await,
@@ -68,7 +68,25 @@ impl Daemon {
         }
     }
 
+    /// The operator's word, or that of his program, that the other machine does not lead. Nothing is locked meanwhile.
+    async fn fence_first(&self, peer_is_down: bool, promotes: bool) -> Result<bool, String> {
+        let status = self.volume().status();
+        let down = self.peer(&status).is_none_or(|p| p.link == LinkStatus::Down);
+        let leads = status.role == RoleStatus::Leader;
+        if peer_is_down || !down || leads == promotes || !self.handlers.fences() {
+            return Ok(peer_is_down);
+        }
+        self.handlers.clone().fence_peer().await.map_err(|why| {
+            format!("{why}; if you made sure yourself that the other machine is down, use --peer-is-down")
+        })?;
+        Ok(true)
+    }
+
     async fn promote(&self, peer_is_down: bool, accept_loss: bool, new: bool) -> Result<String, String> {
+        let peer_is_down = match new {
+            true => peer_is_down,
+            false => self.fence_first(peer_is_down, true).await?,
+        };
         let place = &mut *self.place.lock().await;
         let status = self.volume().status();
         if let Some(leading) = &place.leading {
@@ -317,7 +335,8 @@ impl Daemon {
             .map(|()| "the disk is attached; what it missed is copied when the other machine leads\n".into())
     }
 
-    async fn alone(&self) -> Result<String, String> {
+    async fn alone(&self, peer_is_down: bool) -> Result<String, String> {
+        self.fence_first(peer_is_down, false).await?;
         let mut place = self.place.lock().await;
         let Some(leading) = place.leading.as_mut() else { return Err("it does not lead".into()) };
         self.go_on_alone(leading)?;

@@ -1,5 +1,7 @@
 //! Answers to an operator, in words.
 
+use std::sync::PoisonError;
+
 use posthaste_blockrepl::core::{
     Candidate, Finding, PeerStatus, RoleStatus, ScrubReport, Snapshot, Status, VerifyReport, Wrong,
 };
@@ -12,6 +14,10 @@ impl Daemon {
         let mut text = own(&status);
         if let Some(peer) = self.peer(&status) {
             text += &of_peer(peer);
+        }
+        let waits_for = self.waits_for.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(name) = waits_for {
+            text += &format!("resync      waits for volume {name}\n");
         }
         status.waiting.iter().for_each(|why| text += &format!("waits       {why}\n"));
         if let Some(why) = &status.failed {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use posthaste_blockrepl::core::{LinkStatus, RoleStatus, Status};
 use posthaste_blockrepl::nbd::{Export, Limits, Server};
 use posthaste_blockrepl::{BlockDevice, Denied, DeviceError, Grant, Member, NodeId};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::{OnDiskError, OnPeerLoss, Pair};
@@ -21,6 +22,8 @@ use crate::tls;
 
 /// `on_peer_loss = "continue"`: how long the other machine may be away before.
 const PEER_LOSS: Duration = Duration::from_secs(3);
+/// A program that could not fence the other machine is asked again after this time.
+const FENCE_AGAIN: Duration = Duration::from_secs(10);
 /// After the failure of its disk a machine's clients wait this long for the other machine to take over.
 const HAND_OVER: Duration = Duration::from_secs(10);
 const JOIN_WAIT: Duration = Duration::from_secs(1);
@@ -53,6 +56,13 @@ pub(crate) struct Leading {
     pub(crate) for_peer: bool,
     /// Since when the other machine, which is waited for, is away.
     lost: Option<Instant>,
+    /// The operator's program sees to it that it does not lead, or was asked when.
+    fencing: Option<Fencing>,
+}
+
+enum Fencing {
+    Asked(JoinHandle<Result<(), String>>),
+    Refused(Instant),
 }
 
 impl Place {
@@ -85,7 +95,7 @@ impl Daemon {
         let place = &mut *self.place.lock().await;
         let status = self.volume().status();
         match (&place.leading, status.role) {
-            (Some(_), RoleStatus::Leader) => self.keep_grant(place, &status),
+            (Some(_), RoleStatus::Leader) => self.keep_grant(place, &status).await,
             (Some(_), role) => self.leads_no_more(place, role),
             (None, _) if self.inherits(place, &status) => self.take_over(place, &status).await,
             (None, _) => self.join_leader(place, &status).await,
@@ -109,7 +119,7 @@ impl Daemon {
     }
 
     /// A leader takes the other machine in when it is in step, leaves it out by policy, and lets it write when it should.
-    fn keep_grant(&self, place: &mut Place, status: &Status) {
+    async fn keep_grant(&self, place: &mut Place, status: &Status) {
         let Some(leading) = &mut place.leading else { return };
         let peer = self.peer(status);
         let link = peer.map_or(LinkStatus::Down, |p| p.link);
@@ -119,9 +129,11 @@ impl Daemon {
         let lost = waited_for && link == LinkStatus::Down;
         let since = leading.lost.get_or_insert_with(Instant::now).elapsed();
         if !lost {
-            leading.lost = None;
+            // What was done about an earlier loss says nothing of a later one.
+            (leading.lost, leading.fencing) = (None, None);
         }
-        let given_up = lost && self.pair.on_peer_loss == OnPeerLoss::Continue && since >= PEER_LOSS;
+        let gives_up = lost && self.pair.on_peer_loss == OnPeerLoss::Continue && since >= PEER_LOSS;
+        let given_up = gives_up && self.has_fenced(leading).await;
         let result = match () {
             () if given_up => self.go_on_alone(leading),
             // It said itself that it has no copy.
@@ -138,6 +150,35 @@ impl Daemon {
             }
         };
         result.unwrap_or_else(|why| eprintln!("nbd-pair: {why}"));
+    }
+
+    /// Whether the operator's program, if there is one, has seen to it that the other machine does not lead. Nothing
+    /// waits for the program; one that refuses is asked again after a while.
+    async fn has_fenced(&self, leading: &mut Leading) -> bool {
+        if !self.handlers.fences() {
+            return true;
+        }
+        match &mut leading.fencing {
+            Some(Fencing::Refused(at)) if at.elapsed() < FENCE_AGAIN => {}
+            Some(Fencing::Asked(asked)) if !asked.is_finished() => {}
+            Some(Fencing::Asked(asked)) => match asked.await {
+                Ok(Ok(())) => {
+                    leading.fencing = None;
+                    return true;
+                }
+                why => {
+                    let why =
+                        why.map_or_else(|why| why.to_string(), |refused| refused.err().unwrap_or_default());
+                    eprintln!("nbd-pair: {why}: the other machine is waited for");
+                    leading.fencing = Some(Fencing::Refused(Instant::now()));
+                }
+            },
+            None | Some(Fencing::Refused(_)) => {
+                let asked = tokio::spawn(self.handlers.clone().fence_peer());
+                leading.fencing = Some(Fencing::Asked(asked));
+            }
+        }
+        false
     }
 
     pub(crate) fn regrant(
@@ -158,6 +199,9 @@ impl Daemon {
             .and_then(|()| volume.set_grant(grant.clone()))
             .map_err(|e| e.to_string())?;
         leading.grant = grant;
+        if shrinks {
+            self.handlers.out_of_sync();
+        }
         Ok(())
     }
 
@@ -223,7 +267,7 @@ impl Daemon {
                 return Err(why);
             }
         }
-        place.leading = Some(Leading { grant, device, for_peer, lost: None });
+        place.leading = Some(Leading { grant, device, for_peer, lost: None, fencing: None });
         eprintln!("nbd-pair: node {} leads epoch {epoch}", self.pair.me.id);
         Ok(epoch)
     }

@@ -1,8 +1,7 @@
 //! The ordered stream: when the next write, copy or barrier may go to the disk.
 
-use super::persist::granule_range;
 use super::*;
-use crate::bitmap::GRANULE;
+use crate::bitmap::GRANULES;
 
 impl Queued {
     pub(super) fn len(&self) -> u64 {
@@ -31,14 +30,14 @@ impl Queued {
     }
 }
 
-/// Where a copy lies, and the granules that it fills: one or several that follow each other.
-pub(super) fn copied_range(first: u32, data: &Bytes) -> (u64, std::ops::RangeInclusive<u32>) {
-    let offset = u64::from(first) * GRANULE;
-    let (first, last) = granule_range(offset, data.len());
-    (offset, first..=last)
-}
-
 impl Replica {
+    /// Where a copy lies, and the granules that it fills: one or several that follow each other.
+    pub(super) fn copied_range(&self, first: u32, data: &Bytes) -> (u64, std::ops::RangeInclusive<u32>) {
+        let offset = self.layout.granule_at(first);
+        let (first, last) = self.layout.granules_of(offset, data.len());
+        (offset, first..=last)
+    }
+
     pub(super) fn enqueue(&mut self, entry: Queued) {
         self.queued_bytes += entry.len();
         self.queue.push_back(entry);
@@ -95,27 +94,28 @@ impl Replica {
     fn admissible(&mut self, head: &Queued) -> bool {
         match head {
             Queued::Local { offset, data, .. } | Queued::Forward { offset, data, .. } => {
-                let (first, last) = granule_range(*offset, data.len());
+                let (first, last) = self.layout.granules_of(*offset, data.len());
+                let (first_chunk, last_chunk) = self.layout.chunks_of(*offset, data.len());
                 (self.reading.range(first..=last).next().is_none() || self.bug(Bug::CopyOvertakes))
-                    && self.mends.range(first..=last).next().is_none()
+                    && self.mends.range(first_chunk..=last_chunk).next().is_none()
                     && self.is_redundant()
                     && self.is_hot(*offset, data.len())
                     && self.make_room()
                     && self.recent_has_room()
             }
             Queued::Remote { offset, data, .. } => {
-                let (first, last) = granule_range(*offset, data.len());
+                let (first, last) = self.layout.granules_of(*offset, data.len());
                 self.is_hot(*offset, data.len()) && (first..=last).all(|g| self.undo_ready(g))
             }
             Queued::Copy { granule, data, .. } => {
                 // A resync's copies are bounded by its mark; a repair's by the activity log.
-                let (offset, mut granules) = copied_range(*granule, data);
+                let (offset, mut granules) = self.copied_range(*granule, data);
                 granules.all(|g| self.undo_ready(g))
                     && (self.sb.sync.is_some() || self.is_hot(offset, data.len()))
             }
             Queued::SyncStart { sync, link } => self.sync_start_ready(*link, *sync),
             Queued::SyncEnd { link, message } => self.sync_end_ready(*link, message),
-            Queued::Fetch { granule, .. } => self.granule_sums_ready(*granule),
+            Queued::Fetch { chunk, .. } => self.chunk_sums_ready(*chunk),
             Queued::Verify { offset, len, .. } => self.sums_ready(*offset, u64::from(*len)),
             Queued::Flush { .. } | Queued::Compare { .. } => true,
         }
@@ -142,12 +142,12 @@ impl Replica {
             Queued::Copy { link, granule, data } => {
                 let weight = data.len() as u64 + 64;
                 let data = if data.is_empty() { self.zeros(granule) } else { data };
-                let (offset, _) = copied_range(granule, &data);
+                let offset = self.layout.granule_at(granule);
                 self.flying_bytes += weight;
                 self.write(OpKind::Remote { link, weight, seq: 0 }, offset, data.clone());
-                self.repaired(granule, &data);
+                self.repaired(offset, &data);
             }
-            Queued::Fetch { link, id, granule } => self.fetch(link, id, granule),
+            Queued::Fetch { link, id, chunk } => self.fetch(link, id, chunk),
             Queued::Flush { link, id } => {
                 self.local.wanted = self.local.wanted.max(self.order);
                 self.acks.push_back(AckDue { order: self.order, link, id });
@@ -165,7 +165,7 @@ impl Replica {
     }
 
     fn zeros(&self, granule: u32) -> Bytes {
-        static ZEROS: [u8; GRANULE as usize] = [0; GRANULE as usize];
+        static ZEROS: [u8; *GRANULES.end() as usize] = [0; *GRANULES.end() as usize];
         Bytes::from_static(&ZEROS[..self.layout.granule_len(granule) as usize])
     }
 
@@ -173,7 +173,7 @@ impl Replica {
         self.order += 1;
         self.writes_in_flight += 1;
         self.note_sums(offset, &data);
-        let (first, last) = granule_range(offset, data.len());
+        let (first, last) = self.layout.granules_of(offset, data.len());
         self.unread.try_again(first..=last);
         for extent in super::persist::extents(offset, data.len()) {
             if let Some(hot) = self.hot.get_mut(&extent) {

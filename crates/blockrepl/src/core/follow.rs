@@ -70,8 +70,10 @@ impl Replica {
             return self.slots[slot].bits.runs(RUNS_MAX);
         }
         let mut bits = Bitmap::new(self.layout.granules());
-        let per = crate::bitmap::GRANULES_PER_EXTENT;
-        self.hot.keys().for_each(|extent| bits.set_run(extent.saturating_mul(per), per));
+        for extent in self.hot.keys() {
+            let (first, count) = self.layout.extent_granules(*extent);
+            bits.set_run(first, count);
+        }
         let others = self.slots.iter().flat_map(|s| s.bits.runs(RUNS_MAX));
         others.for_each(|(first, count)| bits.set_run(first, count));
         bits.runs(RUNS_MAX)
@@ -109,13 +111,12 @@ impl Replica {
     }
 
     pub(super) fn remote_copy(&mut self, link: LinkId, granule: u32, heal: bool, data: Bytes) {
-        let (offset, _) = super::admit::copied_range(granule, &data);
-        let room = self.layout.size.saturating_sub(offset);
+        let room = self.layout.size.saturating_sub(self.layout.granule_at(granule));
         // The mark of inconsistency may still be on its way to the disk: SyncStart is in the queue.
         let marked =
             self.sb.sync.is_some() || self.queue.iter().any(|q| matches!(q, Queued::SyncStart { .. }));
         // The last granule of a leader whose device is smaller is shorter.
-        let most = if heal { crate::bitmap::GRANULE } else { WRITE_MAX as u64 };
+        let most = if heal { self.layout.granule } else { WRITE_MAX as u64 };
         let fits = room > 0 && data.len() as u64 <= room.min(most);
         if !fits || !(heal || marked || self.bug(Bug::NoMark)) {
             return self.refuse(link, Refusal::Protocol);
@@ -158,7 +159,7 @@ impl Replica {
 
     pub(super) fn remote_verify(&mut self, link: LinkId, id: u64, offset: u64, len: u32) {
         let fits = offset.checked_add(u64::from(len)).is_some_and(|end| end <= self.layout.size);
-        if !fits || u64::from(len) > crate::bitmap::GRANULE {
+        if !fits || u64::from(len) > crate::bitmap::CHUNK_MAX {
             return self.refuse(link, Refusal::Protocol);
         }
         self.enqueue(Queued::Verify { link, id, offset, len });

@@ -11,6 +11,7 @@ impl Replica {
             node: self.sb.identity.node,
             device: if self.failed.is_some() { DeviceId::default() } else { self.sb.identity.device },
             size: self.layout.size,
+            granule: if self.failed.is_some() { 0 } else { self.layout.granule as u32 },
             epoch: self.floor.max(self.known),
             generation: self.sb.lineage.current(),
             leading: self.leading().is_some(),
@@ -29,7 +30,12 @@ impl Replica {
         if hello.volume != id.volume {
             return Some(Refusal::UnknownVolume);
         }
-        (hello.node == id.node || hello.device == id.device).then_some(Refusal::OwnIdentity)
+        if hello.node == id.node || hello.device == id.device {
+            return Some(Refusal::OwnIdentity);
+        }
+        let ours = self.layout.granule as u32;
+        let both_have_disks = self.failed.is_none() && hello.device != DeviceId::default();
+        (both_have_disks && hello.granule != ours).then_some(Refusal::OtherGranule { ours })
     }
 
     pub(super) fn link_up(&mut self, link: LinkId, hello: Hello) {
@@ -144,7 +150,7 @@ impl Replica {
             Message::Compared { granule, same } => self.compare_answered(link, granule, same),
             Message::Verified { id, digest } => self.verify_remote(link, id, digest),
             Message::Fetched { id, good, void, data } => self.fetched(link, id, (good, void, data)),
-            Message::Rotten { granule } => self.rotten_there(link, granule),
+            Message::Rotten { chunk } => self.rotten_there(link, chunk),
             from_leader => self.leader_message(link, from_leader),
         }
     }
@@ -190,7 +196,7 @@ impl Replica {
             Message::Reach { seq, .. } => self.send(link, Message::Reached { seq }),
             Message::Compare { granule, digest, .. } => self.remote_compare(link, granule, digest),
             Message::Verify { id, offset, len, .. } => self.remote_verify(link, id, offset, len),
-            Message::Fetch { id, granule, .. } => self.remote_fetch(link, id, granule),
+            Message::Fetch { id, chunk, .. } => self.remote_fetch(link, id, chunk),
             Message::Agreed { id, .. } => self.agreed(id),
             _ => {}
         }

@@ -1,16 +1,15 @@
-//! Which copy of a granule is right, block by block, and the healing of the others.
+//! Which copy of a chunk is right, block by block, and the healing of the others.
 //!
-//! The leader judges. It holds back writes into the granule, reads its own copy and fetches those of the
+//! The leader judges. It holds back writes into the chunk, reads its own copy and fetches those of the
 //! synced peers at the same point of the stream. Where all copies agree, no checksum overrules them. Where
 //! they differ, a checksum tells which one is what was written; where none does, the leader's copy wins,
 //! and the report says so.
 
 use super::sums::{BLOCKS, VOID, sums_of};
 use super::*;
-use crate::bitmap::GRANULE;
 use crate::meta::{BLOCK, block_sum};
 
-/// Granules being judged at once; a peer that names more is healed from the leader's copy as it is.
+/// Chunks being judged at once; a peer that names more is healed from the leader's copy as it is.
 const MENDS_MAX: usize = 64;
 
 #[derive(Debug)]
@@ -28,7 +27,7 @@ pub(super) struct Mend {
 #[derive(Debug)]
 enum Local {
     Unknown,
-    /// The granule could not be read as a whole: which of its blocks can?
+    /// The chunk could not be read as a whole: which of its blocks can?
     Blocks {
         read: Vec<Option<Bytes>>,
         left: usize,
@@ -43,7 +42,7 @@ enum Step {
     Asked,
     /// Waits for the copies.
     Reading,
-    /// Writes the healed granule, once its extent is hot.
+    /// Writes the healed chunk, once its extent is hot.
     Healing(Bytes),
     /// Reads again what was written.
     Checking {
@@ -84,14 +83,14 @@ impl Replica {
         self.links.iter().filter(|(_, l)| synced(l)).map(|(id, _)| *id).collect()
     }
 
-    /// Has a granule judged. Returns whether it will be.
-    pub(super) fn mend(&mut self, granule: u32) -> bool {
-        if self.leading().is_none() || self.mends.len() >= MENDS_MAX && !self.mends.contains_key(&granule) {
+    /// Has a chunk judged. Returns whether it will be.
+    pub(super) fn mend(&mut self, chunk: u32) -> bool {
+        if self.leading().is_none() || self.mends.len() >= MENDS_MAX && !self.mends.contains_key(&chunk) {
             return false;
         }
         self.next_mend += 1;
         let id = self.next_mend;
-        self.mends.entry(granule).or_insert(Mend {
+        self.mends.entry(chunk).or_insert(Mend {
             id,
             step: Step::Asked,
             sums: Vec::new(),
@@ -103,43 +102,42 @@ impl Replica {
     }
 
     pub(super) fn pump_mends(&mut self) -> bool {
-        let granules: Vec<u32> = self.mends.keys().copied().collect();
-        for granule in granules {
-            self.ask_copies(granule);
-            self.judge(granule);
-            self.heal_here(granule);
+        let chunks: Vec<u32> = self.mends.keys().copied().collect();
+        for chunk in chunks {
+            self.ask_copies(chunk);
+            self.judge(chunk);
+            self.heal_here(chunk);
         }
         let done = |m: &Mend| m.step == Step::Done;
         let over: Vec<u32> = self.mends.iter().filter(|(_, m)| done(m)).map(|(g, _)| *g).collect();
-        over.iter().for_each(|granule| self.end_mend(*granule));
+        over.iter().for_each(|chunk| self.end_mend(*chunk));
         !over.is_empty()
     }
 
-    fn ask_copies(&mut self, granule: u32) {
+    fn ask_copies(&mut self, chunk: u32) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
-        if self.mends.get(&granule).is_none_or(|m| m.step != Step::Asked) {
+        if self.mends.get(&chunk).is_none_or(|m| m.step != Step::Asked) {
             return;
         }
-        let (offset, len) = (u64::from(granule) * GRANULE, self.layout.granule_len(granule));
+        let (offset, len) = (self.layout.chunk_at(chunk), self.layout.chunk_len(chunk));
         if !self.sums_ready(offset, len) {
             return;
         }
         let (sums, links) = (self.sums(offset, len), self.synced_links());
-        let Some(mend) = self.mends.get_mut(&granule) else { return };
+        let Some(mend) = self.mends.get_mut(&chunk) else { return };
         (mend.step, mend.sums) = (Step::Reading, sums);
         mend.peers = links.iter().map(|l| (*l, None)).collect();
         let id = mend.id;
-        self.disk(OpKind::MendRead(granule), DiskOp::Read { offset, len: len as u32 });
+        self.disk(OpKind::MendRead(chunk), DiskOp::Read { offset, len: len as u32 });
         for link in links {
-            self.send(link, Message::Fetch { epoch, id, granule });
+            self.send(link, Message::Fetch { epoch, id, chunk });
         }
     }
 
-    pub(super) fn mend_read(&mut self, granule: u32, result: Result<Bytes, Arc<str>>) {
-        let ((start, len), Some(mend)) = (self.place_of(granule), self.mends.get_mut(&granule)) else {
-            return;
-        };
-        let blocks = (u64::from(len) / BLOCK) as usize;
+    pub(super) fn mend_read(&mut self, chunk: u32, result: Result<Bytes, Arc<str>>) {
+        let (start, len) = (self.layout.chunk_at(chunk), self.layout.chunk_len(chunk));
+        let Some(mend) = self.mends.get_mut(&chunk) else { return };
+        let blocks = (len / BLOCK) as usize;
         let span = |block: usize| block * BLOCK as usize..(block + 1) * BLOCK as usize;
         if let Ok(data) = result {
             mend.local = Local::Known((0..blocks).map(|block| Some(data.slice(span(block)))).collect());
@@ -148,12 +146,12 @@ impl Replica {
         mend.local = Local::Blocks { read: vec![None; blocks], left: blocks };
         for block in 0..blocks {
             let what = DiskOp::Read { offset: start + block as u64 * BLOCK, len: BLOCK as u32 };
-            self.disk(OpKind::MendBlock { granule, block }, what);
+            self.disk(OpKind::MendBlock { chunk, block }, what);
         }
     }
 
-    pub(super) fn mend_block_read(&mut self, granule: u32, block: usize, data: Option<Bytes>) {
-        let Some(mend) = self.mends.get_mut(&granule) else { return };
+    pub(super) fn mend_block_read(&mut self, chunk: u32, block: usize, data: Option<Bytes>) {
+        let Some(mend) = self.mends.get_mut(&chunk) else { return };
         let Local::Blocks { read, left } = &mut mend.local else { return };
         read[block] = data;
         *left -= 1;
@@ -163,8 +161,8 @@ impl Replica {
     }
 
     pub(super) fn fetched(&mut self, link: LinkId, id: u64, copy: (u16, u16, Bytes)) {
-        let Some((granule, mend)) = self.mends.iter_mut().find(|(_, m)| m.id == id) else { return };
-        let len = self.layout.granule_len(*granule);
+        let Some((chunk, mend)) = self.mends.iter_mut().find(|(_, m)| m.id == id) else { return };
+        let len = self.layout.chunk_len(*chunk);
         let (good, void, data) = copy;
         if !data.is_empty() && data.len() as u64 != len || good & void != 0 {
             return self.refuse(link, Refusal::Protocol);
@@ -180,28 +178,28 @@ impl Replica {
         });
     }
 
-    fn judge(&mut self, granule: u32) {
-        let Some(mend) = self.mends.get_mut(&granule) else { return };
+    fn judge(&mut self, chunk: u32) {
+        let Some(mend) = self.mends.get_mut(&chunk) else { return };
         if mend.step != Step::Reading
             || !matches!(mend.local, Local::Known(_))
             || mend.peers.values().any(Option::is_none)
         {
             return;
         }
-        let Some(mend) = self.mends.remove(&granule) else { return };
-        let (healed, mend, rebuild) = self.verdicts(granule, mend);
-        self.mends.insert(granule, mend);
+        let Some(mend) = self.mends.remove(&chunk) else { return };
+        let (healed, mend, rebuild) = self.verdicts(chunk, mend);
+        self.mends.insert(chunk, mend);
         for (block, sum) in rebuild {
             self.put_sum(block, sum);
         }
-        if let Some(mend) = self.mends.get_mut(&granule) {
+        if let Some(mend) = self.mends.get_mut(&chunk) {
             mend.step = healed.map_or(Step::Done, Step::Healing);
         }
     }
 
-    /// The granule as it should be here, if it is not; and the checksums to be taken anew.
-    fn verdicts(&self, granule: u32, mut mend: Mend) -> (Option<Bytes>, Mend, Vec<(u64, u32)>) {
-        let (start, len) = (u64::from(granule) * GRANULE, self.layout.granule_len(granule));
+    /// The chunk as it should be here, if it is not; and the checksums to be taken anew.
+    fn verdicts(&self, chunk: u32, mut mend: Mend) -> (Option<Bytes>, Mend, Vec<(u64, u32)>) {
+        let (start, len) = (self.layout.chunk_at(chunk), self.layout.chunk_len(chunk));
         let local = match std::mem::replace(&mut mend.local, Local::Unknown) {
             Local::Known(blocks) => blocks,
             _ => Vec::new(),
@@ -237,15 +235,15 @@ impl Replica {
         (changed.then(|| whole.into()), mend, rebuild)
     }
 
-    fn heal_here(&mut self, granule: u32) {
-        let Some(Step::Healing(data)) = self.mends.get(&granule).map(|m| &m.step) else { return };
+    fn heal_here(&mut self, chunk: u32) {
+        let Some(Step::Healing(data)) = self.mends.get(&chunk).map(|m| &m.step) else { return };
         let data = data.clone();
-        let (offset, len) = (u64::from(granule) * GRANULE, data.len());
+        let (offset, len) = (self.layout.chunk_at(chunk), data.len());
         if !self.is_hot(offset, len) {
             return self.warm_extents(super::persist::extents(offset, len).collect());
         }
         let me = self.me().node;
-        let Some(mend) = self.mends.get_mut(&granule) else { return };
+        let Some(mend) = self.mends.get_mut(&chunk) else { return };
         let here: Vec<Finding> = mend.findings.iter().filter(|f| f.node == me && f.healed).copied().collect();
         mend.step = Step::Checking { left: here.len() };
         for run in here {
@@ -253,19 +251,19 @@ impl Replica {
             let data = data.slice(at..at + run.len as usize);
             self.write(OpKind::MendWrite, run.offset, data.clone());
             let what = DiskOp::Read { offset: run.offset, len: run.len as u32 };
-            self.disk(OpKind::MendCheck { granule, data }, what);
+            self.disk(OpKind::MendCheck { chunk, data }, what);
         }
         self.local.wanted = self.order;
     }
 
     /// What was rewritten is read again: a disk that does not take it has failed (R11).
-    pub(super) fn mend_checked(&mut self, granule: u32, expected: &Bytes, result: Result<Bytes, Arc<str>>) {
+    pub(super) fn mend_checked(&mut self, chunk: u32, expected: &Bytes, result: Result<Bytes, Arc<str>>) {
         match result {
             Ok(data) if data == *expected => {}
             Ok(_) => return self.disk_failed("a block that was rewritten reads otherwise".into()),
             Err(reason) => return self.disk_failed(reason),
         }
-        let Some(mend) = self.mends.get_mut(&granule) else { return };
+        let Some(mend) = self.mends.get_mut(&chunk) else { return };
         if let Step::Checking { left } = &mut mend.step {
             *left -= 1;
             if *left == 0 {
@@ -274,8 +272,9 @@ impl Replica {
         }
     }
 
-    fn end_mend(&mut self, granule: u32) {
-        let Some(mend) = self.mends.remove(&granule) else { return };
+    fn end_mend(&mut self, chunk: u32) {
+        let Some(mend) = self.mends.remove(&chunk) else { return };
+        let granule = self.layout.granule_of_chunk(chunk);
         for finding in &mend.findings {
             self.count(finding);
             self.event(Event::Damaged(*finding));
@@ -284,22 +283,22 @@ impl Replica {
                 self.mark(slot, granule);
             }
         }
-        self.verify_mended(granule, &mend.findings);
-        self.scrub_mended(granule, &mend.findings);
-        self.reads_mended(granule);
-        self.unread_mended(granule);
+        self.verify_mended(chunk, &mend.findings);
+        self.scrub_mended(chunk, &mend.findings);
+        self.reads_mended(chunk);
+        self.unread_mended(chunk);
     }
 
     /// The follower's half: the copy as it is at this point of the stream.
-    pub(super) fn remote_fetch(&mut self, link: LinkId, id: u64, granule: u32) {
-        if granule >= self.layout.granules() {
+    pub(super) fn remote_fetch(&mut self, link: LinkId, id: u64, chunk: u32) {
+        if chunk >= self.layout.chunks() {
             return self.refuse(link, Refusal::Protocol);
         }
-        self.enqueue(Queued::Fetch { link, id, granule });
+        self.enqueue(Queued::Fetch { link, id, chunk });
     }
 
-    pub(super) fn fetch(&mut self, link: LinkId, id: u64, granule: u32) {
-        let (offset, len) = (u64::from(granule) * GRANULE, self.layout.granule_len(granule));
+    pub(super) fn fetch(&mut self, link: LinkId, id: u64, chunk: u32) {
+        let (offset, len) = (self.layout.chunk_at(chunk), self.layout.chunk_len(chunk));
         let sums = self.sums(offset, len);
         self.disk(OpKind::FetchRead { link, id, sums }, DiskOp::Read { offset, len: len as u32 });
     }
@@ -318,17 +317,17 @@ impl Replica {
     }
 
     /// A follower's word that its copy is damaged.
-    pub(super) fn rotten_there(&mut self, link: LinkId, granule: u32) {
+    pub(super) fn rotten_there(&mut self, link: LinkId, chunk: u32) {
         let device = match self.links.get(&link) {
             Some(Link { side: Side::Target(t), hello, .. }) if t.state == TargetState::Synced => hello.device,
             _ => return,
         };
-        if granule >= self.layout.granules() {
+        if chunk >= self.layout.chunks() {
             return self.refuse(link, Refusal::Protocol);
         }
-        let judged = self.mend(granule);
+        let judged = self.mend(chunk);
         if let Some(slot) = self.slot_of(device).filter(|_| !judged) {
-            self.mark(slot, granule);
+            self.mark(slot, self.layout.granule_of_chunk(chunk));
         }
     }
 }

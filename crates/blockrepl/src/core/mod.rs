@@ -315,7 +315,7 @@ enum Queued {
     SyncStart { link: LinkId, sync: u64 },
     SyncEnd { link: LinkId, message: Message },
     Verify { link: LinkId, id: u64, offset: u64, len: u32 },
-    Fetch { link: LinkId, id: u64, granule: u32 },
+    Fetch { link: LinkId, id: u64, chunk: u32 },
     Compare { link: LinkId, granule: u32, digest: Digest },
 }
 
@@ -410,12 +410,12 @@ enum OpKind {
     ScrubRead(u32),
     MendRead(u32),
     MendBlock {
-        granule: u32,
+        chunk: u32,
         block: usize,
     },
     MendWrite,
     MendCheck {
-        granule: u32,
+        chunk: u32,
         data: Bytes,
     },
     FetchRead {
@@ -427,9 +427,9 @@ enum OpKind {
         asker: Asker,
         sums: Vec<u32>,
     },
-    /// A granule that the leader has healed here is read again.
+    /// A chunk that the leader has healed here is read again.
     RepairCheck {
-        granule: u32,
+        chunk: u32,
         data: Bytes,
     },
     Snapshot(snapshots::SnapshotStep),
@@ -619,20 +619,20 @@ impl Replica {
         match kind {
             OpKind::VerifyLocal(id) => self.verify_local(id, &result.unwrap_or_default()),
             OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &result.unwrap_or_default()),
-            OpKind::ScrubRead(granule) => self.scrub_read(granule, &result.unwrap_or_default()),
+            OpKind::ScrubRead(chunk) => self.scrub_read(chunk, &result.unwrap_or_default()),
             OpKind::Snapshot(step) => self.snapshot_step(step, result),
             OpKind::UndoRead(run) => self.before_image_read(run, result),
             OpKind::CopyRead { link, run } => self.copy_read(link, run, result),
             OpKind::Shrink => {}
-            OpKind::MendRead(granule) => self.mend_read(granule, result),
-            OpKind::MendBlock { granule, block } => self.mend_block_read(granule, block, result.ok()),
-            OpKind::MendCheck { granule, data } => self.mend_checked(granule, &data, result),
+            OpKind::MendRead(chunk) => self.mend_read(chunk, result),
+            OpKind::MendBlock { chunk, block } => self.mend_block_read(chunk, block, result.ok()),
+            OpKind::MendCheck { chunk, data } => self.mend_checked(chunk, &data, result),
             OpKind::FetchRead { link, id, sums } => {
                 self.fetch_answer(link, id, &sums, result.unwrap_or_default());
             }
             OpKind::CheckedRead { asker, sums } => self.read_checked(asker, &sums, result.ok()),
             OpKind::SessionRead { session, id, sums } => self.session_read(session, id, &sums, result.ok()),
-            OpKind::RepairCheck { granule, data } => self.repair_checked(granule, &data, result),
+            OpKind::RepairCheck { chunk, data } => self.repair_checked(chunk, &data, result),
             // What cannot be read differs.
             OpKind::Compare { link, granule, digest } => {
                 self.compared(link, granule, digest, &result.unwrap_or_default());

@@ -83,14 +83,13 @@ impl Replica {
 
     pub(super) fn mark_runs(&mut self, slot: usize, runs: &[(u32, u32)]) {
         for (first, count) in runs {
-            let end = first.saturating_add(*count).min(self.layout.granules());
-            (*first.min(&end)..end).for_each(|g| self.mark(slot, g));
+            self.mark_run(slot, *first, *count);
         }
     }
 
     /// A write of the leader's: those outside the set may not get it.
     pub(super) fn mark_outsiders(&mut self, offset: u64, len: usize) {
-        let (first, last) = super::persist::granule_range(offset, len);
+        let (first, last) = self.layout.granules_of(offset, len);
         for slot in 0..self.slots.len() {
             let head = &self.slots[slot].head;
             if !self.sb.members.contains(&Member { node: head.node, device: head.device }) {

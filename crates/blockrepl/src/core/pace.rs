@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use crate::bitmap::GRANULE;
 use crate::config::Config;
 
 /// The rate is looked at this often.
@@ -14,6 +13,8 @@ const BUSY: u64 = 8;
 
 #[derive(Debug)]
 pub(super) struct Pace {
+    /// Bytes that are taken at a time.
+    granule: u64,
     /// Bytes a second; `u64::MAX`: no limit.
     rate: u64,
     /// Bytes that may be read and sent now.
@@ -35,8 +36,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(now: Duration, config: &Config) -> Self {
+    pub(super) fn new(now: Duration, config: &Config, granule: u64) -> Self {
         Pace {
+            granule,
             rate: config.resync_rate_max,
             credit: 0,
             filled: now,
@@ -80,24 +82,25 @@ impl Pace {
         if self.rate != u64::MAX {
             self.free = None;
             let earned = (now - self.filled).as_secs_f64() * self.rate as f64;
-            let most = (self.rate / 4).max(2 * GRANULE);
+            let most = (self.rate / 4).max(2 * self.granule);
             self.credit = (self.credit + earned as u64).min(most);
             self.filled = now;
-            if self.credit < GRANULE {
+            if self.credit < self.granule {
                 return false;
             }
-            self.credit -= GRANULE;
+            self.credit -= self.granule;
         }
-        self.taken += GRANULE;
+        self.taken += self.granule;
         if let Some((_, bytes)) = &mut self.free {
-            *bytes += GRANULE;
+            *bytes += self.granule;
         }
         true
     }
 
     /// When the next granule may be sent, if it is the rate that forbids it.
     pub(super) fn due(&self) -> Option<Duration> {
-        let missing = GRANULE.saturating_sub(self.credit).checked_sub(1).filter(|_| self.rate != u64::MAX)?;
+        let missing =
+            self.granule.saturating_sub(self.credit).checked_sub(1).filter(|_| self.rate != u64::MAX)?;
         Some(self.filled + Duration::from_secs_f64((missing + 1) as f64 / self.rate.max(1) as f64))
     }
 
@@ -139,7 +142,7 @@ impl Pace {
             () if !self.busy => most,
             () if self.worst > config.resync_delay_target => self.rate.min(reached) / 4 * 3,
             () if self.rate == u64::MAX => self.rate,
-            () => self.rate.saturating_add(self.rate / 4).saturating_add(GRANULE),
+            () => self.rate.saturating_add(self.rate / 4).saturating_add(self.granule),
         }
         .clamp(least.max(1), most.max(1));
         self.calm = !self.busy;
@@ -150,13 +153,14 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bitmap::GRANULE;
     use proptest::prelude::*;
 
     const MS: Duration = Duration::from_millis(1);
 
     /// Runs the pace for some seconds of 1 ms; the delay answers every ms with a flush; returns bytes taken in the last second.
     fn run(config: &Config, busy: bool, delay: impl Fn(u64) -> Duration) -> u64 {
-        let mut pace = Pace::new(Duration::ZERO, config);
+        let mut pace = Pace::new(Duration::ZERO, config, GRANULE);
         let (mut now, mut last) = (Duration::ZERO, 0);
         for step in 0..6000u64 {
             now += MS;
@@ -194,7 +198,7 @@ mod tests {
     fn only_a_resync_that_nothing_held_up_is_a_measure() {
         let config = Config::default();
         let copied = |hinder: fn(&mut Pace)| {
-            let mut pace = Pace::new(Duration::ZERO, &config);
+            let mut pace = Pace::new(Duration::ZERO, &config, GRANULE);
             (0..400).for_each(|_| assert!(pace.take(MS, &config)));
             hinder(&mut pace);
             pace.measured(500 * MS)
@@ -202,7 +206,7 @@ mod tests {
         assert_eq!(copied(|_| {}), Some(800.0 * GRANULE as f64));
         assert_eq!(copied(Pace::foreground), None);
         assert_eq!(copied(Pace::held_up), None);
-        assert_eq!(Pace::new(Duration::ZERO, &config).measured(MS), None);
+        assert_eq!(Pace::new(Duration::ZERO, &config, GRANULE).measured(MS), None);
     }
 
     proptest! {
@@ -213,7 +217,7 @@ mod tests {
             events in proptest::collection::vec((0u64..300, any::<bool>(), 0u64..200), 1..200),
         ) {
             let config = Config { resync_rate_min: least, resync_rate_max: most, ..Config::default() };
-            let mut pace = Pace::new(Duration::ZERO, &config);
+            let mut pace = Pace::new(Duration::ZERO, &config, GRANULE);
             let (mut now, mut bytes) = (Duration::ZERO, 0u64);
             for (wait, busy, delay) in events {
                 now += MS * wait as u32;

@@ -6,11 +6,11 @@ use std::io;
 use bytes::Bytes;
 
 use super::*;
-use crate::bitmap::{EXTENT, GRANULE, GRANULES_PER_EXTENT};
+use crate::bitmap::EXTENT;
 use crate::ids::GenerationId;
 use crate::meta::{
-    self, MAX_SLOTS, OpenError, PAGE_LEN, SB_LEN, UNDO_LEN, check_identity, decode_page, decode_sums,
-    decode_undo, encode_page,
+    self, MAX_SLOTS, OpenError, PAGE_LEN, SB_LEN, check_identity, decode_page, decode_sums, decode_undo,
+    encode_page,
 };
 
 impl Replica {
@@ -21,7 +21,7 @@ impl Replica {
         identity: &Identity,
         size: u64,
     ) -> Result<(u64, Vec<(u64, Bytes)>), OpenError> {
-        let layout = Layout::new(size, config.undo_bytes)?;
+        let layout = Layout::new(size, config.granule_bytes, config.undo_bytes)?;
         let first = Superblock::blank(*identity, &layout);
         let second = Superblock { seq: first.seq + 1, ..first.clone() };
         Ok((layout.meta_len(), vec![(first.offset(), first.encode()), (second.offset(), second.encode())]))
@@ -60,7 +60,7 @@ impl Replica {
         }
         let mut undo = undo::Undo::default();
         while sb.sync.is_some() && undo.next < layout.undo_slots() {
-            let bytes = get(layout.undo_at(undo.next), UNDO_LEN, whole)?;
+            let bytes = get(layout.undo_at(undo.next), layout.undo_len(), whole)?;
             let Some((granule, _)) = decode_undo(&bytes, sb.undo_run, undo.next) else { break };
             undo.saved.insert(granule);
             undo.next += 1;
@@ -282,23 +282,38 @@ impl Replica {
     }
 
     pub(super) fn mark_all(&mut self, slot: usize) {
-        (0..self.layout.granules()).for_each(|g| self.mark(slot, g));
+        self.mark_run(slot, 0, self.layout.granules());
+    }
+
+    /// Marks `count` granules from `first` on, as far as there are any.
+    pub(super) fn mark_run(&mut self, slot: usize, first: u32, count: u32) {
+        let end = first.saturating_add(count).min(self.layout.granules());
+        if first < end {
+            let slot = &mut self.slots[slot];
+            let before = slot.bits.count();
+            slot.bits.set_run(first, end - first);
+            if slot.bits.count() > before {
+                slot.changed.extend(first / meta::BITS_PER_PAGE..=(end - 1) / meta::BITS_PER_PAGE);
+            }
+        }
     }
 
     pub(super) fn unmark_all(&mut self, slot: usize) {
+        let slot = &mut self.slots[slot];
         let mut at = 0;
-        while let Some(granule) = self.slots[slot].bits.next(at) {
-            self.unmark(slot, granule);
-            at = granule + 1;
+        while let Some(granule) = slot.bits.next(at) {
+            let page = granule / meta::BITS_PER_PAGE;
+            slot.changed.insert(page);
+            at = (page + 1) * meta::BITS_PER_PAGE;
         }
+        slot.bits.clear_all();
     }
 
     pub(super) fn mark_hot(&mut self, slot: usize) {
         let extents: Vec<u32> = self.hot.keys().copied().collect();
         for extent in extents {
-            let first = extent.saturating_mul(GRANULES_PER_EXTENT);
-            let last = first.saturating_add(GRANULES_PER_EXTENT).min(self.layout.granules());
-            (first..last).for_each(|g| self.mark(slot, g));
+            let (first, count) = self.layout.extent_granules(extent);
+            self.mark_run(slot, first, count);
         }
     }
 
@@ -306,7 +321,7 @@ impl Replica {
     pub(super) fn mark_recent(&mut self, slot: usize, seq: u64) {
         let recent = std::mem::take(&mut self.recent);
         for r in recent.iter().filter(|r| r.seq > seq) {
-            (r.first..=r.last).for_each(|g| self.mark(slot, g));
+            self.mark_run(slot, r.first, r.last - r.first + 1);
         }
         self.recent = recent;
     }
@@ -322,7 +337,7 @@ impl Replica {
     }
 
     pub(super) fn note_recent(&mut self, seq: u64, offset: u64, len: usize) {
-        let (first, last) = granule_range(offset, len);
+        let (first, last) = self.layout.granules_of(offset, len);
         match self.recent.back_mut() {
             Some(r) if (r.first, r.last) == (first, last) => r.seq = seq,
             _ => self.recent.push_back(Recent { seq, first, last }),
@@ -361,7 +376,7 @@ impl Replica {
                     needed.extend(extents(*offset, data.len()));
                 }
                 Queued::Copy { granule, data, .. } if self.sb.sync.is_none() => {
-                    needed.extend(extents(u64::from(*granule) * GRANULE, data.len()));
+                    needed.extend(extents(self.layout.granule_at(*granule), data.len()));
                 }
                 // What stands behind it may belong to a resync or not.
                 Queued::SyncStart { .. } | Queued::SyncEnd { .. } => break,
@@ -470,10 +485,4 @@ impl Replica {
 pub(super) fn extents(offset: u64, len: usize) -> std::ops::RangeInclusive<u32> {
     let last = offset + (len as u64).max(1) - 1;
     (offset / EXTENT) as u32..=(last / EXTENT) as u32
-}
-
-/// The first and the last granule a range touches.
-pub(super) fn granule_range(offset: u64, len: usize) -> (u32, u32) {
-    let last = offset + (len as u64).max(1) - 1;
-    ((offset / GRANULE) as u32, (last / GRANULE) as u32)
 }

@@ -3,7 +3,6 @@
 use super::sums::{VOID, sums_of};
 use super::writers::Span;
 use super::*;
-use crate::bitmap::GRANULE;
 use crate::meta::BLOCK;
 
 /// The reads that are not answered yet.
@@ -21,13 +20,13 @@ struct Read {
 enum ReadState {
     /// Waits for the checksums.
     Asked {
-        /// The damaged granules were healed, if they could be.
+        /// The damaged chunks were healed, if they could be.
         again: bool,
     },
     Reading {
         again: bool,
     },
-    /// Waits until these granules are judged.
+    /// Waits until these chunks are judged.
     Mending(BTreeSet<u32>),
 }
 
@@ -90,11 +89,11 @@ impl Replica {
                         self.issue_read(asker, start, len, again);
                     }
                 }
-                ReadState::Mending(granules) => {
+                ReadState::Mending(chunks) => {
                     // There may have been no room for all at once.
-                    let wanted: Vec<u32> = granules.iter().copied().collect();
-                    wanted.into_iter().for_each(|granule| {
-                        self.mend(granule);
+                    let wanted: Vec<u32> = chunks.iter().copied().collect();
+                    wanted.into_iter().for_each(|chunk| {
+                        self.mend(chunk);
                     });
                 }
                 ReadState::Reading { .. } => {}
@@ -112,15 +111,18 @@ impl Replica {
     }
 
     pub(super) fn read_checked(&mut self, asker: Asker, sums: &[u32], data: Option<Bytes>) {
-        let trusts = self.bug(Bug::TrustBlocks);
+        let (trusts, layout) = (self.bug(Bug::TrustBlocks), self.layout);
         let Some(read) = self.checked.0.get_mut(&asker) else { return };
         let (start, whole) = read.blocks();
         let ReadState::Reading { again } = read.state else { return };
         let computed = data.as_deref().map(sums_of).unwrap_or_default();
         let bad = match &data {
             Some(_) if trusts => BTreeSet::new(),
-            Some(_) => damaged(start, &computed, sums),
-            None => (start / GRANULE..=(start + whole - 1) / GRANULE).map(|g| g as u32).collect(),
+            Some(_) => damaged(layout.chunk(), start, &computed, sums),
+            None => {
+                let (first, last) = layout.chunks_of(start, whole as usize);
+                (first..=last).collect()
+            }
         };
         let (offset, len) = (read.offset, read.len as usize);
         let answer = match data {
@@ -141,12 +143,12 @@ impl Replica {
         self.answer(asker, answer);
     }
 
-    /// A granule was judged.
-    pub(super) fn reads_mended(&mut self, granule: u32) {
+    /// A chunk was judged.
+    pub(super) fn reads_mended(&mut self, chunk: u32) {
         for read in self.checked.0.values_mut() {
-            if let ReadState::Mending(granules) = &mut read.state
-                && granules.remove(&granule)
-                && granules.is_empty()
+            if let ReadState::Mending(chunks) = &mut read.state
+                && chunks.remove(&chunk)
+                && chunks.is_empty()
             {
                 read.state = ReadState::Asked { again: true };
             }
@@ -154,10 +156,10 @@ impl Replica {
     }
 }
 
-/// The granules in which a block is not as its checksum says.
-pub(super) fn damaged(start: u64, computed: &[u32], sums: &[u32]) -> BTreeSet<u32> {
-    let granule = |block: u64| ((start + block * BLOCK) / GRANULE) as u32;
-    bad_blocks(computed, sums).into_iter().map(granule).collect()
+/// The chunks in which a block is not as its checksum says.
+fn damaged(chunk: u64, start: u64, computed: &[u32], sums: &[u32]) -> BTreeSet<u32> {
+    let chunk = |block: u64| ((start + block * BLOCK) / chunk) as u32;
+    bad_blocks(computed, sums).into_iter().map(chunk).collect()
 }
 
 /// The blocks, counted from the first one, that are not as their checksums say.

@@ -64,7 +64,7 @@ impl Replica {
         self.may_write()?;
         let from = self.layout.size;
         match () {
-            () if Layout::check_size(size).is_err() => Err(Denied::Size(size)),
+            () if Layout::check_size(size, self.layout.granule).is_err() => Err(Denied::Size(size)),
             () if size < from && !may_shrink => Err(Denied::Shrinks { from, to: size }),
             () if self.resize.is_some() || self.growth.is_some() => Err(Denied::Busy),
             () if size < from => self.may_shrink(),
@@ -142,7 +142,7 @@ impl Replica {
 
     /// The leader tells this follower to grow.
     pub(super) fn remote_resize(&mut self, link: LinkId, size: u64) {
-        if Layout::check_size(size).is_err() {
+        if Layout::check_size(size, self.layout.granule).is_err() {
             return self.refuse(link, Refusal::Protocol);
         }
         if size <= self.layout.size {
@@ -280,8 +280,8 @@ impl Layout {
     /// The layout of a device of another size: bitmaps and checksums lie behind all that there was, the undo area stays.
     fn resized(&self, size: u64) -> Layout {
         let at = self.meta_len().next_multiple_of(PAGE_LEN);
-        let bitmaps = Area { at, len: Layout::bitmaps_len(size) };
+        let bitmaps = Area { at, len: Layout::bitmaps_len(size, self.granule) };
         let sums = Area { at: bitmaps.end(), len: Layout::sums_len(size) };
-        Layout { size, bitmaps, sums, undo: self.undo }
+        Layout { size, bitmaps, sums, ..*self }
     }
 }

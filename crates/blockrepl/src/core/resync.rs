@@ -1,12 +1,11 @@
 //! The leader's half: sending writes, choosing a resync, copying granules.
 
 use super::*;
-use crate::bitmap::GRANULE;
 use crate::ids::{GenerationId, Lineage};
 use crate::wire::RUNS_MAX;
 
-/// Granules read at once, and sent as one message, at most: as many as the largest write has.
-const RUN_MAX: u64 = WRITE_MAX as u64 / GRANULE;
+/// Granules on their way to a peer at once, at most: fewer than a peer bears questions.
+const WINDOW_MAX: u64 = 8192;
 /// Reads that it takes to fill a window, at least.
 const RUNS_AT_ONCE: u64 = 8;
 /// Parts of a window that are flushed one by one.
@@ -51,7 +50,7 @@ impl Replica {
             joins: None,
             reached: 0,
             reach: None,
-            pace: Pace::new(asked, &self.config),
+            pace: Pace::new(asked, &self.config, self.layout.granule),
         }));
         self.send(link, Message::Begin { epoch, seq, lineage });
     }
@@ -195,7 +194,7 @@ impl Replica {
             return self.finish_target(link);
         }
         self.start_sync(link, slot);
-        let bytes = u64::from(self.slots[slot].bits.count()) * GRANULE;
+        let bytes = u64::from(self.slots[slot].bits.count()) * self.layout.granule;
         let peer = self.slots[slot].head.node;
         self.event(Event::ResyncStarted { peer, bytes, full });
     }
@@ -207,7 +206,7 @@ impl Replica {
         self.slots[slot].head.sync = sync;
         self.touch_with_pages();
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
-        let pace = Pace::new(self.now, &self.config);
+        let pace = Pace::new(self.now, &self.config, self.layout.granule);
         self.unread.try_again(..);
         if let Some(t) = self.target(link) {
             t.pace = pace;
@@ -243,9 +242,7 @@ impl Replica {
         let unflushed = self.recent.iter().filter(|r| r.seq > self.everywhere);
         let unflushed = unflushed.map(|r| (r.first, r.last - r.first + 1));
         for (first, count) in bits.chain(unflushed) {
-            for granule in first..first + count {
-                lacked.set(granule);
-            }
+            lacked.set_run(first, count);
         }
         lacked.runs(RUNS_MAX)
     }
@@ -349,7 +346,7 @@ impl Replica {
         len: usize,
     ) -> Vec<DeviceId> {
         let window = self.config.peer_window();
-        let (first, last) = super::persist::granule_range(offset, len);
+        let (first, last) = self.layout.granules_of(offset, len);
         let mut sent = Vec::new();
         for (id, link) in &mut self.links {
             let Side::Target(t) = &mut link.side else { continue };
@@ -420,26 +417,33 @@ impl Replica {
         (count > 0).then_some(Run { first, count })
     }
 
+    /// Granules that may be on their way to a peer.
+    fn window_of(&self, t: &Target) -> u64 {
+        (t.pace.window(&self.config) / self.layout.granule).clamp(1, WINDOW_MAX)
+    }
+
     /// How many granules may be read for a peer at once.
     fn room_for_copies(&self, link: LinkId, slot: usize) -> u32 {
         let Some(Link { side: Side::Target(t), .. }) = self.links.get(&link) else { return 0 };
-        let window = (t.pace.window(&self.config) / GRANULE).max(1);
+        let (window, granule) = (self.window_of(t), self.layout.granule);
         let room = window.saturating_sub(t.copies.len() as u64);
         if t.state == TargetState::Synced {
             return room.min(1) as u32;
         }
         // New writes go to the peer as long as there is room; copies leave some.
-        let sent = t.in_flight() + u64::from(t.reading) * GRANULE;
-        let unsent = (self.config.peer_window() / 4 * 3).saturating_sub(sent).div_ceil(GRANULE);
+        let sent = t.in_flight() + u64::from(t.reading) * granule;
+        let unsent = (self.config.peer_window() / 4 * 3).saturating_sub(sent).div_ceil(granule);
+        // Read at once, and sent as one message: as many as the largest write has.
+        let at_once = (WRITE_MAX as u64 / granule).max(1);
         match self.paused.contains(&self.slots[slot].head.node) {
             true => 0,
-            false => room.min(unsent).min(window.div_ceil(RUNS_AT_ONCE)).min(RUN_MAX) as u32,
+            false => room.min(unsent).min(window.div_ceil(RUNS_AT_ONCE)).min(at_once) as u32,
         }
     }
 
     /// What was copied counts once it is flushed. The peer flushes a part of the window while it takes in the rest.
     fn flush_copies(&mut self, link: LinkId) {
-        let least = |t: &Target| (t.pace.window(&self.config) / GRANULE / FLUSHES_A_WINDOW).max(1) as usize;
+        let least = |t: &Target| (self.window_of(t) / FLUSHES_A_WINDOW).max(1) as usize;
         let Some(Link { side: Side::Target(t), .. }) = self.links.get(&link) else { return };
         if t.flush.is_some() || t.flush_wanted {
             return;
@@ -483,8 +487,8 @@ impl Replica {
 
     /// Where `count` granules lie in the device, and their length.
     pub(super) fn place_of_run(&self, first: u32, count: u32) -> (u64, u32) {
-        let offset = u64::from(first) * GRANULE;
-        let len = (u64::from(count) * GRANULE).min(self.layout.size.saturating_sub(offset));
+        let offset = self.layout.granule_at(first);
+        let len = (u64::from(count) * self.layout.granule).min(self.layout.size.saturating_sub(offset));
         (offset, len as u32)
     }
 
@@ -510,12 +514,13 @@ impl Replica {
     /// Sends what was read, or asks about it first.
     fn send_copies(&mut self, link: LinkId, run: Run, data: &Bytes) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        let granule_len = self.layout.granule as usize;
         let Some(t) = self.target(link) else { return };
         let Some(CopyState::Reading { whole }) = t.copies.get(&run.first) else { return };
         let (whole, heal, flush) = (*whole, t.state == TargetState::Synced, t.next_flush);
         let pieces: Vec<Bytes> = (0..data.len())
-            .step_by(GRANULE as usize)
-            .map(|at| data.slice(at..data.len().min(at + GRANULE as usize)))
+            .step_by(granule_len)
+            .map(|at| data.slice(at..data.len().min(at + granule_len)))
             .collect();
         let state = || match whole {
             true => CopyState::Sent { flush, again: false },
@@ -533,7 +538,7 @@ impl Replica {
         {
             run.granules().for_each(|granule| self.unmark(slot, granule));
         }
-        for (granule, data) in without_zeros(run.first, data, &pieces) {
+        for (granule, data) in without_zeros(run.first, data, &pieces, granule_len) {
             self.send_copy(link, Message::Copy { epoch, granule, heal, data });
         }
     }
@@ -571,7 +576,7 @@ impl CopyState {
 
 /// What was read, in as few parts as it takes to send no zeros: each begins with its first granule, and one of
 /// zeros has no bytes.
-fn without_zeros(first: u32, data: &Bytes, pieces: &[Bytes]) -> Vec<(u32, Bytes)> {
+fn without_zeros(first: u32, data: &Bytes, pieces: &[Bytes], granule: usize) -> Vec<(u32, Bytes)> {
     let zero: Vec<bool> = pieces.iter().map(|piece| piece.iter().all(|b| *b == 0)).collect();
     let mut parts = Vec::new();
     let mut at = 0;
@@ -580,7 +585,7 @@ fn without_zeros(first: u32, data: &Bytes, pieces: &[Bytes]) -> Vec<(u32, Bytes)
             true => 1,
             false => zero[at..].iter().take_while(|zero| !**zero).count(),
         };
-        let span = at * GRANULE as usize..data.len().min((at + count) * GRANULE as usize);
+        let span = at * granule..data.len().min((at + count) * granule);
         parts.push((first + at as u32, if zero[at] { Bytes::new() } else { data.slice(span) }));
         at += count;
     }

@@ -1,14 +1,13 @@
 //! Scrub: this replica's disk against its own checksums.
 //!
 //! A leader has what is damaged judged and healed (see `mend`). A follower tells its leader, which
-//! does the same and sends the granule anew; the follower then reads it again.
+//! does the same and sends its granule anew; the follower then reads it again.
 
 use super::sums::{VOID, sums_of};
 use super::*;
-use crate::bitmap::GRANULE;
 use crate::meta::BLOCK;
 
-/// Granules being read at once.
+/// Chunks being read at once.
 const WINDOW: usize = 8;
 
 #[derive(Debug)]
@@ -42,42 +41,42 @@ impl Replica {
 
     pub(super) fn pump_scrub(&mut self) {
         while let Some(s) = &self.scrub {
-            let granule = s.next;
-            if s.reading.len() >= WINDOW || granule >= self.layout.granules() {
+            let chunk = s.next;
+            if s.reading.len() >= WINDOW || chunk >= self.layout.chunks() {
                 break;
             }
-            if !self.granule_sums_ready(granule) {
+            if !self.chunk_sums_ready(chunk) {
                 break;
             }
-            let (offset, len) = (u64::from(granule) * GRANULE, self.layout.granule_len(granule));
+            let (offset, len) = (self.layout.chunk_at(chunk), self.layout.chunk_len(chunk));
             let sums = self.sums(offset, len);
-            self.disk(OpKind::ScrubRead(granule), DiskOp::Read { offset, len: len as u32 });
+            self.disk(OpKind::ScrubRead(chunk), DiskOp::Read { offset, len: len as u32 });
             if let Some(s) = &mut self.scrub {
                 s.next += 1;
-                s.reading.insert(granule, sums);
+                s.reading.insert(chunk, sums);
             }
         }
         let mending: Vec<u32> = self.scrub.iter().flat_map(|s| &s.mending).copied().collect();
         if self.leading().is_some() {
-            mending.into_iter().for_each(|granule| {
-                self.mend(granule);
+            mending.into_iter().for_each(|chunk| {
+                self.mend(chunk);
             });
         }
         self.end_scrub();
     }
 
     fn end_scrub(&mut self) {
-        let granules = self.layout.granules();
-        let over = |s: &mut Scrub| s.next >= granules && s.reading.is_empty() && s.mending.is_empty();
+        let chunks = self.layout.chunks();
+        let over = |s: &mut Scrub| s.next >= chunks && s.reading.is_empty() && s.mending.is_empty();
         if let Some(s) = self.scrub.take_if(over) {
             self.done(s.request, Ok(Reply::Scrubbed(s.report)));
         }
     }
 
     /// No data: it could not be read.
-    pub(super) fn scrub_read(&mut self, granule: u32, data: &[u8]) {
+    pub(super) fn scrub_read(&mut self, chunk: u32, data: &[u8]) {
         let Some(s) = &mut self.scrub else { return };
-        let Some(sums) = s.reading.remove(&granule) else { return };
+        let Some(sums) = s.reading.remove(&chunk) else { return };
         s.report.checked_bytes += data.len() as u64;
         if sums.is_empty() && !data.is_empty() {
             // Written meanwhile: it is what was written just now that stands there.
@@ -89,32 +88,32 @@ impl Replica {
             None => true,
             Some(found) => sums[i] != VOID && sums[i] != *found,
         };
-        let blocks = self.layout.granule_len(granule) / BLOCK;
+        let blocks = self.layout.chunk_len(chunk) / BLOCK;
         let bad: Vec<u64> = (0..blocks).filter(|i| data.is_empty() || wrong(*i as usize)).collect();
         if bad.is_empty() {
-            return self.learn_alone(granule, &computed);
+            return self.learn_alone(chunk, &computed);
         }
         if let Some(s) = &mut self.scrub {
-            s.mending.insert(granule);
+            s.mending.insert(chunk);
         }
         if self.leading().is_none() {
-            self.tell_rotten(granule, &bad);
+            self.tell_rotten(chunk, &bad);
         }
     }
 
     /// A leader without peers has the elected copy: it knows from now on what it reads.
-    fn learn_alone(&mut self, granule: u32, computed: &[u32]) {
+    fn learn_alone(&mut self, chunk: u32, computed: &[u32]) {
         if self.leading().is_some() && self.synced_links().is_empty() {
-            self.learn(granule, computed);
+            self.learn(chunk, computed);
         }
     }
 
     /// A follower's finding: the leader is asked to judge it.
-    fn tell_rotten(&mut self, granule: u32, bad: &[u64]) {
+    fn tell_rotten(&mut self, chunk: u32, bad: &[u64]) {
         let node = self.me().node;
         let mut findings: Vec<Finding> = Vec::new();
         for block in bad {
-            let offset = u64::from(granule) * GRANULE + block * BLOCK;
+            let offset = self.layout.chunk_at(chunk) + block * BLOCK;
             match findings.last_mut() {
                 Some(f) if f.offset + f.len == offset => f.len += BLOCK,
                 _ => findings.push(Finding { node, offset, len: BLOCK, wrong: Wrong::Copy, healed: false }),
@@ -122,67 +121,69 @@ impl Replica {
         }
         match self.source_link() {
             Some(link) => {
-                self.rotten.insert(granule, findings);
-                self.send(link, Message::Rotten { granule });
+                self.rotten.insert(chunk, findings);
+                self.send(link, Message::Rotten { chunk });
             }
-            None => self.rotten_ended(granule, findings, false),
+            None => self.rotten_ended(chunk, findings, false),
         }
     }
 
     /// A copy of the leader's was written: if it repairs something, it is read again.
-    pub(super) fn repaired(&mut self, first: u32, copy: &Bytes) {
-        let (offset, granules) = super::admit::copied_range(first, copy);
-        let rotten: Vec<u32> = self.rotten.range(granules).map(|(g, _)| *g).collect();
-        for granule in rotten {
-            let at = (u64::from(granule) * GRANULE - offset) as usize;
-            let data = copy.slice(at..copy.len().min(at + GRANULE as usize));
-            let (offset, len) = (u64::from(granule) * GRANULE, data.len() as u32);
-            self.disk(OpKind::RepairCheck { granule, data }, DiskOp::Read { offset, len });
+    pub(super) fn repaired(&mut self, offset: u64, copy: &Bytes) {
+        let (first, last) = self.layout.chunks_of(offset, copy.len());
+        let rotten: Vec<u32> = self.rotten.range(first..=last).map(|(c, _)| *c).collect();
+        for chunk in rotten {
+            let start = self.layout.chunk_at(chunk);
+            let at = (start - offset) as usize;
+            let data = copy.slice(at..copy.len().min(at + self.layout.chunk() as usize));
+            let (offset, len) = (start, data.len() as u32);
+            self.disk(OpKind::RepairCheck { chunk, data }, DiskOp::Read { offset, len });
         }
     }
 
-    pub(super) fn repair_checked(&mut self, granule: u32, expected: &Bytes, result: Result<Bytes, Arc<str>>) {
-        let Some(findings) = self.rotten.remove(&granule) else { return };
+    pub(super) fn repair_checked(&mut self, chunk: u32, expected: &Bytes, result: Result<Bytes, Arc<str>>) {
+        let Some(findings) = self.rotten.remove(&chunk) else { return };
         match result {
-            Ok(data) if data == *expected => self.rotten_ended(granule, findings, true),
-            Ok(_) => self.disk_failed("a granule that was rewritten reads otherwise".into()),
+            Ok(data) if data == *expected => self.rotten_ended(chunk, findings, true),
+            Ok(_) => self.disk_failed("a chunk that was rewritten reads otherwise".into()),
             Err(reason) => self.disk_failed(reason),
         }
     }
 
-    fn rotten_ended(&mut self, granule: u32, mut findings: Vec<Finding>, healed: bool) {
+    fn rotten_ended(&mut self, chunk: u32, mut findings: Vec<Finding>, healed: bool) {
         for finding in &mut findings {
             finding.healed = healed;
             self.count(finding);
             self.event(Event::Damaged(*finding));
         }
-        self.scrub_mended(granule, &findings);
+        self.scrub_mended(chunk, &findings);
     }
 
     /// A read found these blocks damaged, counted from `start` on.
     pub(super) fn found_rotten(&mut self, start: u64, bad: &[u64]) {
-        let mut granules: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
+        let mut chunks: BTreeMap<u32, Vec<u64>> = BTreeMap::new();
         for offset in bad.iter().map(|block| start + block * BLOCK) {
-            granules.entry((offset / GRANULE) as u32).or_default().push(offset % GRANULE / BLOCK);
+            let size = self.layout.chunk();
+            chunks.entry((offset / size) as u32).or_default().push(offset % size / BLOCK);
         }
-        for (granule, blocks) in granules {
-            if !self.rotten.contains_key(&granule) {
-                self.tell_rotten(granule, &blocks);
+        for (chunk, blocks) in chunks {
+            if !self.rotten.contains_key(&chunk) {
+                self.tell_rotten(chunk, &blocks);
             }
         }
     }
 
     /// Nobody will answer for what the leader was told.
     pub(super) fn leader_lost(&mut self) {
-        for (granule, findings) in std::mem::take(&mut self.rotten) {
-            self.rotten_ended(granule, findings, false);
+        for (chunk, findings) in std::mem::take(&mut self.rotten) {
+            self.rotten_ended(chunk, findings, false);
         }
     }
 
-    /// A granule was judged, or repaired by the leader.
-    pub(super) fn scrub_mended(&mut self, granule: u32, findings: &[Finding]) {
+    /// A chunk was judged, or repaired by the leader.
+    pub(super) fn scrub_mended(&mut self, chunk: u32, findings: &[Finding]) {
         if let Some(s) = &mut self.scrub
-            && s.mending.remove(&granule)
+            && s.mending.remove(&chunk)
         {
             s.report.findings.extend(findings);
         }

@@ -150,7 +150,7 @@ impl Replica {
     /// A replica without a disk, which can do nothing but [`Input::Join`]: it writes and reads through
     /// the leader. A replica whose disk has failed goes on as one.
     pub fn diskless(config: Config, identity: &Identity, size: u64) -> Result<Self, crate::OpenError> {
-        let layout = Layout::new(size, config.undo_bytes)?;
+        let layout = Layout::new(size, config.granule_bytes, config.undo_bytes)?;
         let mut replica = Self::with(
             config,
             Superblock::blank(*identity, &layout),

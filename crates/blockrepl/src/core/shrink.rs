@@ -123,7 +123,8 @@ impl Replica {
         let synced =
             matches!(self.links.get(&link).map(|l| &l.side), Some(Side::Source { synced: true, .. }));
         let behind = |q: &Queued| matches!(q, Queued::Remote { offset, data, .. } if offset + data.len() as u64 > size);
-        if Layout::check_size(size).is_err() || !synced || self.queue.iter().any(behind) {
+        if Layout::check_size(size, self.layout.granule).is_err() || !synced || self.queue.iter().any(behind)
+        {
             return self.refuse(link, Refusal::Protocol);
         }
         if size >= self.layout.size {
@@ -142,7 +143,7 @@ impl Replica {
         self.hot.retain(|extent, _| u64::from(*extent) * EXTENT < size);
         self.sums.cut_off(size);
         self.computed.clear();
-        self.rotten.retain(|granule, _| *granule < granules);
+        self.rotten.retain(|chunk, _| *chunk < layout.chunks());
         self.recent.retain(|r| r.first < granules);
         self.recent.iter_mut().for_each(|r| r.last = r.last.min(granules - 1));
         // Before-images of what is gone could not be put back.

@@ -6,12 +6,12 @@
 //! open is removed.
 
 use super::*;
-use crate::bitmap::GRANULE;
 use crate::ids::GenerationId;
 use crate::meta::{MAX_SLOTS, MAX_SNAPSHOTS, SnapshotHead, SnapshotState};
 
-/// Granules being copied at once.
+/// Pieces being copied at once, and the bytes of one.
 const WINDOW: usize = 8;
+const PIECE: u64 = 64 << 10;
 
 #[derive(Debug)]
 pub(super) struct Kept {
@@ -59,11 +59,11 @@ impl Kept {
         Kept { head, bits, changed: BTreeSet::new(), commit: 0, removing: false }
     }
 
-    fn picture(&self) -> Snapshot {
+    fn picture(&self, granule: u64) -> Snapshot {
         let h = &self.head;
         let range = |(first, count): (u32, u32)| {
-            let start = u64::from(first) * GRANULE;
-            (start, (u64::from(count) * GRANULE).min(h.size - start.min(h.size)))
+            let start = u64::from(first) * granule;
+            (start, (u64::from(count) * granule).min(h.size - start.min(h.size)))
         };
         let written = self.bits.runs(usize::MAX).into_iter().map(range).collect();
         Snapshot { id: h.id, generation: h.generation, common: h.common, size: h.size, written }
@@ -74,7 +74,8 @@ impl Replica {
     /// The generations that were kept, oldest first.
     pub fn snapshots(&self) -> Vec<Snapshot> {
         let whole = |k: &&Kept| k.head.state == SnapshotState::Kept;
-        let mut snapshots: Vec<Snapshot> = self.kept.iter().filter(whole).map(Kept::picture).collect();
+        let picture = |k: &Kept| k.picture(self.layout.granule);
+        let mut snapshots: Vec<Snapshot> = self.kept.iter().filter(whole).map(picture).collect();
         if self.bug(Bug::SnapshotForgets) {
             snapshots.iter_mut().for_each(|s| s.written.truncate(s.written.len().saturating_sub(1)));
         }
@@ -158,9 +159,7 @@ impl Replica {
             return slot.bits.clone();
         }
         let mut all = Bitmap::new(self.layout.granules());
-        (0..self.layout.granules()).for_each(|g| {
-            all.set(g);
-        });
+        all.set_run(0, self.layout.granules());
         all
     }
 
@@ -197,10 +196,12 @@ impl Replica {
     }
 
     fn copy_to_image(&mut self, id: u64, mut next: u32, mut under_way: usize) {
-        let all =
-            if self.bug(Bug::SnapshotLate) { self.layout.granules() / 2 } else { self.layout.granules() };
+        let size = self.layout.size;
+        let pieces = size.div_ceil(PIECE) as u32;
+        let all = if self.bug(Bug::SnapshotLate) { pieces / 2 } else { pieces };
         while next < all && under_way < WINDOW {
-            let (offset, len) = self.place_of(next);
+            let offset = u64::from(next) * PIECE;
+            let len = PIECE.min(size - offset) as u32;
             self.disk(OpKind::Snapshot(SnapshotStep::Read(next)), DiskOp::Read { offset, len });
             (next, under_way) = (next + 1, under_way + 1);
         }
@@ -233,13 +234,13 @@ impl Replica {
                 let id = taking.id;
                 self.store(SnapshotStep::Flushed, SnapshotOp::Flush { id });
             }
-            (SnapshotStep::Read(granule), Step::Copying { under_way, .. }) => {
+            (SnapshotStep::Read(piece), Step::Copying { under_way, .. }) => {
                 // What is zero stays a hole.
                 if super::sums::is_zero(&data) {
                     *under_way -= 1;
                     return;
                 }
-                let (id, offset) = (taking.id, u64::from(granule) * GRANULE);
+                let (id, offset) = (taking.id, u64::from(piece) * PIECE);
                 self.store(SnapshotStep::Written, SnapshotOp::Write { id, offset, data });
             }
             (SnapshotStep::Written, Step::Copying { under_way, .. }) => *under_way -= 1,

@@ -1,7 +1,6 @@
 //! Split brain: both sides wrote since they parted. What policy says of it (M5).
 
 use super::*;
-use crate::bitmap::GRANULE;
 use crate::config::SplitBrainPolicy;
 use crate::ids::{GenerationId, Lineage};
 
@@ -11,9 +10,12 @@ impl Replica {
         let Message::BeginAck { lineage, base, dirty, .. } = answer else { return None };
         let common = self.sb.lineage.common(lineage);
         let count = u64::from(self.layout.granules());
-        let theirs: u64 = dirty.iter().map(|(_, n)| u64::from(*n)).sum::<u64>().min(count) * GRANULE;
+        let theirs: u64 =
+            dirty.iter().map(|(_, n)| u64::from(*n)).sum::<u64>().min(count) * self.layout.granule;
         let slot = self.slot_of(member.device).map(|s| &self.slots[s]);
-        let ours = slot.filter(|s| Some(s.head.base) == common).map(|s| u64::from(s.bits.count()) * GRANULE);
+        let ours = slot
+            .filter(|s| Some(s.head.base) == common)
+            .map(|s| u64::from(s.bits.count()) * self.layout.granule);
         let known = common.is_some() && Some(*base) == common;
         let mut split = SplitBrain {
             peer: member.node,

@@ -1,7 +1,7 @@
 //! A picture of a replica, for operators and for its owner.
 
 use super::*;
-use crate::bitmap::{EXTENT, GRANULE};
+use crate::bitmap::EXTENT;
 use crate::ids::GenerationId;
 
 /// What a replica does.
@@ -195,7 +195,7 @@ impl Replica {
             node: member.node,
             device: member.device,
             link,
-            dirty_bytes: u64::from(dirty) * GRANULE,
+            dirty_bytes: u64::from(dirty) * self.layout.granule,
             in_flight_bytes: target.map_or(0, Target::in_flight),
             protocol: self.protocol(member.node),
             resync: target

@@ -5,15 +5,15 @@
 //! hot is void (R11), and after a crash in a resync, whose copies are not in the activity log, all is.
 
 use super::*;
-use crate::bitmap::{EXTENT, GRANULE};
+use crate::bitmap::{CHUNK_MAX, EXTENT};
 use crate::meta::{self, BLOCK, SUMS_PER_PAGE, SumsOfPage, block_sum, decode_sums, encode_sums, no_sums};
 
 /// Pages kept besides those of hot extents.
 const SPARE_PAGES: usize = 64;
 /// Dirty pages of a resync that are written without waiting for its end.
 const RESYNC_PAGES: usize = 256;
-/// Blocks of a granule.
-pub(super) const BLOCKS: usize = (GRANULE / BLOCK) as usize;
+/// Blocks of a chunk, at most.
+pub(super) const BLOCKS: usize = (CHUNK_MAX / BLOCK) as usize;
 
 /// Nothing is known of a block.
 pub(super) const VOID: u32 = 0;
@@ -182,8 +182,8 @@ impl Replica {
         (first..=last).all(|page| self.sums.is_loaded(page))
     }
 
-    pub(super) fn granule_sums_ready(&mut self, granule: u32) -> bool {
-        self.sums_ready(u64::from(granule) * GRANULE, self.layout.granule_len(granule))
+    pub(super) fn chunk_sums_ready(&mut self, chunk: u32) -> bool {
+        self.sums_ready(self.layout.chunk_at(chunk), self.layout.chunk_len(chunk))
     }
 
     /// The checksums of a range of blocks; [`sums_ready`](Self::sums_ready) was true.

@@ -5,12 +5,9 @@
 //! come in; what was saved is overwritten and flushed meanwhile. `docs/format.md` says what must be durable before
 //! what, and what a crash leaves.
 
-use super::admit::copied_range;
-use super::persist::granule_range;
 use super::*;
-use crate::bitmap::GRANULE;
 use crate::config::UndoPolicy;
-use crate::meta::{UNDO_LEN, decode_undo, encode_undo};
+use crate::meta::{decode_undo, encode_undo};
 
 /// Entries of the queue whose before-images are read ahead.
 const AHEAD: usize = 64;
@@ -72,10 +69,10 @@ impl Replica {
         for (at, entry) in self.queue.iter().take(AHEAD).enumerate() {
             let granules = match entry {
                 Queued::Remote { offset, data, .. } => {
-                    let (first, last) = granule_range(*offset, data.len());
+                    let (first, last) = self.layout.granules_of(*offset, data.len());
                     first..=last
                 }
-                Queued::Copy { granule, data, .. } => copied_range(*granule, data).1,
+                Queued::Copy { granule, data, .. } => self.copied_range(*granule, data).1,
                 Queued::SyncStart { .. } | Queued::SyncEnd { .. } => break,
                 _ => continue,
             };
@@ -111,12 +108,13 @@ impl Replica {
     }
 
     pub(super) fn before_image_read(&mut self, run: Run, result: Result<Bytes, Arc<str>>) {
+        let size = self.layout.granule as usize;
         // They may have been given up meanwhile.
         let wanted: Vec<u32> = run.granules().filter(|granule| self.undo.reading.remove(granule)).collect();
         match result {
             Ok(data) => self.undo.read.extend(wanted.into_iter().map(|granule| {
-                let at = (granule - run.first) as usize * GRANULE as usize;
-                (granule, data.slice(at..data.len().min(at + GRANULE as usize)))
+                let at = (granule - run.first) as usize * size;
+                (granule, data.slice(at..data.len().min(at + size)))
             })),
             // There is no state of this granule to return to: as with those that there is no room for.
             Err(_) if !wanted.is_empty() => self.undo_full(),
@@ -147,7 +145,7 @@ impl Replica {
             self.undo.next += 1;
             self.undo.writing.insert(granule);
             let offset = self.layout.undo_at(entry);
-            let data = encode_undo(self.sb.undo_run, entry, granule, &data);
+            let data = encode_undo(self.sb.undo_run, entry, granule, &data, self.layout.undo_len());
             self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
         }
         self.disk(OpKind::UndoFlush, DiskOp::MetaFlush);
@@ -192,7 +190,8 @@ impl Replica {
         self.undo.give_up();
         self.rolling = self.undo.next;
         for entry in 0..self.undo.next {
-            let what = DiskOp::MetaRead { offset: self.layout.undo_at(entry), len: UNDO_LEN as u32 };
+            let what =
+                DiskOp::MetaRead { offset: self.layout.undo_at(entry), len: self.layout.undo_len() as u32 };
             self.disk(OpKind::RollbackRead(entry), what);
         }
     }
@@ -201,7 +200,7 @@ impl Replica {
         let Some((granule, data)) = decode_undo(bytes, self.sb.undo_run, entry) else {
             return self.disk_failed("a before-image in the undo area is damaged".into());
         };
-        let offset = u64::from(granule) * GRANULE;
+        let offset = self.layout.granule_at(granule);
         let data = Bytes::copy_from_slice(data);
         self.write(OpKind::RollbackWrite, offset, data);
     }

@@ -91,15 +91,18 @@ impl Replica {
         let failed = |(granule, step): (&u32, &Step)| (*step == Step::Failed).then_some(*granule);
         let failed: Vec<u32> = self.unread.0.iter().filter_map(failed).collect();
         for granule in failed {
-            if self.mend(granule) {
+            // Where there is no room for all, those that are judged now are judged again.
+            if self.layout.granule_chunks(granule).all(|chunk| self.mend(chunk)) {
                 self.unread.0.insert(granule, Step::Judging);
             }
         }
     }
 
-    /// A granule was judged.
-    pub(super) fn unread_mended(&mut self, granule: u32) {
-        if let Some(step @ Step::Judging) = self.unread.0.get_mut(&granule) {
+    /// A chunk was judged: a granule is with its last one.
+    pub(super) fn unread_mended(&mut self, chunk: u32) {
+        let granule = self.layout.granule_of_chunk(chunk);
+        let more = self.mends.range(self.layout.granule_chunks(granule)).next().is_some();
+        if let Some(step @ Step::Judging) = self.unread.0.get_mut(&granule).filter(|_| !more) {
             *step = Step::Judged;
         }
     }

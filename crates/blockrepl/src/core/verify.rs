@@ -3,19 +3,19 @@
 
 use super::sums::sums_of;
 use super::*;
-use crate::bitmap::GRANULE;
+use crate::bitmap::CHUNK_MAX;
 use crate::meta::BLOCK;
 use crate::wire::Digest;
 
-/// Chunks being compared at once.
-const WINDOW: usize = 16;
+/// Bytes being compared at once.
+const WINDOW: u64 = 16 * CHUNK_MAX;
 
 #[derive(Debug)]
 pub(super) struct Verify {
     pub(super) request: RequestId,
     peers: BTreeMap<LinkId, NodeId>,
     next: u32,
-    /// Granules that differ, being judged.
+    /// Chunks that differ, being judged.
     mending: BTreeSet<u32>,
     chunks: BTreeMap<u64, Chunk>,
     report: VerifyReport,
@@ -52,21 +52,26 @@ impl Replica {
         });
     }
 
+    /// Chunks being compared at once.
+    fn verify_window(&self) -> usize {
+        (WINDOW / self.layout.chunk()) as usize
+    }
+
     pub(super) fn pump_verify(&mut self) -> bool {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return false };
-        let granules = self.layout.granules();
+        let (chunks, window) = (self.layout.chunks(), self.verify_window());
         while let Some(v) = &mut self.verify {
-            if v.chunks.len() >= WINDOW || v.next >= granules || v.peers.is_empty() {
+            if v.chunks.len() >= window || v.next >= chunks || v.peers.is_empty() {
                 break;
             }
-            let granule = v.next;
-            if !self.granule_sums_ready(granule) {
+            let chunk = v.next;
+            if !self.chunk_sums_ready(chunk) {
                 break;
             }
             let Some(v) = &mut self.verify else { break };
             v.next += 1;
-            let (id, offset) = (u64::from(granule), u64::from(granule) * GRANULE);
-            let len = self.layout.granule_len(granule) as u32;
+            let (id, offset) = (u64::from(chunk), self.layout.chunk_at(chunk));
+            let len = self.layout.chunk_len(chunk) as u32;
             let links: Vec<LinkId> = v.peers.keys().copied().collect();
             v.chunks
                 .insert(id, Chunk { remote: links.iter().map(|l| (*l, None)).collect(), ..Chunk::default() });
@@ -81,9 +86,9 @@ impl Replica {
     }
 
     fn end_verify(&mut self) {
-        let granules = self.layout.granules();
+        let chunks = self.layout.chunks();
         let over = |v: &mut Verify| {
-            v.chunks.is_empty() && v.mending.is_empty() && (v.next >= granules || v.peers.is_empty())
+            v.chunks.is_empty() && v.mending.is_empty() && (v.next >= chunks || v.peers.is_empty())
         };
         if let Some(mut v) = self.verify.take_if(over) {
             v.report.peers = v.peers.into_values().collect();
@@ -113,10 +118,10 @@ impl Replica {
 
     /// A follower reads a chunk.
     pub(super) fn read_for_verify(&mut self, link: LinkId, id: u64, offset: u64, len: u32) {
-        while self.computed.len() >= 4 * WINDOW {
+        while self.computed.len() >= 4 * self.verify_window() {
             self.computed.pop_first();
         }
-        self.computed.insert(id, ((offset / GRANULE) as u32, Vec::new()));
+        self.computed.insert(id, ((offset / self.layout.chunk()) as u32, Vec::new()));
         self.disk(OpKind::VerifyRemote { link, id }, DiskOp::Read { offset, len });
     }
 
@@ -133,14 +138,14 @@ impl Replica {
 
     /// The leader's word that all copies of a chunk are the same.
     pub(super) fn agreed(&mut self, id: u64) {
-        if let Some((granule, sums)) = self.computed.remove(&id) {
-            self.learn(granule, &sums);
+        if let Some((chunk, sums)) = self.computed.remove(&id) {
+            self.learn(chunk, &sums);
         }
     }
 
     /// Takes checksums that were void from a copy that all agree on.
-    pub(super) fn learn(&mut self, granule: u32, sums: &[u32]) {
-        let first = u64::from(granule) * GRANULE / BLOCK;
+    pub(super) fn learn(&mut self, chunk: u32, sums: &[u32]) {
+        let first = self.layout.chunk_at(chunk) / BLOCK;
         for (block, sum) in (first..).zip(sums) {
             if self.sums(block * BLOCK, BLOCK) != [*sum] {
                 self.put_sum(block, *sum);
@@ -148,11 +153,11 @@ impl Replica {
         }
     }
 
-    /// A write: what was computed of these granules is out of date.
+    /// A write: what was computed of these chunks is out of date.
     pub(super) fn forget_computed(&mut self, offset: u64, len: usize) {
-        let (first, last) = super::persist::granule_range(offset, len);
+        let (first, last) = self.layout.chunks_of(offset, len);
         let within = |g: u32| (first..=last).contains(&g);
-        self.computed.retain(|_, (granule, _)| !within(*granule));
+        self.computed.retain(|_, (chunk, _)| !within(*chunk));
         if let Some(v) = &mut self.verify {
             let written = v.chunks.iter_mut().filter(|(id, _)| within(**id as u32));
             written.for_each(|(_, chunk)| chunk.sums = Some(Vec::new()));
@@ -165,31 +170,31 @@ impl Replica {
         let Some(chunk) = v.chunks.get(&id) else { return };
         let (Some(local), true) = (chunk.local, chunk.remote.values().all(Option::is_some)) else { return };
         let Some(chunk) = v.chunks.remove(&id) else { return };
-        let (granule, epoch) = (id as u32, self.leading().map_or(0, |l| l.grant.epoch));
+        let (number, epoch) = (id as u32, self.leading().map_or(0, |l| l.grant.epoch));
         if chunk.remote.values().all(|d| *d == Some(local)) {
             if !chunk.remote.is_empty() {
-                self.learn(granule, &chunk.sums.unwrap_or_default());
+                self.learn(number, &chunk.sums.unwrap_or_default());
             }
             for link in chunk.remote.into_keys() {
                 self.send(link, Message::Agreed { epoch, id });
             }
         } else if let Some(v) = &mut self.verify {
-            v.mending.insert(granule);
+            v.mending.insert(number);
         }
     }
 
-    /// Has granules judged that differ, as far as there is room.
+    /// Has chunks judged that differ, as far as there is room.
     fn judge_differing(&mut self) {
         let wanted: Vec<u32> = self.verify.iter().flat_map(|v| &v.mending).copied().collect();
-        wanted.into_iter().for_each(|granule| {
-            self.mend(granule);
+        wanted.into_iter().for_each(|chunk| {
+            self.mend(chunk);
         });
     }
 
-    /// A granule was judged.
-    pub(super) fn verify_mended(&mut self, granule: u32, findings: &[Finding]) {
+    /// A chunk was judged.
+    pub(super) fn verify_mended(&mut self, chunk: u32, findings: &[Finding]) {
         if let Some(v) = &mut self.verify
-            && v.mending.remove(&granule)
+            && v.mending.remove(&chunk)
         {
             v.report.differing.extend(findings);
         }

@@ -406,7 +406,7 @@ impl Replica {
         self.note_recent(seq, offset, data.len());
         let message = Message::Write { epoch, seq, stable, offset, data: data.clone() };
         let sent = self.send_to_targets(&message, by, offset, data.len());
-        let (first, last) = super::persist::granule_range(offset, data.len());
+        let (first, last) = self.layout.granules_of(offset, data.len());
         let last = if self.bug(Bug::ForgetBit) { first } else { last };
         for slot in 0..self.slots.len() {
             if !sent.contains(&self.slots[slot].head.device) {

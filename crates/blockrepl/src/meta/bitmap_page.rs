@@ -22,9 +22,7 @@ pub(crate) fn decode_page(map: &mut Bitmap, device: DeviceId, page: u32, bytes: 
     if stored == page_crc(bytes, device, page) {
         map.import(page * BITS_PER_PAGE, &bytes[PAGE_HEAD..]);
     } else {
-        (0..BITS_PER_PAGE).for_each(|bit| {
-            map.set(page * BITS_PER_PAGE + bit);
-        });
+        map.set_run(page * BITS_PER_PAGE, BITS_PER_PAGE);
     }
 }
 

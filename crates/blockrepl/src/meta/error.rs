@@ -1,6 +1,7 @@
 //! Why files are refused.
 
 use super::FORMAT_VERSION;
+use super::layout::MOST_GRANULES;
 
 /// Why the files of a replica cannot be used. Nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,17 @@ pub enum OpenError {
     /// The size asked for cannot be.
     #[error("a volume of {0} bytes: give a multiple of 4096, at least 65536 and at most 128 TiB")]
     Size(u64),
+    /// The granule asked for cannot be, or is too small for so large a device.
+    #[error(
+        "granules of {granule} bytes for a volume of {size}: give a power of two from 4096 to 1048576, and at least {} for this size",
+        size.div_ceil(MOST_GRANULES).next_power_of_two().max(4096)
+    )]
+    Granule {
+        /// Bytes of one.
+        granule: u64,
+        /// Bytes of the volume.
+        size: u64,
+    },
 }
 
 impl OpenError {

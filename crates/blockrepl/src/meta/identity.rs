@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{DATA_HEADER_LEN, FORMAT_VERSION, OpenError, seal, unseal};
+use super::{BASE_VERSION, DATA_HEADER_LEN, OpenError, seal, unseal};
 use crate::codec::{Reader, Short, Writer};
 use crate::ids::{Identity, NodeId};
 
@@ -11,7 +11,7 @@ const DATA_MAGIC: &[u8; 8] = b"PHREPLDT";
 /// The block at the head of the data file.
 pub(crate) fn encode_data_header(identity: &Identity, size: u64) -> Bytes {
     let mut w = Writer::default();
-    w.bytes(DATA_MAGIC).u32(FORMAT_VERSION).u32(0);
+    w.bytes(DATA_MAGIC).u32(BASE_VERSION).u32(0);
     put_identity(&mut w, identity, size);
     seal(w, DATA_HEADER_LEN as usize)
 }

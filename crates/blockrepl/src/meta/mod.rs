@@ -15,7 +15,6 @@ mod undo;
 
 use bytes::Bytes;
 
-use crate::bitmap::GRANULE;
 use crate::codec::Writer;
 
 pub(crate) use bitmap_page::{decode_page, encode_page};
@@ -27,8 +26,10 @@ pub(crate) use sums::{SumsOfPage, block_sum, decode_sums, encode_sums, no_sums};
 pub(crate) use superblock::{SlotHead, SnapshotHead, SnapshotState, Superblock};
 pub(crate) use undo::{decode_undo, encode_undo};
 
-/// The version of the metadata and data file formats; any other one is refused.
-pub const FORMAT_VERSION: u32 = 2;
+/// The newest version of the metadata and data file formats. Newer ones are refused.
+pub const FORMAT_VERSION: u32 = 3;
+/// What is written where nothing of a later version is needed; older ones are refused.
+const BASE_VERSION: u32 = 2;
 /// Bytes at the head of the data file that identify it; the device's first byte follows.
 pub const DATA_HEADER_LEN: u64 = 4096;
 
@@ -47,7 +48,6 @@ pub(crate) const BLOCK: u64 = 4096;
 /// Checksums in one page.
 pub(crate) const SUMS_PER_PAGE: u32 = (PAGE_LEN as u32 - PAGE_HEAD as u32) / 4;
 const UNDO_HEAD: u64 = 4096;
-pub(crate) const UNDO_LEN: u64 = UNDO_HEAD + GRANULE;
 
 /// Pads to `len` and fills in the checksum at byte 12, computed with that field zero.
 fn seal(mut w: Writer, len: usize) -> Bytes {
@@ -73,7 +73,7 @@ fn unseal<'a>(bytes: &'a [u8], magic: &[u8; 8], file: &'static str) -> Result<&'
     }
     match word(8) {
         found if found > FORMAT_VERSION => Err(OpenError::Newer { file, found }),
-        found if found < FORMAT_VERSION => Err(OpenError::Older { file, found }),
+        found if found < BASE_VERSION => Err(OpenError::Older { file, found }),
         _ => Ok(&bytes[16..]),
     }
 }

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::{
-    Area, FORMAT_VERSION, Layout, MAX_BITMAPS, MAX_SLOTS, MAX_SNAPSHOTS, OpenError, SB_LEN, put_identity,
-    seal, take_identity, unseal,
+    Area, BASE_VERSION, FORMAT_VERSION, Layout, MAX_BITMAPS, MAX_SLOTS, MAX_SNAPSHOTS, OpenError, SB_LEN,
+    put_identity, seal, take_identity, unseal,
 };
+use crate::bitmap::GRANULE;
 use crate::codec::{Reader, Short, Writer};
 use crate::ids::{DeviceId, GenerationId, Identity, Lineage, MemberSet, NodeId};
 
@@ -101,7 +102,10 @@ impl Superblock {
 
     pub(crate) fn encode(&self) -> Bytes {
         let mut w = Writer(Vec::with_capacity(SB_LEN as usize));
-        w.bytes(SB_MAGIC).u32(FORMAT_VERSION).u32(0).u64(self.seq);
+        // Programs that know no other granule need not refuse the file.
+        let usual = self.layout.granule == GRANULE;
+        let version = if usual { BASE_VERSION } else { FORMAT_VERSION };
+        w.bytes(SB_MAGIC).u32(version).u32(0).u64(self.seq);
         put_identity(&mut w, &self.identity, self.layout.size);
         for area in [self.layout.bitmaps, self.layout.sums, self.layout.undo] {
             w.u64(area.at).u64(area.len);
@@ -125,6 +129,9 @@ impl Superblock {
             w.generation(s.common.unwrap_or_default()).u64(s.size);
         }
         w.u8(u8::from(self.shrunk));
+        if !usual {
+            w.u32(self.layout.granule as u32);
+        }
         seal(w, SB_LEN as usize)
     }
 
@@ -139,11 +146,6 @@ impl Superblock {
         let seq = r.u64()?;
         let (identity, size) = take_identity(r)?;
         let (bitmaps, sums, undo) = (take_area(r)?, take_area(r)?, take_area(r)?);
-        // All offsets are computed from it.
-        let layout = Layout { size, bitmaps, sums, undo };
-        if !layout.is_sound() {
-            return Err(Short);
-        }
         let (epoch, consistent) = (r.u64()?, r.flag()?);
         let (syncing, source, number) = (r.flag()?, r.device()?, r.u64()?);
         let (sync_counter, undo_run, undo_lost, sums_run) = (r.u64()?, r.u64()?, r.flag()?, r.u64()?);
@@ -154,6 +156,13 @@ impl Superblock {
         let hot = (0..hot).map(|_| r.u32()).collect::<Result<_, _>>()?;
         let (snapshot_counter, snapshots) = (r.u64()?, r.count(MAX_SNAPSHOTS)?);
         let snapshots = (0..snapshots).map(|_| take_snapshot(r)).collect::<Result<_, _>>()?;
+        let (shrunk, granule) = (r.flag()?, r.u32()?);
+        let granule = if granule == 0 { GRANULE } else { u64::from(granule) };
+        // All offsets are computed from it.
+        let layout = Layout { size, granule, bitmaps, sums, undo };
+        if !layout.is_sound() {
+            return Err(Short);
+        }
         Ok(Superblock {
             identity,
             layout,
@@ -171,7 +180,7 @@ impl Superblock {
             hot,
             snapshot_counter,
             snapshots,
-            shrunk: r.flag()?,
+            shrunk,
         })
     }
 
@@ -231,7 +240,7 @@ mod tests {
     }
 
     fn sample() -> Superblock {
-        let layout = Layout::new(1 << 30, None).unwrap();
+        let layout = Layout::new(1 << 30, GRANULE, None).unwrap();
         let mut sb = Superblock::blank(identity(), &layout);
         sb.epoch = 7;
         sb.sync = Some((DeviceId([9; 16]), 5));
@@ -277,6 +286,29 @@ mod tests {
     }
 
     #[test]
+    fn another_granule_is_recorded_by_a_version_of_its_own() {
+        for granule in [4096, 8192, 64 << 10, 1 << 20] {
+            let layout = Layout::new(1 << 30, granule, None).unwrap();
+            let sb = Superblock { layout, ..sample() };
+            let bytes = sb.encode();
+            assert_eq!(Superblock::decode(&bytes).unwrap(), sb);
+            assert_eq!(u32::from(bytes[8]), if granule == GRANULE { BASE_VERSION } else { FORMAT_VERSION });
+        }
+        for granule in [1, 2048, 4095, 12 << 10, 2 << 20, u64::from(u32::MAX)] {
+            assert!(
+                matches!(Layout::new(1 << 30, granule, None), Err(OpenError::Granule { .. })),
+                "{granule}"
+            );
+            let layout = Layout { granule, ..sample().layout };
+            let sb = Superblock { layout, ..sample() };
+            assert!(matches!(Superblock::decode(&sb.encode()), Err(OpenError::NotOurs { .. })), "{granule}");
+        }
+        let too_large = Layout::new(8 << 40 | 4096, 4096, None).unwrap_err();
+        assert!(too_large.to_string().ends_with("at least 8192 for this size"), "{too_large}");
+        assert!(Layout::new(8 << 40, 4096, None).is_ok());
+    }
+
+    #[test]
     fn areas_that_overlap_or_are_too_small_are_refused() {
         let good = sample().layout;
         let wrong: [fn(&mut Layout); 7] = [
@@ -316,12 +348,12 @@ mod tests {
     #[test]
     fn a_newer_format_is_refused_even_beside_an_old_superblock() {
         let mut newer = sample().encode().to_vec();
-        newer[8] = 3;
+        newer[8] = 4;
         newer[12..16].fill(0);
         let crc = crc32fast::hash(&newer);
         newer[12..16].copy_from_slice(&crc.to_le_bytes());
         let answer = Superblock::newest(&sample().encode(), &newer);
-        assert!(matches!(answer, Err(OpenError::Newer { found: 3, .. })), "{answer:?}");
+        assert!(matches!(answer, Err(OpenError::Newer { found: 4, .. })), "{answer:?}");
     }
 
     proptest! {

@@ -2,19 +2,19 @@
 
 use bytes::Bytes;
 
-use super::{FORMAT_VERSION, UNDO_HEAD, UNDO_LEN, seal, unseal};
+use super::{BASE_VERSION, UNDO_HEAD, seal, unseal};
 use crate::codec::{Reader, Writer};
 
 const UNDO_MAGIC: &[u8; 8] = b"PHREPLUN";
 
-/// One before-image.
-pub(crate) fn encode_undo(run: u64, entry: u32, granule: u32, data: &[u8]) -> Bytes {
-    let mut w = Writer(Vec::with_capacity(UNDO_LEN as usize));
-    w.bytes(UNDO_MAGIC).u32(FORMAT_VERSION).u32(0);
+/// One before-image, in an entry of `len` bytes.
+pub(crate) fn encode_undo(run: u64, entry: u32, granule: u32, data: &[u8], len: u64) -> Bytes {
+    let mut w = Writer(Vec::with_capacity(len as usize));
+    w.bytes(UNDO_MAGIC).u32(BASE_VERSION).u32(0);
     w.u64(run).u32(entry).u32(granule).u32(data.len() as u32);
     w.0.resize(UNDO_HEAD as usize, 0);
     w.bytes(data);
-    seal(w, UNDO_LEN as usize)
+    seal(w, len as usize)
 }
 
 /// The granule and data of entry `entry`, if it belongs to `run` and is whole.

@@ -16,6 +16,8 @@ pub struct Hello {
     pub device: DeviceId,
     /// The volume's size in bytes.
     pub size: u64,
+    /// Bytes of the sender's granules; 0 without a disk.
+    pub granule: u32,
     /// The highest epoch the sender knows.
     pub epoch: u64,
     /// The newest generation of the sender's data.
@@ -26,7 +28,7 @@ pub struct Hello {
 
 pub(super) fn put(w: &mut Writer, h: &Hello) {
     w.bytes(&h.cluster.0).bytes(&h.volume.0).u64(h.node.0).bytes(&h.device.0);
-    w.u64(h.size).u64(h.epoch).generation(h.generation).u8(u8::from(h.leading));
+    w.u64(h.size).u32(h.granule).u64(h.epoch).generation(h.generation).u8(u8::from(h.leading));
 }
 
 pub(super) fn take(r: &mut Reader<'_>) -> Result<Hello, Short> {
@@ -36,6 +38,7 @@ pub(super) fn take(r: &mut Reader<'_>) -> Result<Hello, Short> {
         node: NodeId(r.u64()?),
         device: r.device()?,
         size: r.u64()?,
+        granule: r.u32()?,
         epoch: r.u64()?,
         generation: r.generation()?,
         leading: r.flag()?,

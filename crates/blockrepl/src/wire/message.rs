@@ -140,14 +140,14 @@ pub enum Message {
         /// The number.
         stable: u64,
     },
-    /// Send this granule as it is here in the stream, and what its checksums say of it.
+    /// Send this chunk as it is here in the stream, and what its checksums say of it.
     Fetch {
         /// The leader's epoch.
         epoch: u64,
         /// Comes back in the answer.
         id: u64,
-        /// Which granule.
-        granule: u32,
+        /// Which chunk: they are as large as granules, but 64 KiB at most.
+        chunk: u32,
     },
     /// The answer to `Fetch`.
     Fetched {
@@ -157,13 +157,13 @@ pub enum Message {
         good: u16,
         /// Likewise: no checksum of it is known.
         void: u16,
-        /// The granule; nothing when it could not be read.
+        /// The chunk; nothing when it could not be read.
         data: Bytes,
     },
-    /// A follower found a granule of its copy unreadable or against its checksums.
+    /// A follower found a chunk of its copy unreadable or against its checksums.
     Rotten {
-        /// Which granule.
-        granule: u32,
+        /// Which chunk.
+        chunk: u32,
     },
     /// All copies had the digest of `Verified` `id`: the follower may take its checksums from its copy.
     Agreed {

@@ -78,16 +78,16 @@ impl Message {
                 w.u64(*epoch).u64(*stable);
                 (17, w.0, none)
             }
-            Message::Fetch { epoch, id, granule } => {
-                w.u64(*epoch).u64(*id).u32(*granule);
+            Message::Fetch { epoch, id, chunk } => {
+                w.u64(*epoch).u64(*id).u32(*chunk);
                 (48, w.0, none)
             }
             Message::Fetched { id, good, void, data } => {
                 w.u64(*id).u32(u32::from(*good) << 16 | u32::from(*void));
                 (49, w.0, data)
             }
-            Message::Rotten { granule } => {
-                w.u32(*granule);
+            Message::Rotten { chunk } => {
+                w.u32(*chunk);
                 (50, w.0, none)
             }
             Message::Agreed { epoch, id } => {
@@ -178,13 +178,13 @@ impl Message {
             16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
             32..=47 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
-            48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, granule: r.u32()? },
+            48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, chunk: r.u32()? },
             49 => {
                 let (id, blocks) = (r.u64()?, r.u32()?);
                 let (good, void) = ((blocks >> 16) as u16, blocks as u16);
                 return Ok(Message::Fetched { id, good, void, data: tail(&r) });
             }
-            50 => Message::Rotten { granule: r.u32()? },
+            50 => Message::Rotten { chunk: r.u32()? },
             51 => Message::Agreed { epoch: r.u64()?, id: r.u64()? },
             64 => Message::Reach { epoch: r.u64()?, seq: r.u64()? },
             65 => Message::Reached { seq: r.u64()? },

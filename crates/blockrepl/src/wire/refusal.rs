@@ -19,6 +19,11 @@ pub enum Refusal {
     UnknownVolume,
     /// The addressee shows this replica's own node or device id.
     OwnIdentity,
+    /// The addressee's copy was created with other granules: one of the two must be created anew.
+    OtherGranule {
+        /// Bytes of those here.
+        ours: u32,
+    },
     /// The disk here has failed (R11).
     DiskFailed,
     /// The data of the two sides do not descend from each other; an operator must choose.
@@ -55,6 +60,12 @@ impl fmt::Display for Refusal {
             Refusal::WrongCluster => f.write_str("the replica belongs to another cluster"),
             Refusal::UnknownVolume => f.write_str("no such volume here"),
             Refusal::OwnIdentity => f.write_str("the other side has the same node or device id"),
+            Refusal::OtherGranule { ours } => {
+                write!(
+                    f,
+                    "the copies were created with different granules, this one with {ours} bytes: create one anew"
+                )
+            }
             Refusal::DiskFailed => f.write_str("the disk has failed"),
             Refusal::Diverged => f.write_str("the two copies have diverged; an operator must choose one"),
             Refusal::Removed => f.write_str("removed from the in-sync set; connect anew to be resynced"),
@@ -75,6 +86,7 @@ pub(super) fn code(r: &Refusal) -> (u8, u64) {
         Refusal::WrongCluster => (2, 0),
         Refusal::UnknownVolume => (3, 0),
         Refusal::OwnIdentity => (5, 0),
+        Refusal::OtherGranule { ours } => (12, u64::from(*ours)),
         Refusal::DiskFailed => (6, 0),
         Refusal::Diverged => (7, 0),
         Refusal::Removed => (8, 0),
@@ -89,7 +101,7 @@ pub(super) fn code(r: &Refusal) -> (u8, u64) {
 }
 
 pub(super) fn parse(code: u8, value: u64) -> Result<Refusal, Short> {
-    if value != 0 && !matches!(code, 1 | 32 | 33) {
+    if value != 0 && !matches!(code, 1 | 12 | 32 | 33) {
         return Err(Short);
     }
     Ok(match code {
@@ -103,6 +115,7 @@ pub(super) fn parse(code: u8, value: u64) -> Result<Refusal, Short> {
         9 => Refusal::UndoFull,
         10 => Refusal::Protocol,
         11 => Refusal::Closing,
+        12 => Refusal::OtherGranule { ours: u32::try_from(value).map_err(|_| Short)? },
         32 => Refusal::NotWriter { epoch: value },
         33 => Refusal::Resigned { current: value },
         48 => Refusal::CannotKeep,

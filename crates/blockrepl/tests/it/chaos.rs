@@ -2,7 +2,7 @@
 //! the faults end everybody comes together again.
 
 use posthaste_blockrepl::core::{Denied, Event, Reply, RequestId, RoleStatus};
-use posthaste_blockrepl::{Grant, MemberSet, NodeId};
+use posthaste_blockrepl::{Config, EXTENT, GRANULE, Grant, MemberSet, NodeId};
 
 use crate::harness::*;
 
@@ -26,6 +26,11 @@ struct World {
     takeovers: u32,
 }
 
+/// The smallest, the usual and the largest take turns.
+fn granule(seed: u64) -> u64 {
+    [4096, GRANULE, EXTENT][(seed / 2 % 3) as usize]
+}
+
 fn place(register: usize) -> u64 {
     (register as u64 * 0x1F35B) % (SIZE - 16)
 }
@@ -34,7 +39,7 @@ impl World {
     fn new(count: usize, seed: u64) -> Self {
         let all: Vec<usize> = (0..count).collect();
         let mut world = World {
-            net: Net::new(count, seed),
+            net: Net::with(count, seed, Config { granule_bytes: granule(seed), ..small() }),
             count,
             epoch: 0,
             leader: None,

@@ -74,11 +74,11 @@ fn files_of_a_newer_format_are_refused_and_left_alone() {
     for (path, at, len, name) in [(&paths.meta, 16384, 16384, "metadata"), (&paths.data, 0, 4096, "data")] {
         let old = std::fs::read(path).unwrap();
         let mut new = old.clone();
-        new[at + 8] = 3;
+        new[at + 8] = 4;
         seal(&mut new[at..at + len]);
         std::fs::write(path, &new).unwrap();
         let refused = Volume::open(&paths, &identity(0), Options::default()).unwrap_err();
-        assert!(matches!(refused, OpenError::Newer { file, found: 3 } if file == name), "{refused}");
+        assert!(matches!(refused, OpenError::Newer { file, found: 4 } if file == name), "{refused}");
         assert!(std::fs::read(path).unwrap() == new);
         std::fs::write(path, &old).unwrap();
     }

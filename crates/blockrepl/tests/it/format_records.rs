@@ -1,7 +1,7 @@
 //! Every record of the metadata file and every frame is what `docs/format.md` draws, read here byte by byte.
 
 use bytes::BytesMut;
-use posthaste_blockrepl::core::PeerStatus;
+use posthaste_blockrepl::core::{PeerStatus, Replica};
 use posthaste_blockrepl::wire::{Digest, HEADER_LEN, Hello, Message, Refusal, WriterMessage};
 use posthaste_blockrepl::{
     Config, DeviceId, FileSnapshots, GRANULE, GenerationId, Lineage, Options, Paths, SnapshotStore,
@@ -134,6 +134,29 @@ fn superblock(meta: &[u8]) -> Superblock {
     };
     assert!(f.0.iter().all(|b| *b == 0), "zeros behind the last field");
     drawn
+}
+
+#[test]
+fn another_granule_stands_behind_the_last_field_of_a_superblock_of_version_3() {
+    for granule in [4096u64, GRANULE, 1 << 20] {
+        let config = Config { granule_bytes: granule, undo_bytes: Some(4 << 20), ..Config::default() };
+        let (len, writes) = Replica::format(&config, &identity(0), 512 << 20).unwrap();
+        let usual = granule == GRANULE;
+        for (_, sb) in writes {
+            assert_eq!(u32_at(&sb, 8), if usual { 2 } else { 3 });
+            // Its lists are empty.
+            assert_eq!(u32_at(&sb, 224), if usual { 0 } else { granule as u32 });
+            let pages = (512u64 << 20).div_ceil(granule).div_ceil(32640);
+            let bitmaps = (32 << 10, 15 * pages * 4096);
+            let sums = (bitmaps.0 + bitmaps.1, (131_072u64).div_ceil(1020) * 4096);
+            let undo = (sums.0 + sums.1, (4 << 20) / granule * (4096 + granule));
+            assert_eq!(
+                [88, 104, 120].map(|at| (u64_at(&sb, at), u64_at(&sb, at + 8))),
+                [bitmaps, sums, undo]
+            );
+            assert_eq!(len, undo.0 + undo.1);
+        }
+    }
 }
 
 /// The granules of a bitmap of one page, whose head is checked.
@@ -334,6 +357,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         node,
         device,
         size: 3,
+        granule: 5,
         epoch: 4,
         generation: id,
         leading: true,
@@ -344,7 +368,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (
             1,
             M::Hello(hello),
-            [ids, n(1), device.0.to_vec(), n(3), n(4), generation.clone(), vec![1]].concat(),
+            [ids, n(1), device.0.to_vec(), n(3), i(5), n(4), generation.clone(), vec![1]].concat(),
         ),
         (2, M::Refused(Refusal::Fenced { current: 9 }), [vec![1], n(9)].concat()),
         (3, M::Begin { epoch: 2, seq: 3, lineage: lineage.clone() }, [e(), n(3), none.clone()].concat()),
@@ -432,13 +456,13 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (45, w(W::Leased { id: 3 }), n(3)),
         (46, w(W::Release { epoch: 2, id: 3 }), [e(), n(3)].concat()),
         (47, w(W::Leave { epoch: 2 }), e()),
-        (48, M::Fetch { epoch: 2, id: 3, granule: 4 }, [e(), n(3), i(4)].concat()),
+        (48, M::Fetch { epoch: 2, id: 3, chunk: 4 }, [e(), n(3), i(4)].concat()),
         (
             49,
             M::Fetched { id: 3, good: 0x0102, void: 0x0304, data },
             [n(3), vec![0x04, 0x03, 0x02, 0x01], tail()].concat(),
         ),
-        (50, M::Rotten { granule: 3 }, i(3)),
+        (50, M::Rotten { chunk: 3 }, i(3)),
         (51, M::Agreed { epoch: 2, id: 3 }, [e(), n(3)].concat()),
         (64, M::Reach { epoch: 2, seq: 3 }, [e(), n(3)].concat()),
         (65, M::Reached { seq: 3 }, n(3)),

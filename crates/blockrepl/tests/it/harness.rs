@@ -641,7 +641,11 @@ impl Net {
 
     /// Two nodes, connected, node 0 leads both.
     pub fn pair(seed: u64) -> Self {
-        let mut net = Net::new(2, seed);
+        Self::pair_with(seed, small())
+    }
+
+    pub fn pair_with(seed: u64, config: Config) -> Self {
+        let mut net = Net::with(2, seed, config);
         net.connect(0, 1);
         net.lead(0, grant(1, 0, &[0, 1], 1));
         net

@@ -41,6 +41,7 @@ fn hello(n: usize) -> Message {
         node: id.node,
         device: id.device,
         size: SIZE,
+        granule: posthaste_blockrepl::GRANULE as u32,
         epoch: 0,
         generation: GenerationId::default(),
         leading: false,
@@ -184,7 +185,7 @@ async fn a_peer_that_asks_and_never_reads_is_cut_off() {
     assert!(hostile.read(&mut [0; 1024]).await.unwrap() > 16);
     let flood = tokio::spawn(async move {
         for id in 0.. {
-            let fetch = Message::Fetch { epoch: 5, id, granule: id as u32 % 16 };
+            let fetch = Message::Fetch { epoch: 5, id, chunk: id as u32 % 16 };
             if hostile.write_all(&frame(&fetch)).await.is_err() {
                 return id;
             }
@@ -270,34 +271,4 @@ fn a_truncated_foreign_or_swapped_backing_file_is_refused_by_identity_and_left_a
         assert!(matches!(why, OpenError::Foreign { what, .. } if what == part), "{part}: {why}");
     }
     assert!(files(&ours) == before);
-}
-
-/// `tests/HOSTILE.md` names tests that are there.
-#[test]
-fn every_hostile_deed_has_a_test_that_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut sources = String::new();
-    let mut dirs = vec![root.join("src"), root.join("tests/it")];
-    while let Some(dir) = dirs.pop() {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => dirs.push(path),
-                false => sources.push_str(&std::fs::read_to_string(path).unwrap()),
-            }
-        }
-    }
-    let table = std::fs::read_to_string(root.join("tests/HOSTILE.md")).unwrap();
-    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    assert!(rows.len() >= 25, "{}", rows.len());
-    for row in rows {
-        let proofs = row.rsplit('|').nth(1).unwrap();
-        let names: Vec<&str> = proofs.split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "{row}");
-        for name in names {
-            let target = name.strip_prefix("fuzz:").map(|t| root.join(format!("../../fuzz/targets/{t}.rs")));
-            let there = target.map_or_else(|| sources.contains(&format!("fn {name}(")), |path| path.exists());
-            assert!(there, "{name}");
-        }
-    }
 }

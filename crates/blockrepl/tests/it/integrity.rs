@@ -230,15 +230,15 @@ fn without_a_peer_damage_is_told_and_left_alone() {
 fn hostile_integrity_messages_are_refused_without_effect() {
     let fetched = |good, void, len: usize| Message::Fetched { id: 1, good, void, data: vec![9; len].into() };
     let to_leader = [
-        Message::Rotten { granule: u32::MAX },
-        Message::Rotten { granule: (SIZE / GRANULE) as u32 },
+        Message::Rotten { chunk: u32::MAX },
+        Message::Rotten { chunk: (SIZE / GRANULE) as u32 },
         fetched(0, 0, 100),
         fetched(3, 1, GRANULE as usize),
         fetched(0, 0, GRANULE as usize + 1),
     ];
     let to_follower = [
-        Message::Fetch { epoch: 1, id: 1, granule: u32::MAX },
-        Message::Fetch { epoch: 7, id: 1, granule: 0 },
+        Message::Fetch { epoch: 1, id: 1, chunk: u32::MAX },
+        Message::Fetch { epoch: 7, id: 1, chunk: 0 },
         Message::Agreed { epoch: 7, id: 1 },
     ];
     let to = |n: usize, messages: Vec<Message>| messages.into_iter().map(move |m| (n, m));

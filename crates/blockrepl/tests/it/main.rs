@@ -10,6 +10,7 @@ mod disks;
 mod driver;
 mod format;
 mod format_records;
+mod granules;
 mod harness;
 mod hostile;
 mod hostile_links;

@@ -89,12 +89,12 @@ fn message() -> impl Strategy<Value = Message> {
         }),
         (any::<u64>(), any::<u16>(), any::<u16>(), proptest::collection::vec(any::<u8>(), 0..300))
             .prop_map(|(id, good, void, data)| Message::Fetched { id, good, void, data: data.into() }),
-        (any::<u64>(), any::<u64>(), any::<u32>()).prop_map(|(epoch, id, granule)| Message::Fetch {
+        (any::<u64>(), any::<u64>(), any::<u32>()).prop_map(|(epoch, id, chunk)| Message::Fetch {
             epoch,
             id,
-            granule
+            chunk
         }),
-        any::<u32>().prop_map(|granule| Message::Rotten { granule }),
+        any::<u32>().prop_map(|chunk| Message::Rotten { chunk }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, id)| Message::Agreed { epoch, id }),
         any::<u64>().prop_map(|current| Message::Refused(Refusal::Fenced { current })),
         any::<u64>().prop_map(|epoch| Message::Refused(Refusal::NotWriter { epoch })),

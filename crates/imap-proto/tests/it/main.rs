@@ -1,7 +1,6 @@
 //! Behaviour of the crate as its users see it.
 
 mod allocations;
-mod attacks;
 mod bombs;
 mod commands;
 mod examples;

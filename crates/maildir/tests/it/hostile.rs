@@ -544,32 +544,3 @@ fn a_27th_keyword_of_another_program_hides_no_message() {
     let words: Vec<&str> = message.keywords.iter().map(Keyword::as_str).collect();
     assert_eq!(words, ["word0", "word1", "word25"]);
 }
-
-#[test]
-fn every_defect_has_a_test_that_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut sources = String::new();
-    let mut dirs = vec![root.join("src"), root.join("tests/it")];
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => dirs.push(path),
-                false => sources.push_str(&fs::read_to_string(path).unwrap()),
-            }
-        }
-    }
-    let table = fs::read_to_string(root.join("tests/DEFECTS.md")).unwrap();
-    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    assert!(rows.len() > 30);
-    for row in rows {
-        let proofs = row.rsplit('|').nth(1).unwrap();
-        let names: Vec<&str> = proofs.split('`').skip(1).step_by(2).collect();
-        assert!(!names.is_empty(), "{row}");
-        for name in names {
-            // Figures are checked where promises are.
-            let there = name.starts_with("figure:") || sources.contains(&format!("fn {name}("));
-            assert!(there, "{name}");
-        }
-    }
-}

@@ -11,7 +11,7 @@ pub const SIZE: u64 = 12 << 20;
 const EXTENT: u64 = 1 << 20;
 const GRANULE: u64 = 64 << 10;
 const BLOCK: u64 = 4096;
-/// Sectors of one place; a place lies across the boundary of two granules, the last one of each extent but
+/// Sectors of one place; a place lies across the boundary of two granules of the usual size, the last one of each extent but
 /// one across that of two extents.
 pub const PLACE: usize = 12;
 const PLACES_PER_EXTENT: usize = 2;
@@ -87,6 +87,7 @@ pub fn config(rng: &mut Rng) -> Config {
         peer_window_bytes: rng.pick(&[64 << 10, 1 << 20, 8 << 20]),
         resync_window_bytes: rng.pick(&[64 << 10, 256 << 10, 2 << 20, 16 << 20]),
         unflushed_writes_max: rng.pick(&[8, 64, 16384]),
+        granule_bytes: rng.pick(&[4096, 16 << 10, GRANULE, GRANULE, GRANULE, EXTENT]),
         undo_bytes: Some(rng.pick(&[4 * GRANULE, 1 << 20, SIZE])),
         ..Config::default()
     }

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use posthaste_blockrepl::GRANULE;
 use posthaste_blockrepl::core::{Input, LinkId};
 use posthaste_blockrepl::wire::Message;
 
@@ -159,7 +158,7 @@ impl World {
             message => {
                 self.say(|| format!("link {link} -> {node}: {}", brief(&message)));
                 if let Message::Copy { granule, heal: true, .. } = message {
-                    let offset = u64::from(granule) * GRANULE;
+                    let offset = u64::from(granule) * self.config.granule_bytes;
                     self.proc(node).into_iter().for_each(|p| p.healed.extend([offset]));
                 }
                 self.input(node, Input::Message { link: LinkId(link), message });

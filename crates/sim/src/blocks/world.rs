@@ -538,8 +538,8 @@ impl World {
         self.push(end - now, Event::DiskEnds { n, life, op, what });
     }
 
-    /// R9: what a resync overwrites is marked as inconsistent. Only copies are as long as a granule; those that
-    /// heal are no resync.
+    /// R9: what a resync overwrites is marked as inconsistent. Only copies are as long as a granule of the
+    /// usual size, and longer than what clients write; those that heal are no resync.
     fn check_mark(&mut self, n: usize, what: &DiskOp) {
         let DiskOp::Write { offset, data } = what else { return };
         if self.proc(n).is_some_and(|p| p.healed.contains(offset)) {
