@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use posthaste_blockrepl::GRANULE;
 use posthaste_blockrepl::core::{DiskOp, Input, Snapshot, SnapshotOp};
 
 use super::layout::decode;
@@ -93,7 +92,8 @@ impl World {
     /// A copy is written to.
     pub(super) fn note_touched(&mut self, n: usize, what: &DiskOp) {
         let DiskOp::Write { offset, data } = what else { return };
-        let (first, last) = (offset / GRANULE, (offset + data.len() as u64 - 1) / GRANULE);
+        let granule = self.config.granule_bytes;
+        let (first, last) = (offset / granule, (offset + data.len() as u64 - 1) / granule);
         let now = self.now;
         self.machines[n].touched.extend((first..=last).map(|granule| (granule, now)));
     }
