@@ -153,7 +153,9 @@ impl World {
     /// Nothing is listed that the loser has not written since they parted, or shortly before.
     fn lists_only_what_was_written(&self, n: usize, snapshot: &Snapshot, lost: &Lost) -> Verdict {
         let Some(touched) = &lost.touched else { return Ok(()) };
-        let listed = snapshot.written.iter().flat_map(|(at, len)| at / GRANULE..(at + len).div_ceil(GRANULE));
+        let granule = self.config.granule_bytes;
+        let listed = snapshot.written.iter();
+        let listed = listed.flat_map(|(at, len)| at / granule..(at + len).div_ceil(granule));
         match listed.into_iter().find(|granule| !touched.contains(granule)) {
             Some(granule) => {
                 let id = snapshot.id;
