@@ -54,8 +54,11 @@ operator() { # command, node, flags...
     "$pair" "$command" "${conf[$node]}" --node "$node" "$@"
 }
 
+# What each daemon is started by, if by anything.
+declare -A by=()
+
 start() { # node
-    "$pair" run "${conf[$1]}" --node "$1" >>"$dir/$1.log" 2>&1 &
+    ${by[$1]:-} "$pair" run "${conf[$1]}" --node "$1" >>"$dir/$1.log" 2>&1 &
     pids[$1]=$!
     within 5 "daemon $1 answers" operator status "$1"
 }
@@ -92,10 +95,11 @@ qio() { # uri, command...
     if grep -qiE 'verification failed|error|failed' <<<"$out"; then fail "qemu-io $uri: $out"; fi
 }
 
-# A client of our own: numbers into 512 blocks of 4 KiB from an offset on, one by one; each that was answered goes into a file.
-writer() { # socket, offset in MiB, file
+# A client of our own: numbers into 512 blocks of 4 KiB from an offset on, one by one; each that was answered goes into a file, and
+# into another one, if it is named, how many ms each took.
+writer() { # socket, offset in MiB, file, file of times
     exec python3 - "$@" <<'WRITER'
-import socket, struct, sys
+import socket, struct, sys, time
 s = socket.socket(socket.AF_UNIX)
 s.connect(sys.argv[1])
 def take(n):
@@ -108,11 +112,13 @@ def take(n):
 take(18)
 s.sendall(struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", 1, 5) + b"disk0")
 take(10)
+times = open(sys.argv[4], "w") if len(sys.argv) > 4 else None
 with open(sys.argv[3], "w") as acked:
     number = 0
     while True:
         number += 1
         offset = (int(sys.argv[2]) << 20) + number % 512 * 4096
+        begun = time.monotonic()
         try:
             s.sendall(struct.pack(">IHHQQI", 0x25609513, 0, 1, number, offset, 4096) + struct.pack(">Q", number) * 512)
             errno = struct.unpack(">IIQ", take(16))[1]
@@ -120,6 +126,7 @@ with open(sys.argv[3], "w") as acked:
             break
         if errno: break
         print(number, file=acked, flush=True)
+        if times: print(f"{1000 * (time.monotonic() - begun):.1f}", file=times, flush=True)
 WRITER
 }
 

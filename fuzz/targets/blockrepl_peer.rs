@@ -304,7 +304,12 @@ impl Victim {
                 let len = [0, 65_536, 100, 70_000][usize::from(kind >> 4 & 3)];
                 let data = self.data(len, leads);
                 let granule = u32::from(script.byte()) % 20;
-                Message::Copy { epoch, granule, heal: kind & 128 != 0, data }
+                let most = if kind & 64 != 0 { script.byte() % 20 } else { 0 };
+                let blocks = (0..most).map(|n| (n, u32::from(n) + u32::from(kind >> 7))).collect();
+                match kind & 64 {
+                    0 => Message::Copy { epoch, granule, heal: kind & 128 != 0, data },
+                    _ => Message::CopyDamaged { epoch, granule, heal: true, blocks, data },
+                }
             }
             7 => {
                 let dirty = vec![(script.short() as u32, u32::MAX)];
@@ -334,7 +339,10 @@ impl Victim {
                     data,
                 })
             }
-            14 if kind & 128 != 0 => Message::Writer(WriterMessage::Join { epoch, session: 1 }),
+            14 if kind & 128 != 0 => {
+                Message::Writer(WriterMessage::Join { epoch, session: 1, again: kind & 64 != 0 })
+            }
+            14 if kind & 64 != 0 => Message::Writer(WriterMessage::VouchAsk { epoch, id: u64::from(kind) }),
             _ => match noise(script, epoch) {
                 Some(message) => message,
                 None => return,

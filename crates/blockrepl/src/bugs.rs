@@ -50,10 +50,12 @@ bugs! {
     LeaseIgnored = "lease-ignored": "A range lease does not keep other nodes' writes out.",
     VisibleEarly = "visible-early": "A write is complete before the copies that are read elsewhere have it.",
     ForwardTwice = "forward-twice": "A writer that was taken out and returns is not told which of its writes were ordered, and sends them again.",
+    UnvouchedRead = "unvouched-read": "A writer shows what it read at home without asking whether its leader still waits for that copy.",
     GrownEarly = "grown-early": "A growth is told before it is durable.",
     SnapshotForgets = "snapshot-forgets": "What a snapshot lists as written lacks its last range.",
     SnapshotLate = "snapshot-late": "The loser's image is called whole before all of it is copied.",
     AckUnreceived = "ack-unreceived": "Under protocol B a flush is answered before the peer has the writes.",
     TrustBlocks = "trust-blocks": "What a checked read finds is not compared with its checksums.",
+    UncheckedSource = "unchecked-source": "The source of a resync does not compare what it copies with its checksums.",
     AckUnflushed = "ack-unflushed": "A follower answers a flush before its disk has.",
 }

@@ -104,8 +104,9 @@
 //! # }
 //! ```
 //!
-//! While a writer that reads its own copy is away, writes wait for it: until it is back, or a grant takes it
-//! from the writers, which says that it does not read any more (its lease is over). A leader whose disk
+//! A writer whose copy is in step reads it at home, and asks the leader meanwhile whether writes still wait for that copy: a
+//! round trip beside the disk's time. So the leader alone decides whose copies writes wait for. It stops waiting when a
+//! link ends or a grant takes the writer out; a writer that has heard of neither shows nothing, and its reads wait. A leader whose disk
 //! failed: let an in-sync peer lead a higher epoch with this node among the writers, and [`join`](Volume::join) it with
 //! the same [`Volume`], which is now one [without a disk](Volume::diskless); to attach a disk again, open it as another
 //! `Volume`, link it and join.
@@ -120,6 +121,12 @@
 //!
 //! [`Volume::metrics`] counts, [`Volume::events`] tells with reasons.
 //!
+//! # Links
+//!
+//! Any byte stream is a link. A [`bond::Bond`] is one over several paths, and outlives each of them. A `Secret` (feature
+//! `secret`) makes both sides prove that they know it, and seals what follows; without it, or TLS, whoever reaches the port may say to be
+//! any node. Unsealed, the proof says who began the link, and nothing of what is changed on its way later.
+//!
 //! # What the owner must do
 //!
 //! - Grow the epoch with each change of leader, never give one epoch to two leaders, and take a new
@@ -128,8 +135,9 @@
 //!   sides may each have been told to lead (an operator's force), both must grow.
 //! - Call [`Volume::set_pending`] before each proposal to change the set, and clear it only when the
 //!   outcome is known; apply grants in the order of their commits.
-//! - Take a node from the writers only once its lease is over, and there [`join`](Volume::join) anew before a later grant
-//!   lets it in again: by its old link, if nothing told of that link's end, it would go on reading a copy that has missed writes.
+//! - Take nodes from the writers, and let them in again, whenever you like. A higher *epoch* is another matter: until it
+//!   hears of that, a former leader goes on answering reads, its own and those of its writers. Where no read may be out of date, these
+//!   answer only under a lease (R5), and the handle of the higher epoch is used when all of them are over.
 //! - To choose among several, see [`Status::candidate`](core::Status). An [heir](core::Status) may be led at once.
 //! - On `PeerLost { in_sync: true }`, decide: wait, or propose its removal. On `PeerSynced`, propose
 //!   to add it. Of two nodes, let one dial, again and again.
@@ -154,12 +162,11 @@
 //! A writer under protocol A or B reads at the leader. A replica that a leader left half-copied is copied in full by
 //! the next one. A reread after healing may come from the page cache. The source of a resync does not check what it
 //! copies against its checksums: silent damage there reaches the copy that joins, so scrub before a full copy.
-//! A writer that a grant took out and let in again does not find that out by itself (the owner's duty, above; the
-//! simulator's owner does not do it: seed 50833 of `diskless-mixed` shows a stale read).
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 
 mod bitmap;
+pub mod bond;
 #[cfg(feature = "bugs")]
 #[doc(hidden)]
 pub mod bugs;
@@ -177,6 +184,8 @@ mod meta;
 pub mod nbd;
 mod order;
 mod pool;
+#[cfg(feature = "secret")]
+mod secret;
 mod snapshot;
 pub mod wire;
 
@@ -193,5 +202,7 @@ pub use ids::{
 };
 pub use meta::{DATA_HEADER_LEN, FORMAT_VERSION, OpenError};
 pub use order::{ResyncOrder, Turn};
+#[cfg(feature = "secret")]
+pub use secret::{Guarded, Secret, SecretError};
 pub use snapshot::{FileSnapshots, SnapshotStore};
 pub use wire::Hello;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use posthaste_blockrepl as repl;
+use posthaste_blockrepl::bond::{BondConfig, PATHS_MAX};
 use posthaste_blockrepl::{
     ClusterId, Congestion, DeviceId, Identity, LowRedundancy, Member, NodeId, Options, Paths, Protocol,
     SplitBrainPolicy, Volume, VolumeId,
@@ -52,6 +53,9 @@ struct File {
     handlers: handlers::Table,
     tls: Option<tls::Files>,
     link_tls: Option<tls::LinkFiles>,
+    link_secret: Option<SecretFile>,
+    #[serde(default)]
+    paths: PathTimes,
     node: Vec<NodeEntry>,
 }
 
@@ -61,8 +65,36 @@ struct NodeEntry {
     id: u64,
     device: String,
     dir: PathBuf,
-    replication: SocketAddr,
+    replication: Addresses,
     nbd: Vec<String>,
+}
+
+/// One address, or one for each path, the preferred one first.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Addresses {
+    One(SocketAddr),
+    Many(Vec<SocketAddr>),
+}
+
+/// The times of a link over several paths, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PathTimes {
+    keepalive_ms: Option<u64>,
+    silence_ms: Option<u64>,
+    settle_ms: Option<u64>,
+    give_up_ms: Option<u64>,
+}
+
+/// The secret that both machines prove to know.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SecretFile {
+    pub(crate) file: PathBuf,
+    /// Whether what goes over the link is encrypted and authenticated too.
+    #[serde(default = "yes")]
+    pub(crate) seal: bool,
 }
 
 /// How the other machine is brought in step.
@@ -112,7 +144,8 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     pub(crate) device: DeviceId,
     pub(crate) dir: PathBuf,
-    pub(crate) replication: SocketAddr,
+    /// One for each path; both machines have as many.
+    pub(crate) replication: Vec<SocketAddr>,
     pub(crate) nbd: Vec<Listen>,
 }
 
@@ -146,6 +179,10 @@ pub(crate) struct Pair {
     pub(crate) handlers: handlers::Table,
     /// With it, both machines must show certificates.
     pub(crate) link_tls: Option<tls::LinkFiles>,
+    /// With it, both machines must prove to know it.
+    pub(crate) link_secret: Option<SecretFile>,
+    /// Of a link over several paths.
+    pub(crate) bond: BondConfig,
     /// With it, TCP clients must begin TLS.
     pub(crate) tls: Option<tls::Files>,
     pub(crate) me: Node,
@@ -176,9 +213,10 @@ impl Pair {
         let file: File = toml::from_str(text).map_err(|e| e.to_string())?;
         let nodes = file.node.iter().map(parse_node).collect::<Result<Vec<Node>, String>>()?;
         let [a, b] = <[Node; 2]>::try_from(nodes).map_err(|n| format!("{} nodes instead of two", n.len()))?;
-        if a.id == b.id || a.device == b.device || a.replication == b.replication {
-            return Err("the two nodes must differ in id, device and replication address".into());
+        if a.id == b.id || a.device == b.device {
+            return Err("the two nodes must differ in id and device".into());
         }
+        check_addresses(&a.replication, &b.replication)?;
         if file.size_mib == 0 {
             return Err("size_mib is 0".into());
         }
@@ -221,6 +259,8 @@ impl Pair {
             resync_group: file.resync_group,
             handlers: file.handlers,
             link_tls: file.link_tls,
+            link_secret: file.link_secret,
+            bond: bond_config(&file.paths)?,
             tls: file.tls,
             me,
             peer,
@@ -239,7 +279,7 @@ impl Pair {
         format!("{}-{a:02x}{b:02x}{c:02x}{d:02x}", self.export.chars().map(plain).collect::<String>())
     }
 
-    fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         Identity { cluster: self.cluster, volume: self.volume, device: self.me.device, node: self.me.id }
     }
 
@@ -297,12 +337,46 @@ fn resync_config(resync: &Resync) -> Result<repl::Config, String> {
     })
 }
 
+/// Both machines have an address on each path, and no address twice.
+fn check_addresses(a: &[SocketAddr], b: &[SocketAddr]) -> Result<(), String> {
+    if a.len() != b.len() || !(1..=PATHS_MAX).contains(&a.len()) {
+        return Err(format!("replication: both nodes need the same number of addresses, 1 to {PATHS_MAX}"));
+    }
+    if a.iter().chain(b).collect::<BTreeSet<_>>().len() < 2 * a.len() {
+        return Err("replication: an address stands there twice".into());
+    }
+    // One path alone does not begin at an address of its own.
+    match a.iter().zip(b).find(|(x, y)| a.len() > 1 && x.is_ipv4() != y.is_ipv4()) {
+        Some((a, b)) => Err(format!("replication: {a} and {b} cannot be one path")),
+        None => Ok(()),
+    }
+}
+
+fn bond_config(times: &PathTimes) -> Result<BondConfig, String> {
+    let usual = BondConfig::default();
+    let time = |ms: Option<u64>, usual| ms.map_or(usual, Duration::from_millis);
+    let config = BondConfig {
+        keepalive: time(times.keepalive_ms, usual.keepalive),
+        silence: time(times.silence_ms, usual.silence),
+        settle: time(times.settle_ms, usual.settle),
+        give_up: time(times.give_up_ms, usual.give_up),
+        ..usual
+    };
+    if config.keepalive.is_zero() || config.silence < 2 * config.keepalive {
+        return Err("paths: silence_ms must be twice keepalive_ms or more".into());
+    }
+    Ok(config)
+}
+
 fn parse_node(entry: &NodeEntry) -> Result<Node, String> {
     Ok(Node {
         id: NodeId(entry.id),
         device: DeviceId(hex16("device", &entry.device)?),
         dir: entry.dir.clone(),
-        replication: entry.replication,
+        replication: match &entry.replication {
+            Addresses::One(address) => vec![*address],
+            Addresses::Many(addresses) => addresses.clone(),
+        },
         nbd: entry.nbd.iter().map(|text| parse_listen(text)).collect::<Result<_, _>>()?,
     })
 }
@@ -391,6 +465,38 @@ mod tests {
         assert!(with("[resync]\nmax_kib = 0").is_err());
         assert!(with("[resync]\nfastest = 1").is_err());
         assert!(with("[link_tls]\ncert = \"a\"").is_err());
+    }
+
+    #[test]
+    fn several_paths_and_a_secret_are_read_and_what_cannot_be_is_refused() {
+        let text = fresh(8, ["192.0.2.1", "192.0.2.2"]).unwrap();
+        let with = |first: &str, second: &str, more: &str| {
+            let text = text.replace("\"192.0.2.1:7789\"", first).replace("\"192.0.2.2:7789\"", second);
+            Pair::parse(&text.replacen("\n[[node]]", &format!("\n{more}\n[[node]]"), 1), 1)
+        };
+        let two = (r#"["10.0.0.1:7789", "192.0.2.1:7789"]"#, r#"["10.0.0.2:7789", "192.0.2.2:7789"]"#);
+        let pair =
+            with(two.0, two.1, "[paths]\nkeepalive_ms = 50\nsilence_ms = 200\n[link_secret]\nfile = \"s\"")
+                .unwrap();
+        assert_eq!(
+            (pair.me.replication.len(), pair.peer.replication[0]),
+            (2, "10.0.0.2:7789".parse().unwrap())
+        );
+        assert_eq!(
+            (pair.bond.keepalive, pair.bond.silence),
+            (Duration::from_millis(50), Duration::from_millis(200))
+        );
+        assert!(pair.link_secret.is_some_and(|secret| secret.seal));
+        let one = "\"192.0.2.2:7789\"";
+        assert!(with(two.0, one, "").is_err(), "as many on both");
+        assert!(with(two.0, two.0, "").is_err(), "twice");
+        assert!(with("[]", "[]", "").is_err(), "none");
+        assert!(
+            with(r#"["[::1]:1", "10.0.0.1:1"]"#, r#"["10.0.0.2:1", "10.0.0.3:1"]"#, "").is_err(),
+            "two families"
+        );
+        assert!(with(two.0, two.1, "[paths]\nsilence_ms = 150").is_err());
+        assert!(with(two.0, two.1, "[link_secret]\nseal = true").is_err());
     }
 
     #[test]

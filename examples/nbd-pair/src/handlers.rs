@@ -190,7 +190,7 @@ impl Handlers {
             ("NBD_PAIR_NODE", pair.me.id.0.to_string()),
             ("NBD_PAIR_DIR", pair.me.dir.display().to_string()),
             ("NBD_PAIR_PEER", pair.peer.id.0.to_string()),
-            ("NBD_PAIR_PEER_ADDRESS", pair.peer.replication.ip().to_string()),
+            ("NBD_PAIR_PEER_ADDRESS", pair.peer.replication[0].ip().to_string()),
         ]);
         let (events, mut queue) = mpsc::channel::<Told>(QUEUE);
         let handlers = Handlers { table: Arc::new(pair.handlers.clone()), common: Arc::new(common), events };

@@ -16,6 +16,7 @@ mod daemon;
 mod device;
 mod export;
 mod handlers;
+mod links;
 mod operator;
 mod report;
 mod roles;

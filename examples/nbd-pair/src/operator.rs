@@ -64,7 +64,10 @@ impl Daemon {
                 let kept = volume.snapshots().into_iter().find(|s| s.id == snapshot);
                 kept.map(|s| report::ranges(&s)).ok_or_else(|| format!("there is no snapshot {snapshot}"))
             }
-            Command::Metrics => Ok(volume.metrics().prometheus(&self.pair.export)),
+            Command::Metrics => {
+                let name = &self.pair.export;
+                Ok(volume.metrics().prometheus(name) + &self.links.metrics(name))
+            }
         }
     }
 

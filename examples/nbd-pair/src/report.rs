@@ -19,6 +19,7 @@ impl Daemon {
         if let Some(name) = waits_for {
             text += &format!("resync      waits for volume {name}\n");
         }
+        text += &self.links.report();
         status.waiting.iter().for_each(|why| text += &format!("waits       {why}\n"));
         if let Some(why) = &status.failed {
             text += &format!("disk        {why}\n");

@@ -29,7 +29,7 @@ pub(crate) struct Files {
 pub(crate) struct LinkFiles {
     cert: PathBuf,
     key: PathBuf,
-    /// Both machines must show a certificate of this authority, each for its own replication address.
+    /// Both machines must show a certificate of this authority, each for its own replication addresses.
     ca: PathBuf,
 }
 
@@ -69,12 +69,12 @@ pub(crate) fn acceptor(files: &Files) -> Result<TlsAcceptor, String> {
 pub(crate) struct LinkTls {
     acceptor: TlsAcceptor,
     connector: TlsConnector,
-    /// What the other machine's certificate must be for.
-    peer: ServerName<'static>,
+    /// What the other machine's certificate must be for: its address on each path.
+    peers: Vec<ServerName<'static>>,
 }
 
 impl LinkTls {
-    pub(crate) fn load(files: &LinkFiles, peer: IpAddr) -> Result<Self, String> {
+    pub(crate) fn load(files: &LinkFiles, peers: Vec<IpAddr>) -> Result<Self, String> {
         let servers = WebPkiServerVerifier::builder(roots(&files.ca)?).build().map_err(|e| e.to_string())?;
         let dialling = ClientConfig::builder()
             .with_webpki_verifier(servers)
@@ -84,21 +84,28 @@ impl LinkTls {
         Ok(LinkTls {
             acceptor: TlsAcceptor::from(accepting),
             connector: TlsConnector::from(Arc::new(dialling)),
-            peer: ServerName::IpAddress(peer.into()),
+            peers: peers.into_iter().map(|ip| ServerName::IpAddress(ip.into())).collect(),
         })
     }
 
-    pub(crate) async fn connect(&self, io: TcpStream) -> Result<client::TlsStream<TcpStream>, String> {
-        self.connector.connect(self.peer.clone(), io).await.map_err(|e| e.to_string())
+    pub(crate) async fn connect(
+        &self,
+        rank: usize,
+        io: TcpStream,
+    ) -> Result<client::TlsStream<TcpStream>, String> {
+        self.connector.connect(self.peers[rank].clone(), io).await.map_err(|e| e.to_string())
     }
 
     pub(crate) async fn accept(&self, io: TcpStream) -> Result<server::TlsStream<TcpStream>, String> {
         let io = self.acceptor.accept(io).await.map_err(|e| e.to_string())?;
         let shown = io.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let shown = shown.ok_or("it showed no certificate")?;
-        ParsedCertificate::try_from(shown)
-            .and_then(|shown| verify_server_name(&shown, &self.peer))
-            .map_err(|e| format!("its certificate is not the other machine's: {e}"))?;
-        Ok(io)
+        let wrong = |e| format!("its certificate is not the other machine's: {e}");
+        let shown = ParsedCertificate::try_from(shown).map_err(wrong)?;
+        let mut tried = self.peers.iter().map(|peer| verify_server_name(&shown, peer));
+        match tried.next() {
+            Some(Err(e)) if !tried.any(|verified| verified.is_ok()) => Err(wrong(e)),
+            _ => Ok(io),
+        }
     }
 }

@@ -68,6 +68,7 @@ impl Replica {
         self.acks.clear();
         self.applying.clear();
         self.gate = Gate::Open;
+        self.damage.nothing_comes();
         self.abandon_snapshot();
     }
 
@@ -107,10 +108,11 @@ impl Replica {
                 let (first, last) = self.layout.granules_of(*offset, data.len());
                 self.is_hot(*offset, data.len()) && (first..=last).all(|g| self.undo_ready(g))
             }
-            Queued::Copy { granule, data, .. } => {
+            Queued::Copy { link, granule, data, damaged } => {
                 // A resync's copies are bounded by its mark; a repair's by the activity log.
                 let (offset, mut granules) = self.copied_range(*granule, data);
                 granules.all(|g| self.undo_ready(g))
+                    && (damaged.is_empty() || self.damage_is_noted(*link, damaged))
                     && (self.sb.sync.is_some() || self.is_hot(offset, data.len()))
             }
             Queued::SyncStart { sync, link } => self.sync_start_ready(*link, *sync),
@@ -139,12 +141,13 @@ impl Replica {
                 self.flying_bytes += weight;
                 self.write(OpKind::Remote { link, weight, seq }, offset, data);
             }
-            Queued::Copy { link, granule, data } => {
+            Queued::Copy { link, granule, data, damaged } => {
                 let weight = data.len() as u64 + 64;
                 let data = if data.is_empty() { self.zeros(granule) } else { data };
                 let offset = self.layout.granule_at(granule);
                 self.flying_bytes += weight;
                 self.write(OpKind::Remote { link, weight, seq: 0 }, offset, data.clone());
+                self.damage_came(&damaged);
                 self.repaired(offset, &data);
             }
             Queued::Fetch { link, id, chunk } => self.fetch(link, id, chunk),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::Lineage;
+use crate::meta::{BLOCK, block_sum};
 use crate::wire::RUNS_MAX;
 
 /// Bytes written for a leader before it is told so without a flush.
@@ -49,6 +50,7 @@ impl Replica {
         }
         self.purge_remote();
         self.settle_recent();
+        self.read_elsewhere();
         (self.seq, self.stable) = (seq, seq);
         let Some(l) = self.links.get_mut(&link) else { return };
         l.side = Side::Source { epoch, member: false, synced: false, done_bytes: 0, told_bytes: 0 };
@@ -121,7 +123,48 @@ impl Replica {
         self.enqueue(Queued::Remote { link, seq, offset, data });
     }
 
+    /// A granule with blocks that are damaged, with the checksums that these should have.
+    pub(super) fn remote_damaged(
+        &mut self,
+        link: LinkId,
+        granule: u32,
+        heal: bool,
+        copy: (&[(u8, u32)], Bytes),
+    ) {
+        let (blocks, data) = copy;
+        let len = if granule < self.layout.granules() { self.layout.granule_len(granule) } else { 0 };
+        // That of a leader whose device is smaller is shorter.
+        let fits = !data.is_empty() && (data.len() as u64).is_multiple_of(BLOCK) && data.len() as u64 <= len;
+        let first = self.layout.granule_at(granule) / BLOCK;
+        let mut damaged = Vec::new();
+        for (block, right) in blocks {
+            let at = usize::from(*block) * BLOCK as usize;
+            let Some(bytes) = data.get(at..at + BLOCK as usize).filter(|_| fits) else { break };
+            damaged.push(DamagedBlock {
+                block: first + u64::from(*block),
+                found: block_sum(bytes),
+                right: *right,
+            });
+        }
+        let sound = |d: &DamagedBlock| d.right != super::sums::VOID && d.right != d.found;
+        if blocks.is_empty() || damaged.len() != blocks.len() || !damaged.iter().all(sound) {
+            return self.refuse(link, Refusal::Protocol);
+        }
+        self.copy_comes(link, granule, heal, data, damaged);
+    }
+
     pub(super) fn remote_copy(&mut self, link: LinkId, granule: u32, heal: bool, data: Bytes) {
+        self.copy_comes(link, granule, heal, data, Vec::new());
+    }
+
+    fn copy_comes(
+        &mut self,
+        link: LinkId,
+        granule: u32,
+        heal: bool,
+        data: Bytes,
+        damaged: Vec<DamagedBlock>,
+    ) {
         let room = self.layout.size.saturating_sub(self.layout.granule_at(granule));
         // The mark of inconsistency may still be on its way to the disk: SyncStart is in the queue.
         let marked =
@@ -132,7 +175,7 @@ impl Replica {
         if !fits || !(heal || marked || self.bug(Bug::NoMark)) {
             return self.refuse(link, Refusal::Protocol);
         }
-        self.enqueue(Queued::Copy { link, granule, data });
+        self.enqueue(Queued::Copy { link, granule, data, damaged });
     }
 
     /// Whether a leader may have one thing more under way here. Refuses it if not.

@@ -132,7 +132,7 @@ impl Replica {
             Message::Writer(message) if self.failed.is_some() => self.session_message(link, message),
             // It was sent before our hello, or by one that does not know yet.
             _ if self.failed.is_some() => self.refuse(link, Refusal::DiskFailed),
-            Message::Hello(_) => self.refuse(link, Refusal::Protocol),
+            Message::Hello(_) | Message::Opening(_) => self.refuse(link, Refusal::Protocol),
             Message::Begin { epoch, seq, lineage } => {
                 if let Some(l) = self.links.get_mut(&link) {
                     l.lineage = Some(lineage);
@@ -160,6 +160,7 @@ impl Replica {
         | Message::Flush { epoch, .. }
         | Message::SyncStart { epoch, .. }
         | Message::Copy { epoch, .. }
+        | Message::CopyDamaged { epoch, .. }
         | Message::SyncEnd { epoch, .. }
         | Message::Adopt { epoch, .. }
         | Message::Stable { epoch, .. }
@@ -188,6 +189,9 @@ impl Replica {
             Message::Stable { stable, .. } => self.set_stable(stable.min(self.seq)),
             Message::SyncStart { sync, .. } => self.enqueue(Queued::SyncStart { link, sync }),
             Message::Copy { granule, heal, data, .. } => self.remote_copy(link, granule, heal, data),
+            Message::CopyDamaged { granule, heal, blocks, data, .. } => {
+                self.remote_damaged(link, granule, heal, (&blocks, data));
+            }
             Message::SyncEnd { .. } => self.remote_sync_end(link, message),
             Message::Adopt { version, lineage, members, .. } => self.adopt(link, version, &lineage, &members),
             Message::Lacks { member, base, dirty, .. } => self.note_lacks(member, base, &dirty),

@@ -1,9 +1,10 @@
 //! Which copy of a chunk is right, block by block, and the healing of the others.
 //!
 //! The leader judges. It holds back writes into the chunk, reads its own copy and fetches those of the
-//! synced peers at the same point of the stream. Where all copies agree, no checksum overrules them. Where
-//! they differ, a checksum tells which one is what was written; where none does, the leader's copy wins,
-//! and the report says so.
+//! synced peers at the same point of the stream. Where all copies agree, one whose checksum holds vouches for the others;
+//! damage that all have alike is damage. Where they differ, a checksum tells which one is what was written; where none
+//! does, the leader's copy wins, and the report says so. What is to be copied by a resync is also asked of its target:
+//! what that has counts if it is what the leader's checksum says, and for nothing else.
 
 use super::sums::{BLOCKS, VOID, sums_of};
 use super::*;
@@ -20,7 +21,11 @@ pub(super) struct Mend {
     sums: Vec<u32>,
     local: Local,
     peers: BTreeMap<LinkId, Option<PeerCopy>>,
+    /// Those of them that are being brought in step.
+    behind: BTreeSet<LinkId>,
     findings: Vec<Finding>,
+    /// Blocks here that no copy has right.
+    lost: Vec<DamagedBlock>,
 }
 
 /// The copy here, block by block.
@@ -66,6 +71,9 @@ enum State {
     Bad,
 }
 
+/// One block of a peer's copy, and what its checksum there says.
+type Copy = (LinkId, Option<Bytes>, State);
+
 /// The verdict on one block.
 #[derive(Debug, Default)]
 struct Verdict {
@@ -96,7 +104,9 @@ impl Replica {
             sums: Vec::new(),
             local: Local::Unknown,
             peers: BTreeMap::new(),
+            behind: BTreeSet::new(),
             findings: Vec::new(),
+            lost: Vec::new(),
         });
         true
     }
@@ -123,15 +133,25 @@ impl Replica {
         if !self.sums_ready(offset, len) {
             return;
         }
-        let (sums, links) = (self.sums(offset, len), self.synced_links());
+        let (sums, mut links) = (self.sums(offset, len), self.synced_links());
+        let behind = self.links_behind(chunk);
+        links.extend(&behind);
         let Some(mend) = self.mends.get_mut(&chunk) else { return };
         (mend.step, mend.sums) = (Step::Reading, sums);
         mend.peers = links.iter().map(|l| (*l, None)).collect();
+        mend.behind = behind;
         let id = mend.id;
         self.disk(OpKind::MendRead(chunk), DiskOp::Read { offset, len: len as u32 });
         for link in links {
             self.send(link, Message::Fetch { epoch, id, chunk });
         }
+    }
+
+    /// Targets of resyncs, for what is judged to be copied to one.
+    fn links_behind(&self, chunk: u32) -> BTreeSet<LinkId> {
+        let syncing = |l: &Link| matches!(&l.side, Side::Target(t) if t.state == TargetState::Syncing);
+        let judged = self.is_judged_to_copy(self.layout.granule_of_chunk(chunk));
+        self.links.iter().filter(|(_, l)| judged && syncing(l)).map(|(id, _)| *id).collect()
     }
 
     pub(super) fn mend_read(&mut self, chunk: u32, result: Result<Bytes, Arc<str>>) {
@@ -210,7 +230,14 @@ impl Replica {
         }
         let (mut changed, mut rebuild) = (false, Vec::new());
         for block in 0..(len / BLOCK) as usize {
-            let verdict = verdict(block, local.get(block).cloned().flatten(), mend.sums[block], &mend.peers);
+            let ours = local.get(block).cloned().flatten();
+            let number = start / BLOCK + block as u64;
+            let known_damaged = self.damage.holds(number);
+            let verdict = verdict(block, ours.clone(), &mend, known_damaged);
+            if let (Some(Wrong::Both), Some(data)) = (verdict.ours, &ours) {
+                let (found, right) = (block_sum(data), mend.sums[block]);
+                mend.lost.extend((right != VOID).then_some(DamagedBlock { block: number, found, right }));
+            }
             let at = block * BLOCK as usize;
             if let Some(right) = &verdict.right {
                 whole[at..at + BLOCK as usize].copy_from_slice(right);
@@ -275,6 +302,9 @@ impl Replica {
     fn end_mend(&mut self, chunk: u32) {
         let Some(mend) = self.mends.remove(&chunk) else { return };
         let granule = self.layout.granule_of_chunk(chunk);
+        mend.lost.iter().for_each(|d| {
+            self.note_damage(*d);
+        });
         for finding in &mend.findings {
             self.count(finding);
             self.event(Event::Damaged(*finding));
@@ -333,7 +363,7 @@ impl Replica {
 }
 
 /// Adds a finding, joined to the one before it if that goes on.
-fn note(findings: &mut Vec<Finding>, new: Finding) {
+pub(super) fn note(findings: &mut Vec<Finding>, new: Finding) {
     let goes_on = |f: &&mut Finding| {
         f.offset + f.len == new.offset && (f.node, f.wrong, f.healed) == (new.node, new.wrong, new.healed)
     };
@@ -343,12 +373,8 @@ fn note(findings: &mut Vec<Finding>, new: Finding) {
     }
 }
 
-fn verdict(
-    block: usize,
-    ours: Option<Bytes>,
-    sum: u32,
-    peers: &BTreeMap<LinkId, Option<PeerCopy>>,
-) -> Verdict {
+fn verdict(block: usize, ours: Option<Bytes>, mend: &Mend, known_damaged: bool) -> Verdict {
+    let (sum, behind) = (mend.sums[block], &mend.behind);
     let span = block * BLOCK as usize..(block + 1) * BLOCK as usize;
     let state = match &ours {
         None => State::Bad,
@@ -356,15 +382,15 @@ fn verdict(
         Some(data) if block_sum(data) == sum => State::Good,
         Some(_) => State::Bad,
     };
-    let theirs: Vec<(LinkId, Option<Bytes>, State)> = peers
-        .iter()
-        .filter_map(|(l, p)| p.as_ref().map(|p| (*l, p)))
-        .map(|(l, p)| p.block(l, block, &span))
-        .collect();
+    let copies = mend.peers.iter().filter_map(|(l, p)| p.as_ref().map(|p| (*l, p)));
+    let copies = copies.map(|(l, p)| p.block(l, block, &span));
+    let (behind, theirs): (Vec<Copy>, Vec<Copy>) = copies.partition(|(l, ..)| behind.contains(l));
     let differing = |right: &Option<Bytes>| -> Vec<(LinkId, State)> {
         theirs.iter().filter(|(_, data, _)| data != right).map(|(l, _, state)| (*l, *state)).collect()
     };
-    if ours.is_some() && !theirs.is_empty() && differing(&ours).is_empty() {
+    let vouched = !known_damaged && theirs.iter().any(|(_, _, s)| *s == State::Good);
+    let agree = ours.is_some() && !theirs.is_empty() && differing(&ours).is_empty();
+    if agree && (state != State::Bad || vouched) {
         return Verdict { rebuild: state != State::Good, ..Verdict::default() };
     }
     let blame = |right: &Option<Bytes>, good: bool| {
@@ -375,9 +401,9 @@ fn verdict(
     if state == State::Good {
         return Verdict { peers: blame(&ours, true), ..Verdict::default() };
     }
-    let by_our_sum =
-        theirs.iter().find(|(_, d, _)| sum != VOID && d.as_ref().is_some_and(|d| block_sum(d) == sum));
-    let by_their_sum = theirs.iter().find(|(_, _, s)| *s == State::Good);
+    let is_ours = |d: &Option<Bytes>| sum != VOID && d.as_ref().is_some_and(|d| block_sum(d) == sum);
+    let by_our_sum = theirs.iter().chain(&behind).find(|(_, d, _)| is_ours(d));
+    let by_their_sum = theirs.iter().find(|(_, d, s)| *s == State::Good && *d != ours);
     let only_readable = theirs.iter().find(|(_, d, s)| ours.is_none() && d.is_some() && *s == State::Void);
     if let Some((_, right, _)) = by_our_sum.or(by_their_sum).or(only_readable) {
         let peers = blame(right, true);

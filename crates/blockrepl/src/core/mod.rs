@@ -8,6 +8,7 @@
 mod admit;
 mod authority;
 mod candidate;
+mod damage;
 mod flush;
 mod follow;
 mod leases;
@@ -44,7 +45,7 @@ use crate::bitmap::Bitmap;
 use crate::bugs::Bug;
 use crate::config::{Config, Protocol};
 use crate::ids::{DeviceId, Grant, Identity, Lineage, Member, MemberSet, NodeId};
-use crate::meta::{Layout, SlotHead, Superblock};
+use crate::meta::{DamagedBlock, Layout, SlotHead, Superblock};
 use crate::wire::{Digest, Hello, Message, Refusal};
 
 use pace::Pace;
@@ -107,6 +108,8 @@ pub struct Replica {
     recent: VecDeque<Recent>,
     hot: BTreeMap<u32, Hot>,
     sums: sums::Sums,
+    /// Blocks known to be damaged.
+    damage: damage::Damage,
     commit: Commit,
     undo: undo::Undo,
     /// Granules being read for copies, and for how many: writes into them wait.
@@ -310,7 +313,7 @@ enum Queued {
     Local { request: RequestId, offset: u64, data: Bytes },
     Forward { link: LinkId, id: u64, seen: u64, leased: bool, offset: u64, data: Bytes },
     Remote { link: LinkId, seq: u64, offset: u64, data: Bytes },
-    Copy { link: LinkId, granule: u32, data: Bytes },
+    Copy { link: LinkId, granule: u32, data: Bytes, damaged: Vec<DamagedBlock> },
     Flush { link: LinkId, id: u64 },
     SyncStart { link: LinkId, sync: u64 },
     SyncEnd { link: LinkId, message: Message },
@@ -388,6 +391,8 @@ enum OpKind {
     SessionRead {
         session: u64,
         id: u64,
+        /// The question to the leader that goes with it.
+        ask: u64,
         sums: Vec<u32>,
     },
     DataFlush,
@@ -396,6 +401,8 @@ enum OpKind {
     CopyRead {
         link: LinkId,
         run: Run,
+        /// What the checksums said when it was issued.
+        sums: Vec<u32>,
     },
     Compare {
         link: LinkId,
@@ -434,7 +441,11 @@ enum OpKind {
     },
     Snapshot(snapshots::SnapshotStep),
     SumsRead(u32),
-    UndoRead(Run),
+    UndoRead {
+        run: Run,
+        sums: Vec<u32>,
+    },
+    DamageRead(u64),
     UndoFlush,
     RollbackRead(u32),
     RollbackWrite,
@@ -557,6 +568,7 @@ impl Replica {
             return;
         }
         self.pump_unread();
+        self.pump_damage();
         self.fail_for_redundancy();
         while self.pump_queue()
             | self.pump_undo()
@@ -621,8 +633,9 @@ impl Replica {
             OpKind::VerifyRemote { link, id } => self.verify_answer(link, id, &result.unwrap_or_default()),
             OpKind::ScrubRead(chunk) => self.scrub_read(chunk, &result.unwrap_or_default()),
             OpKind::Snapshot(step) => self.snapshot_step(step, result),
-            OpKind::UndoRead(run) => self.before_image_read(run, result),
-            OpKind::CopyRead { link, run } => self.copy_read(link, run, result),
+            OpKind::UndoRead { run, sums } => self.before_image_read(run, &sums, result),
+            OpKind::CopyRead { link, run, sums } => self.copy_read(link, run, &sums, result),
+            OpKind::DamageRead(block) => self.damage_read(block, result.ok().as_deref()),
             OpKind::Shrink => {}
             OpKind::MendRead(chunk) => self.mend_read(chunk, result),
             OpKind::MendBlock { chunk, block } => self.mend_block_read(chunk, block, result.ok()),
@@ -631,7 +644,9 @@ impl Replica {
                 self.fetch_answer(link, id, &sums, result.unwrap_or_default());
             }
             OpKind::CheckedRead { asker, sums } => self.read_checked(asker, &sums, result.ok()),
-            OpKind::SessionRead { session, id, sums } => self.session_read(session, id, &sums, result.ok()),
+            OpKind::SessionRead { session, id, ask, sums } => {
+                self.session_read((session, id, ask), &sums, result.ok());
+            }
             OpKind::RepairCheck { chunk, data } => self.repair_checked(chunk, &data, result),
             // What cannot be read differs.
             OpKind::Compare { link, granule, digest } => {
@@ -697,7 +712,9 @@ impl Replica {
         for (kind, _) in std::mem::take(&mut self.ops).into_values() {
             match kind {
                 OpKind::Local(request) => requests.push(request),
-                OpKind::SessionRead { session, id, .. } => self.session_read(session, id, &[], None),
+                OpKind::SessionRead { session, id, ask, .. } => {
+                    self.session_read((session, id, ask), &[], None);
+                }
                 _ => {}
             }
         }

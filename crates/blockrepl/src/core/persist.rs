@@ -113,6 +113,7 @@ impl Replica {
         let mut replica = Replica {
             layout: sb.layout,
             floor: sb.epoch,
+            damage: damage::Damage::opened(&sb.damaged),
             config,
             sb,
             slots,
@@ -210,6 +211,7 @@ impl Replica {
         self.sb.slots = self.slots.iter().map(|s| s.head.clone()).collect();
         self.sb.snapshots = self.kept.iter().map(|k| k.head.clone()).collect();
         self.sb.hot = self.hot.keys().copied().collect();
+        self.sb.damaged = self.damage.recorded();
         let (offset, data) = (self.sb.offset(), self.sb.encode());
         self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
         let version = self.commit.wanted;

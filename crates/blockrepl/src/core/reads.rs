@@ -1,6 +1,6 @@
 //! Reads whose bytes are checked: served from a peer, and healed here, when the local copy is damaged.
 
-use super::sums::{VOID, sums_of};
+use super::sums::{bad_blocks, sums_of};
 use super::writers::Span;
 use super::*;
 use crate::meta::BLOCK;
@@ -160,10 +160,4 @@ impl Replica {
 fn damaged(chunk: u64, start: u64, computed: &[u32], sums: &[u32]) -> BTreeSet<u32> {
     let chunk = |block: u64| ((start + block * BLOCK) / chunk) as u32;
     bad_blocks(computed, sums).into_iter().map(chunk).collect()
-}
-
-/// The blocks, counted from the first one, that are not as their checksums say.
-pub(super) fn bad_blocks(computed: &[u32], sums: &[u32]) -> Vec<u64> {
-    let blocks = (0..).zip(computed.iter().zip(sums));
-    blocks.filter(|(_, (found, sum))| **sum != VOID && found != sum).map(|(block, _)| block).collect()
 }

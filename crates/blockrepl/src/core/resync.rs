@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::ids::{GenerationId, Lineage};
+use crate::meta::BLOCK;
 use crate::wire::RUNS_MAX;
 
 /// Granules on their way to a peer at once, at most: fewer than a peer bears questions.
@@ -403,9 +404,15 @@ impl Replica {
     fn copy_now(&mut self, link: LinkId, slot: usize) -> Option<Run> {
         let most = self.room_for_copies(link, slot);
         let first = self.next_copy(link, slot).filter(|_| most > 0)?;
+        if !self.sums_at_hand(first) {
+            return None;
+        }
         let (now, bits, unread) = (self.now, &self.slots[slot].bits, &self.unread);
+        let (sums, layout) = (&self.sums, &self.layout);
         let Some(Link { side: Side::Target(t), .. }) = self.links.get_mut(&link) else { return None };
-        let joins = |granule: u32| bits.get(granule) && !unread.contains(first) && !unread.contains(granule);
+        let known = |g: u32| sums.has(layout.granule_at(g), layout.granule_len(g));
+        let alone = |granule: u32| unread.contains(granule) || !known(granule);
+        let joins = |granule: u32| bits.get(granule) && !alone(first) && !alone(granule);
         let resync = t.state == TargetState::Syncing;
         let mut count = 0;
         while count < most
@@ -477,7 +484,9 @@ impl Replica {
             *self.reading.entry(granule).or_default() += 1;
         }
         let (offset, len) = self.place_of_run(run.first, run.count);
-        self.disk(OpKind::CopyRead { link, run }, DiskOp::Read { offset, len });
+        let ready = self.sums_ready(offset, u64::from(len));
+        let sums = if ready { self.sums(offset, u64::from(len)) } else { Vec::new() };
+        self.disk(OpKind::CopyRead { link, run, sums }, DiskOp::Read { offset, len });
     }
 
     /// Where a granule lies in the device, and its length.
@@ -492,7 +501,13 @@ impl Replica {
         (offset, len as u32)
     }
 
-    pub(super) fn copy_read(&mut self, link: LinkId, run: Run, result: Result<Bytes, Arc<str>>) {
+    pub(super) fn copy_read(
+        &mut self,
+        link: LinkId,
+        run: Run,
+        sums: &[u32],
+        result: Result<Bytes, Arc<str>>,
+    ) {
         for granule in run.granules() {
             if let Some(readers) = self.reading.get_mut(&granule) {
                 *readers -= 1;
@@ -503,16 +518,55 @@ impl Replica {
             t.reading = t.reading.saturating_sub(run.count);
         }
         match result {
-            Ok(data) => {
-                self.unread.read(run);
-                self.send_copies(link, run, &data);
-            }
+            Ok(data) => self.copy_checked(link, run, sums, &data),
             Err(reason) => self.source_unreadable(link, run, reason),
         }
     }
 
+    /// Compares what was read with the checksums here: damage must not be copied as if it were sound.
+    fn copy_checked(&mut self, link: LinkId, run: Run, sums: &[u32], data: &Bytes) {
+        let (offset, len) = self.place_of_run(run.first, run.count);
+        let late = match () {
+            () if !sums.is_empty() => Vec::new(),
+            () if self.sums_ready(offset, u64::from(len)) => self.sums(offset, u64::from(len)),
+            // They come: it is read again then.
+            () => return self.copies_not(link, run),
+        };
+        let sums = if sums.is_empty() { &late } else { sums };
+        let damaged = match self.bug(Bug::UncheckedSource) {
+            true => Vec::new(),
+            false => Self::damaged_blocks(offset, data, sums),
+        };
+        if !damaged.is_empty() {
+            return self.source_damaged(link, run, data, &damaged);
+        }
+        self.unread.read(run);
+        self.send_copies(link, run, data);
+    }
+
+    /// Sends a granule that is damaged. Says whether it did.
+    pub(super) fn copy_damaged(
+        &mut self,
+        link: LinkId,
+        granule: u32,
+        data: Bytes,
+        damaged: &[DamagedBlock],
+    ) -> bool {
+        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return false };
+        let Some(t) = self.target(link) else { return false };
+        if !matches!(t.copies.get(&granule), Some(CopyState::Reading { .. })) {
+            return false;
+        }
+        let (heal, flush) = (t.state == TargetState::Synced, t.next_flush);
+        t.copies.insert(granule, CopyState::Sent { flush, again: false });
+        let first = self.layout.granule_at(granule) / BLOCK;
+        let blocks = damaged.iter().map(|d| ((d.block - first) as u8, d.right)).collect();
+        self.send_copy(link, Message::CopyDamaged { epoch, granule, heal, blocks, data });
+        true
+    }
+
     /// Sends what was read, or asks about it first.
-    fn send_copies(&mut self, link: LinkId, run: Run, data: &Bytes) {
+    pub(super) fn send_copies(&mut self, link: LinkId, run: Run, data: &Bytes) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
         let granule_len = self.layout.granule as usize;
         let Some(t) = self.target(link) else { return };

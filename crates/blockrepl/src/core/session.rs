@@ -1,10 +1,11 @@
 //! The writer's half: a handle on a device that another node leads.
 //!
 //! Writes are forwarded and come back as a place in the leader's stream; with a disk in step, reads are
-//! served from it, otherwise by the leader. While the leader is away operations wait, and are sent
+//! served from it, otherwise by the leader. What was read here is shown when the leader has said, asked no earlier
+//! than the read was, that no write is complete which this copy lacks. While the leader is away operations wait, and are sent
 //! again when it is back: the leader knows which writes it has ordered. The session ends with its epoch.
 
-use super::reads::bad_blocks;
+use super::sums::bad_blocks;
 use super::writers::{FORWARDS_MAX, Span};
 use super::*;
 use crate::meta::BLOCK;
@@ -25,6 +26,8 @@ pub(super) struct Session {
     from: Option<u64>,
     visible: u64,
     told: u64,
+    /// The last question whether the leader waits for this copy.
+    asked: u64,
     /// Writes of the stream that are not known to be visible.
     flights: VecDeque<(u64, Span)>,
     ops: BTreeMap<u64, Op>,
@@ -52,16 +55,24 @@ enum What {
     Flush,
     Read {
         span: Span,
-        /// Under way at the disk here.
-        here: bool,
-        /// The disk here could not read it, or not as it was written.
-        far: bool,
+        place: Place,
         /// The leader's answer was damaged on its way: it is asked once more.
         again: bool,
     },
     Lease {
         span: Span,
     },
+}
+
+/// Where a read is served.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// Nowhere yet.
+    Open,
+    /// By the disk here, if the answer to this question is that it may.
+    Here { ask: u64, vouched: bool, found: Option<Bytes> },
+    /// By the leader: the disk here could not, or not with what was written.
+    Far,
 }
 
 /// A session, as its replica's status shows it.
@@ -90,9 +101,37 @@ impl Session {
         if self.joined {
             self.lost = now;
         }
-        (self.link, self.joined, self.from, self.told) = (None, false, None, 0);
+        (self.link, self.joined, self.told) = (None, false, 0);
+        self.read_elsewhere();
         self.flights.clear();
         self.ops.values_mut().for_each(|op| op.sent = false);
+    }
+
+    /// This copy is read no more. What was, and was not vouched for, is read anew.
+    fn read_elsewhere(&mut self) {
+        self.from = None;
+        for op in self.ops.values_mut() {
+            if let What::Read { place: place @ Place::Here { .. }, .. } = &mut op.what {
+                *place = Place::Open;
+            }
+        }
+    }
+
+    /// The leader has answered question `id`, and with it those before.
+    fn vouch(&mut self, id: u64) {
+        for op in self.ops.values_mut() {
+            if let What::Read { place: Place::Here { ask, vouched, .. }, .. } = &mut op.what {
+                *vouched |= *ask <= id;
+            }
+        }
+    }
+
+    /// The next read that was served here and vouched for.
+    fn shown(&mut self) -> Option<(u64, Bytes)> {
+        self.ops.iter_mut().find_map(|(id, op)| match &mut op.what {
+            What::Read { place: Place::Here { vouched: true, found, .. }, .. } => Some((*id, found.take()?)),
+            _ => None,
+        })
     }
 
     fn add(&mut self, request: RequestId, what: What) {
@@ -119,8 +158,8 @@ impl Session {
         for (id, op) in self.ops.iter_mut().filter(|(_, op)| !op.sent) {
             let id = *id;
             let message = match &op.what {
-                What::Write { seq: Some(_), .. } | What::Read { here: true, .. } => continue,
-                What::Read { far: false, .. } if !reads => continue,
+                What::Write { seq: Some(_), .. } | What::Read { place: Place::Here { .. }, .. } => continue,
+                What::Read { place: Place::Open, .. } if !reads => continue,
                 What::Write { offset, data, .. } if bytes < window && room > 0 => {
                     room -= 1;
                     bytes += data.len() as u64 + 64;
@@ -201,6 +240,7 @@ impl Replica {
             from: None,
             visible: 0,
             told: 0,
+            asked: 0,
             flights: VecDeque::new(),
             ops: BTreeMap::new(),
             next: 0,
@@ -229,7 +269,7 @@ impl Replica {
             RemoteOp::Read { .. } if len == 0 => self.done(request, Ok(Reply::Read(Bytes::new()))),
             RemoteOp::Read { .. } => {
                 let span = Span::new(offset, len);
-                session.add(request, What::Read { span, here: false, far: false, again: false })
+                session.add(request, What::Read { span, place: Place::Open, again: false })
             }
         }
     }
@@ -279,7 +319,10 @@ impl Replica {
         if let M::Leads { epoch } = message {
             return self.told_leader(link, epoch);
         }
-        let Some(session) = self.session.as_mut().filter(|s| s.link == Some(link)) else {
+        // What comes before this session has joined was said to an earlier one.
+        let ours =
+            |s: &&mut Session| s.link == Some(link) && (s.joined || matches!(message, M::Joined { .. }));
+        let Some(session) = self.session.as_mut().filter(ours) else {
             // The data of an ended session's write is gone: the next link resyncs it.
             if let M::Ordered { epoch, apply: true, .. } = message
                 && self.obeys(link, epoch)
@@ -295,12 +338,16 @@ impl Replica {
             M::Joined { session, ordered, leases, .. } => self.session_joined(session, &ordered, &leases),
             M::ReadHere { seq, .. } if seq > super::follow::SEQ_MAX => self.refuse(link, Refusal::Protocol),
             M::ReadHere { seq, .. } => {
+                session.read_elsewhere();
                 session.from = Some(seq);
                 // What the stream skipped during the resync came as copies.
                 self.seq = self.seq.max(seq);
             }
             M::Ordered { seq, stable, id, apply, .. } => self.forward_ordered(link, seq, stable, id, apply),
             M::Visible { seq, .. } => self.now_visible(seq),
+            M::Vouched { id, .. } if id > session.asked => self.refuse(link, Refusal::Protocol),
+            M::Vouched { id, counted: true } => session.vouch(id),
+            M::Vouched { .. } => session.read_elsewhere(),
             M::Flushed { id } => self.op_answered(id, Ok(Reply::Flushed)),
             M::ReadData { id, sums, data } => self.read_answered(id, &sums, &data),
             M::Leased { id } => {
@@ -325,8 +372,7 @@ impl Replica {
 
     fn session_joined(&mut self, number: u64, ordered: &[(u64, u64)], leases: &[u64]) {
         let Some(s) = self.session.as_mut().filter(|s| s.number == number) else { return };
-        // What an earlier session of this node was told does not count.
-        (s.joined, s.from) = (true, None);
+        s.joined = true;
         for (id, place) in ordered {
             if let Some(What::Write { seq, .. }) = s.ops.get_mut(id).map(|op| &mut op.what) {
                 *seq = Some(*place);
@@ -411,6 +457,7 @@ impl Replica {
             return;
         }
         self.find_leader();
+        self.show_reads();
         self.pump_session_reads();
         let Some(s) = &mut self.session else { return };
         let (reads, window) = (s.from.is_none(), self.config.peer_window_bytes);
@@ -425,7 +472,7 @@ impl Replica {
     /// Joins where the epoch's leader is.
     fn find_leader(&mut self) {
         let Some(s) = &self.session else { return };
-        let (epoch, session, now) = (s.epoch, s.number, self.now);
+        let (epoch, session, again, now) = (s.epoch, s.number, s.request.is_none(), self.now);
         let leads = |l: &Link| match &l.side {
             _ if self.failed.is_some() => l.leads == Some(epoch),
             Side::Source { epoch: e, .. } => *e == epoch,
@@ -440,7 +487,7 @@ impl Replica {
             s.link = found;
         }
         if let Some(link) = found {
-            self.send(link, Message::Writer(M::Join { epoch, session }));
+            self.send(link, Message::Writer(M::Join { epoch, session, again }));
         }
     }
 
@@ -459,42 +506,68 @@ impl Replica {
             .ops
             .iter()
             .filter_map(|(id, op)| match &op.what {
-                What::Read { span, here: false, far: false, .. } if !op.sent && !waits(span) => {
-                    Some((*id, *span))
-                }
+                What::Read { span, place: Place::Open, .. } if !op.sent && !waits(span) => Some((*id, *span)),
                 _ => None,
             })
             .collect();
-        let session = s.number;
+        let (session, before) = (s.number, s.asked);
+        let (ask, vouched) = (before + 1, self.bug(Bug::UnvouchedRead));
         for (id, span) in ready {
             let (start, len) = (span.blocks().start, span.blocks().len());
             if !self.sums_ready(start, len) {
                 continue;
             }
             let sums = self.sums(start, len);
-            if let Some(What::Read { here, .. }) =
-                self.session.as_mut().and_then(|s| s.ops.get_mut(&id)).map(|op| &mut op.what)
-            {
-                *here = true;
+            let Some(s) = &mut self.session else { return };
+            if let Some(What::Read { place, .. }) = s.ops.get_mut(&id).map(|op| &mut op.what) {
+                *place = Place::Here { ask, vouched, found: None };
             }
+            s.asked = ask;
             let what = DiskOp::Read { offset: start, len: len as u32 };
-            self.disk(OpKind::SessionRead { session, id, sums }, what);
+            self.disk(OpKind::SessionRead { session, id, ask, sums }, what);
+        }
+        let Some(s) = self.session.as_ref().filter(|s| s.asked > before) else { return };
+        let (epoch, link) = (s.epoch, s.joined_link());
+        if let Some(link) = link {
+            self.send(link, Message::Writer(M::VouchAsk { epoch, id: ask }));
         }
     }
 
+    fn show_reads(&mut self) {
+        while let Some((id, data)) = self.session.as_mut().and_then(Session::shown) {
+            self.op_answered(id, Ok(Reply::Read(data)));
+        }
+    }
+
+    /// A leader begins anew: it will say when this copy may be read again.
+    pub(super) fn read_elsewhere(&mut self) {
+        self.session.iter_mut().for_each(Session::read_elsewhere);
+    }
+
     /// The disk here has answered. If it could not, or not with what was written, the leader is asked instead.
-    pub(super) fn session_read(&mut self, session: u64, id: u64, sums: &[u32], data: Option<Bytes>) {
+    pub(super) fn session_read(
+        &mut self,
+        (session, id, ask): (u64, u64, u64),
+        sums: &[u32],
+        data: Option<Bytes>,
+    ) {
         let op = self.session.as_mut().filter(|s| s.number == session).and_then(|s| s.ops.get_mut(&id));
-        let Some(What::Read { span, here, far, .. }) = op.map(|op| &mut op.what) else { return };
+        let Some(What::Read { span, place, .. }) = op.map(|op| &mut op.what) else { return };
         let (span, blocks) = (*span, span.blocks());
+        let found = match place {
+            Place::Here { ask: asked, found, .. } if *asked == ask => found,
+            // It is read anew meanwhile.
+            _ => return,
+        };
         let bad = match &data {
             Some(data) => bad_blocks(&sums_of(data), sums),
             None => (0..blocks.len() / BLOCK).collect(),
         };
         if let Some(data) = data.filter(|_| bad.is_empty()) {
-            return self.op_answered(id, Ok(Reply::Read(part(&data, span))));
+            *found = Some(part(&data, span));
+            return;
         }
-        (*here, *far) = (false, true);
+        *place = Place::Far;
         if self.failed.is_none() {
             self.found_rotten(blocks.start, &bad);
         }
@@ -545,8 +618,7 @@ impl Replica {
         if s.request.is_some() {
             return self.end_session(Denied::NoLeader { epoch });
         }
-        let idle = |op: &Op| !matches!(op.what, What::Read { here: true, .. });
-        let ids: Vec<u64> = s.ops.iter().filter(|(_, op)| idle(op)).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> = s.ops.keys().copied().collect();
         for id in ids {
             self.op_answered(id, Err(Denied::NoLeader { epoch }));
         }

@@ -142,6 +142,7 @@ impl Replica {
         self.kept.iter_mut().for_each(|k| k.bits.truncate(granules));
         self.hot.retain(|extent, _| u64::from(*extent) * EXTENT < size);
         self.sums.cut_off(size);
+        self.damage.cut_off(size);
         self.computed.clear();
         self.rotten.retain(|chunk, _| *chunk < layout.chunks());
         self.recent.retain(|r| r.first < granules);

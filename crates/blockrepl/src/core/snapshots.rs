@@ -7,7 +7,7 @@
 
 use super::*;
 use crate::ids::GenerationId;
-use crate::meta::{MAX_SLOTS, MAX_SNAPSHOTS, SnapshotHead, SnapshotState};
+use crate::meta::{BLOCK, MAX_SLOTS, MAX_SNAPSHOTS, SnapshotHead, SnapshotState};
 
 /// Pieces being copied at once, and the bytes of one.
 const WINDOW: usize = 8;
@@ -48,7 +48,7 @@ enum Step {
 #[derive(Debug)]
 pub(super) enum SnapshotStep {
     Created,
-    Read(u32),
+    Read(u32, Vec<u32>),
     Written,
     Flushed,
     Removed(u64),
@@ -201,8 +201,12 @@ impl Replica {
         let all = if self.bug(Bug::SnapshotLate) { pieces / 2 } else { pieces };
         while next < all && under_way < WINDOW {
             let offset = u64::from(next) * PIECE;
-            let len = PIECE.min(size - offset) as u32;
-            self.disk(OpKind::Snapshot(SnapshotStep::Read(next)), DiskOp::Read { offset, len });
+            let len = PIECE.min(size - offset);
+            if !self.sums_ready(offset, len) {
+                break;
+            }
+            let step = SnapshotStep::Read(next, self.sums(offset, len));
+            self.disk(OpKind::Snapshot(step), DiskOp::Read { offset, len: len as u32 });
             (next, under_way) = (next + 1, under_way + 1);
         }
         let step = match next == all && under_way == 0 {
@@ -234,18 +238,33 @@ impl Replica {
                 let id = taking.id;
                 self.store(SnapshotStep::Flushed, SnapshotOp::Flush { id });
             }
-            (SnapshotStep::Read(piece), Step::Copying { under_way, .. }) => {
+            (SnapshotStep::Read(piece, sums), Step::Copying { under_way, .. }) => {
                 // What is zero stays a hole.
                 if super::sums::is_zero(&data) {
                     *under_way -= 1;
                     return;
                 }
                 let (id, offset) = (taking.id, u64::from(piece) * PIECE);
+                self.tell_kept_damage(offset, &data, &sums);
                 self.store(SnapshotStep::Written, SnapshotOp::Write { id, offset, data });
             }
             (SnapshotStep::Written, Step::Copying { under_way, .. }) => *under_way -= 1,
             (SnapshotStep::Flushed, step) => *step = Step::Whole,
             _ => {}
+        }
+    }
+
+    /// The image of what is lost is no better than it was. (A clone is not read.)
+    fn tell_kept_damage(&mut self, offset: u64, data: &Bytes, sums: &[u32]) {
+        let (node, wrong) = (self.me().node, Wrong::Copy);
+        let mut findings = Vec::new();
+        for d in Self::damaged_blocks(offset, data, sums) {
+            let finding = Finding { node, offset: d.block * BLOCK, len: BLOCK, wrong, healed: false };
+            super::mend::note(&mut findings, finding);
+        }
+        for finding in findings {
+            self.count(&finding);
+            self.event(Event::Damaged(finding));
         }
     }
 

@@ -145,7 +145,11 @@ impl Replica {
             peers: self.peers(),
             waiting: self.waiting(),
             hot_bytes: self.hot.len() as u64 * EXTENT,
-            integrity: Integrity { memory_bytes: self.sums.bytes(), ..self.integrity },
+            integrity: Integrity {
+                memory_bytes: self.sums.bytes(),
+                damaged_bytes: self.damage.bytes(),
+                ..self.integrity
+            },
             failed: self.failed.clone(),
             known_epoch: self.floor.max(self.known),
             writers: self.writers.list().collect(),

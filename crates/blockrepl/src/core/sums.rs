@@ -68,6 +68,11 @@ impl Sums {
         self.pages.get(&page_of(block)).map_or(VOID, |p| p.sums[index_of(block) as usize])
     }
 
+    /// Whether the checksums of a range are in memory.
+    pub(super) fn has(&self, offset: u64, len: u64) -> bool {
+        self.is_loaded(page_of(offset / BLOCK)) && self.is_loaded(page_of((offset + len.max(1) - 1) / BLOCK))
+    }
+
     fn is_loaded(&self, page: u32) -> bool {
         self.pages.get(&page).is_some_and(|p| !p.loading)
     }
@@ -122,6 +127,12 @@ pub(super) fn is_zero(data: &[u8]) -> bool {
     data.chunks(ZEROS.len()).all(|block| *block == ZEROS[..block.len()])
 }
 
+/// The blocks, counted from the first one, that are not as their checksums say.
+pub(super) fn bad_blocks(computed: &[u32], sums: &[u32]) -> Vec<u64> {
+    let blocks = (0..).zip(computed.iter().zip(sums));
+    blocks.filter(|(_, (found, sum))| **sum != VOID && found != sum).map(|(block, _)| block).collect()
+}
+
 /// The checksums of a range of whole blocks.
 pub(crate) fn sums_of(data: &[u8]) -> Vec<u32> {
     data.chunks(BLOCK as usize).map(block_sum).collect()
@@ -141,6 +152,7 @@ impl Replica {
             self.put_sum(block, sum);
         }
         self.forget_computed(offset, data.len());
+        self.damage.overwritten(offset / BLOCK, end.div_ceil(BLOCK).saturating_sub(1), self.order);
     }
 
     pub(super) fn put_sum(&mut self, block: u64, sum: u32) {
@@ -179,7 +191,19 @@ impl Replica {
     pub(super) fn sums_ready(&mut self, offset: u64, len: u64) -> bool {
         let (first, last) = (page_of(offset / BLOCK), page_of((offset + len.max(1) - 1) / BLOCK));
         (first..=last).for_each(|page| self.load_page(page));
-        (first..=last).all(|page| self.sums.is_loaded(page))
+        let known = !self.damage.unread(offset / BLOCK, (offset + len.max(1) - 1) / BLOCK);
+        known && (first..=last).all(|page| self.sums.is_loaded(page))
+    }
+
+    /// Whether the checksums of a granule are in memory; asks for those that come next as well.
+    pub(super) fn sums_at_hand(&mut self, granule: u32) -> bool {
+        let (offset, len) = (self.layout.granule_at(granule), self.layout.granule_len(granule));
+        let ready = self.sums_ready(offset, len);
+        let next = page_of(offset / BLOCK) + 1;
+        if ready && self.layout.sums_at(next) < self.layout.sums.end() {
+            self.load_page(next);
+        }
+        ready
     }
 
     pub(super) fn chunk_sums_ready(&mut self, chunk: u32) -> bool {
@@ -256,7 +280,7 @@ impl Replica {
         let first = offset / BLOCK;
         let mut holds = true;
         for (block, found) in (first..).zip(computed) {
-            if !self.sums.is_loaded(page_of(block)) {
+            if !self.sums.is_loaded(page_of(block)) || self.damage.unread(block, block) {
                 return None;
             }
             let sum = self.sums.get(block);

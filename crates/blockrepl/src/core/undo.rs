@@ -25,6 +25,8 @@ pub(super) struct Undo {
     /// The number of the next entry.
     pub(super) next: u32,
     lost_commit: u64,
+    /// The metadata commit that holds what is known to be damaged of it.
+    noted: u64,
 }
 
 impl Undo {
@@ -53,7 +55,7 @@ impl Replica {
         match (self.sb.sync.is_some(), self.sb.undo_lost) {
             (false, _) => true,
             (true, true) => self.durable(self.undo.lost_commit),
-            (true, false) => self.undo.saved.contains(&granule),
+            (true, false) => self.undo.saved.contains(&granule) && self.durable(self.undo.noted),
         }
     }
 
@@ -86,6 +88,8 @@ impl Replica {
             }
             wanted.extend(more);
         }
+        // The checksums that say whether they are sound are asked for, if they are not in memory.
+        wanted.retain(|granule| self.sums_at_hand(*granule));
         self.read_before_images(wanted);
     }
 
@@ -102,23 +106,40 @@ impl Replica {
                 count += 1;
             }
             let (offset, len) = self.place_of_run(first, count);
-            self.disk(OpKind::UndoRead(Run { first, count }), DiskOp::Read { offset, len });
+            let (run, sums) = (Run { first, count }, self.sums(offset, u64::from(len)));
+            self.disk(OpKind::UndoRead { run, sums }, DiskOp::Read { offset, len });
         }
         self.undo.reading.extend(wanted);
     }
 
-    pub(super) fn before_image_read(&mut self, run: Run, result: Result<Bytes, Arc<str>>) {
+    pub(super) fn before_image_read(&mut self, run: Run, sums: &[u32], result: Result<Bytes, Arc<str>>) {
         let size = self.layout.granule as usize;
         // They may have been given up meanwhile.
         let wanted: Vec<u32> = run.granules().filter(|granule| self.undo.reading.remove(granule)).collect();
         match result {
-            Ok(data) => self.undo.read.extend(wanted.into_iter().map(|granule| {
-                let at = (granule - run.first) as usize * size;
-                (granule, data.slice(at..data.len().min(at + size)))
-            })),
+            Ok(data) => {
+                self.note_damage_before(run, sums, &data);
+                self.undo.read.extend(wanted.into_iter().map(|granule| {
+                    let at = (granule - run.first) as usize * size;
+                    (granule, data.slice(at..data.len().min(at + size)))
+                }));
+            }
             // There is no state of this granule to return to: as with those that there is no room for.
             Err(_) if !wanted.is_empty() => self.undo_full(),
             Err(_) => {}
+        }
+    }
+
+    /// A state to return to that is damaged: it must be told so then as well, and the checksums that know will be gone.
+    fn note_damage_before(&mut self, run: Run, sums: &[u32], data: &Bytes) {
+        let (offset, _) = self.place_of_run(run.first, run.count);
+        let damaged = Self::damaged_blocks(offset, data, sums);
+        if damaged.is_empty() {
+            return;
+        }
+        match damaged.into_iter().all(|d| self.note_damage(d)) {
+            true => self.undo.noted = self.commit.wanted,
+            false => self.undo_full(),
         }
     }
 
@@ -202,6 +223,7 @@ impl Replica {
         };
         let offset = self.layout.granule_at(granule);
         let data = Bytes::copy_from_slice(data);
-        self.write(OpKind::RollbackWrite, offset, data);
+        self.write(OpKind::RollbackWrite, offset, data.clone());
+        self.damage_is_back(offset, &data);
     }
 }

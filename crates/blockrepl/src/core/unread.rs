@@ -1,7 +1,9 @@
-//! What the source of a resync cannot read: first read alone, then healed from a copy in step, if there is one, and
-//! read again. What is lost even then is left out and told; too much of it is a failed disk (R11).
+//! What the source of a resync cannot read, or finds damaged: first read alone, then healed from a copy that has it right,
+//! if there is one, and read again. What cannot be read even then is left out and told; too much of it is a failed
+//! disk (R11). What is damaged even then is copied as it is, with the checksums that it should have: the target is told.
 
 use super::*;
+use crate::meta::BLOCK;
 
 /// Granules whose copying met an error of the disk here.
 #[derive(Debug, Default)]
@@ -18,6 +20,8 @@ enum Step {
     Judged,
     /// Left out until it is written to, or the resync begins anew.
     Lost,
+    /// Likewise: it is damaged, and there is no room to note more of that.
+    Damaged,
 }
 
 impl Unread {
@@ -28,7 +32,7 @@ impl Unread {
 
     /// Whether it must not be read now.
     pub(super) fn waits(&self, granule: u32) -> bool {
-        matches!(self.0.get(&granule), Some(Step::Failed | Step::Judging | Step::Lost))
+        matches!(self.0.get(&granule), Some(Step::Failed | Step::Judging | Step::Lost | Step::Damaged))
     }
 
     /// These could be read.
@@ -44,7 +48,7 @@ impl Unread {
     /// What was left out is tried again.
     pub(super) fn try_again(&mut self, granules: impl std::ops::RangeBounds<u32>) {
         if !self.0.is_empty() {
-            self.0.extract_if(granules, |_, step| *step == Step::Lost).for_each(drop);
+            self.0.extract_if(granules, |_, step| matches!(step, Step::Lost | Step::Damaged)).for_each(drop);
         }
     }
 }
@@ -52,11 +56,7 @@ impl Unread {
 impl Replica {
     /// The disk here could not read what a peer was to get.
     pub(super) fn source_unreadable(&mut self, link: LinkId, run: Run, reason: Arc<str>) {
-        if let Some(t) = self.target(link) {
-            run.granules().for_each(|granule| {
-                t.copies.remove(&granule);
-            });
-        }
+        self.copies_not(link, run);
         if run.count > 1 {
             for granule in run.granules() {
                 self.unread.0.entry(granule).or_insert(Step::Alone);
@@ -69,7 +69,67 @@ impl Replica {
             }
             Some(Step::Judged) => self.leave_out(link, run.first, reason),
             // Another peer's copy of it is at this already.
-            Some(Step::Failed | Step::Judging | Step::Lost) => {}
+            Some(Step::Failed | Step::Judging | Step::Lost | Step::Damaged) => {}
+        }
+    }
+
+    /// What was read for a peer is not what its checksums say: what of it is sound is sent. The rest is judged first, as
+    /// what cannot be read is, and then sent as it is, if no copy is right.
+    pub(super) fn source_damaged(&mut self, link: LinkId, run: Run, data: &Bytes, damaged: &[DamagedBlock]) {
+        let size = self.layout.granule as usize;
+        for granule in run.granules() {
+            let at = (granule - run.first) as usize * size;
+            let data = data.slice(at..data.len().min(at + size));
+            let here = |d: &&DamagedBlock| d.block * BLOCK / size as u64 == u64::from(granule);
+            let damaged: Vec<DamagedBlock> = damaged.iter().filter(here).copied().collect();
+            let one = Run { first: granule, count: 1 };
+            match self.unread.0.get(&granule) {
+                _ if damaged.is_empty() => {
+                    self.unread.read(one);
+                    self.send_copies(link, one, &data);
+                }
+                Some(Step::Judged) => self.send_damaged(link, granule, data, &damaged),
+                step => {
+                    if matches!(step, None | Some(Step::Alone)) {
+                        self.unread.0.insert(granule, Step::Failed);
+                    }
+                    self.copies_not(link, one);
+                }
+            }
+        }
+    }
+
+    pub(super) fn copies_not(&mut self, link: LinkId, run: Run) {
+        if let Some(t) = self.target(link) {
+            run.granules().for_each(|granule| {
+                t.copies.remove(&granule);
+            });
+        }
+    }
+
+    /// No copy has it right: the peer is told so with it.
+    fn send_damaged(&mut self, link: LinkId, granule: u32, data: Bytes, damaged: &[DamagedBlock]) {
+        let Some(peer) = self.links.get(&link).map(|l| l.hello.node) else { return };
+        if !damaged.iter().all(|d| self.note_damage(*d)) {
+            self.copies_not(link, Run { first: granule, count: 1 });
+            self.unread.0.insert(granule, Step::Damaged);
+            let ((offset, len), reason) =
+                (self.place_of(granule), "more is damaged than can be noted".into());
+            return self.event(Event::Unreadable { peer, offset, len: u64::from(len), reason });
+        }
+        self.unread.0.remove(&granule);
+        if !self.copy_damaged(link, granule, data, damaged) {
+            return;
+        }
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for offset in damaged.iter().map(|d| d.block * BLOCK) {
+            match ranges.last_mut().filter(|(from, len)| from + *len == offset) {
+                Some((_, len)) => *len += BLOCK,
+                None => ranges.push((offset, BLOCK)),
+            }
+        }
+        for (offset, len) in ranges {
+            self.event(Event::DamageCopied { peer, offset, len });
         }
     }
 
@@ -96,6 +156,11 @@ impl Replica {
                 self.unread.0.insert(granule, Step::Judging);
             }
         }
+    }
+
+    /// Whether a granule is judged for the sake of a copy.
+    pub(super) fn is_judged_to_copy(&self, granule: u32) -> bool {
+        matches!(self.unread.0.get(&granule), Some(Step::Failed | Step::Judging))
     }
 
     /// A chunk was judged: a granule is with its last one.

@@ -1,7 +1,7 @@
 //! Online verify: both sides digest a chunk at the same point of the ordered stream. A chunk that differs
 //! is judged (see `mend`); where all agree, checksums that were void are taken from the copies.
 
-use super::sums::sums_of;
+use super::sums::{bad_blocks, sums_of};
 use super::*;
 use crate::bitmap::CHUNK_MAX;
 use crate::meta::BLOCK;
@@ -24,6 +24,8 @@ pub(super) struct Verify {
 #[derive(Debug, Default)]
 struct Chunk {
     local: Option<Digest>,
+    /// What the checksums here said when it was asked for.
+    known: Vec<u32>,
     /// The checksums of the local copy, while nothing is written into it.
     sums: Option<Vec<u32>>,
     remote: BTreeMap<LinkId, Option<Digest>>,
@@ -68,13 +70,14 @@ impl Replica {
             if !self.chunk_sums_ready(chunk) {
                 break;
             }
+            let known = self.sums(self.layout.chunk_at(chunk), self.layout.chunk_len(chunk));
             let Some(v) = &mut self.verify else { break };
             v.next += 1;
             let (id, offset) = (u64::from(chunk), self.layout.chunk_at(chunk));
             let len = self.layout.chunk_len(chunk) as u32;
             let links: Vec<LinkId> = v.peers.keys().copied().collect();
-            v.chunks
-                .insert(id, Chunk { remote: links.iter().map(|l| (*l, None)).collect(), ..Chunk::default() });
+            let remote = links.iter().map(|l| (*l, None)).collect();
+            v.chunks.insert(id, Chunk { known, remote, ..Chunk::default() });
             self.disk(OpKind::VerifyLocal(id), DiskOp::Read { offset, len });
             for link in links {
                 self.send(link, Message::Verify { epoch, id, offset, len });
@@ -147,7 +150,7 @@ impl Replica {
     pub(super) fn learn(&mut self, chunk: u32, sums: &[u32]) {
         let first = self.layout.chunk_at(chunk) / BLOCK;
         for (block, sum) in (first..).zip(sums) {
-            if self.sums(block * BLOCK, BLOCK) != [*sum] {
+            if self.sums(block * BLOCK, BLOCK) != [*sum] && !self.damage.holds(block) {
                 self.put_sum(block, *sum);
             }
         }
@@ -171,7 +174,10 @@ impl Replica {
         let (Some(local), true) = (chunk.local, chunk.remote.values().all(Option::is_some)) else { return };
         let Some(chunk) = v.chunks.remove(&id) else { return };
         let (number, epoch) = (id as u32, self.leading().map_or(0, |l| l.grant.epoch));
-        if chunk.remote.values().all(|d| *d == Some(local)) {
+        // Copies that agree may be damaged alike: one was made of the other.
+        let computed = chunk.sums.as_deref().unwrap_or_default();
+        let sound = bad_blocks(computed, &chunk.known).is_empty();
+        if sound && chunk.remote.values().all(|d| *d == Some(local)) {
             if !chunk.remote.is_empty() {
                 self.learn(number, &chunk.sums.unwrap_or_default());
             }

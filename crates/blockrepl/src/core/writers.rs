@@ -3,6 +3,10 @@
 //! A write is *in flight* from its turn in the stream until this disk and every copy that is read
 //! elsewhere have it. Only then is it complete; until then a read of its range waits, here as on
 //! every writer. So a read that saw a write is followed by no read that misses it.
+//!
+//! Which copies are read is for this leader alone to say, and to change at any moment: a writer shows what it read at home only
+//! after the leader has said, later than the read was asked for, that it still waits for that copy. Who is taken out, or cut off, need
+//! not hear of it, and nothing is measured in time.
 
 use super::*;
 use crate::wire::WriterMessage as M;
@@ -72,7 +76,7 @@ pub(super) struct Writers {
 struct Joined {
     session: u64,
     link: Option<LinkId>,
-    /// It reads its own copy, which has all up to this number.
+    /// It reads its own copy, which has all up to this number. Only while it has a link and is not revoked.
     applied: Option<u64>,
     /// Its forwards that were ordered and that it may not know of as complete.
     ordered: BTreeMap<u64, u64>,
@@ -105,6 +109,11 @@ impl Writers {
 
     pub(super) fn overlaps(&self) -> u64 {
         self.overlaps
+    }
+
+    fn knows(&self, node: NodeId, session: u64) -> bool {
+        let joined = self.joined.get(&node).map(|j| j.session);
+        joined == Some(session) || self.gone.get(&node).is_some_and(|(of, _)| *of == session)
     }
 
     /// Those who joined, and whether they read their own copy.
@@ -198,8 +207,8 @@ impl Replica {
                 false => self.refuse(link, Refusal::Protocol),
             };
         }
-        if let M::Join { session, .. } = message {
-            return self.join_asked(link, epoch, session);
+        if let M::Join { session, again, .. } = message {
+            return self.join_asked(link, epoch, session, again);
         }
         match self.writers.on(link).map(|(_, j)| j.revoked) {
             // It heard in the meantime that it is no writer.
@@ -218,6 +227,10 @@ impl Replica {
                 if let Some(applied) = self.writers.on_mut(link).and_then(|j| j.applied.as_mut()) {
                     *applied = seq.max(*applied);
                 }
+            }
+            M::VouchAsk { id, .. } => {
+                let counted = self.writers.on(link).is_some_and(|(_, j)| j.applied.is_some());
+                self.send(link, Message::Writer(M::Vouched { id, counted }));
             }
             M::FlushAsk { id, .. } if self.may_ask(link) => self.ask_flush(Asker::Writer { link, id }),
             M::ReadAt { id, offset, len, .. } if self.may_ask(link) => {
@@ -258,9 +271,10 @@ impl Replica {
         offset.checked_add(len).is_some_and(|end| end <= self.layout.size)
     }
 
-    fn join_asked(&mut self, link: LinkId, epoch: u64, session: u64) {
+    fn join_asked(&mut self, link: LinkId, epoch: u64, session: u64, again: bool) {
         let Some(node) = self.links.get(&link).map(|l| l.hello.node) else { return };
-        if self.leading().is_none_or(|l| !l.grant.writers.contains(&node)) {
+        let stranger = again && !self.writers.knows(node, session);
+        if stranger || self.leading().is_none_or(|l| !l.grant.writers.contains(&node)) {
             return self.send(link, Message::Refused(Refusal::NotWriter { epoch }));
         }
         let same = self.writers.joined.get(&node).filter(|j| j.session == session).map(|j| j.revoked);
@@ -346,14 +360,13 @@ impl Replica {
         let now = self.now;
         let Some((node, _)) = self.writers.on(link) else { return };
         let Some(joined) = self.writers.joined.get_mut(&node) else { return };
-        (joined.link, joined.lost) = (None, now);
+        (joined.link, joined.lost, joined.applied) = (None, now, None);
         if joined.revoked {
             self.forget_writer(node);
         }
     }
 
-    /// The grant has changed: those that are no writers any more are told. One that is away was vouched
-    /// for by whoever took it from the set.
+    /// The grant has changed: those that are no writers any more are told, and no write waits for their copies.
     pub(super) fn revoke_writers(&mut self) {
         let Some(l) = self.leading() else { return };
         let (epoch, granted) = (l.grant.epoch, l.grant.writers.clone());
@@ -368,7 +381,7 @@ impl Replica {
             self.drop_asks(link);
             self.writers.leases.release_all(node);
             if let Some(joined) = self.writers.joined.get_mut(&node) {
-                joined.revoked = true;
+                (joined.revoked, joined.applied) = (true, None);
             }
             self.send(link, Message::Refused(Refusal::NotWriter { epoch }));
         }
@@ -507,10 +520,7 @@ impl Replica {
             waits.extend((!flight.here).then_some(Waiting::LocalDisk));
             let behind = |j: &Joined| j.applied.is_some_and(|applied| applied < flight.seq);
             let lagging = self.writers.joined.iter().filter(|(_, j)| behind(j));
-            waits.extend(lagging.map(|(node, j)| match j.link {
-                Some(_) => Waiting::Writer(*node),
-                None => Waiting::WriterDown(*node),
-            }));
+            waits.extend(lagging.map(|(node, _)| Waiting::Writer(*node)));
         }
         waits.extend(self.writers.leases.parked_for().map(Waiting::Lease));
         if matches!(self.queue.front(), Some(Queued::Local { .. } | Queued::Forward { .. })) {

@@ -96,7 +96,7 @@ impl BlockDevice for Handle {
         self.check(offset, buf.len())?;
         let shared = &self.owner.shared;
         if !shared.many.load(Ordering::SeqCst) {
-            let sound = match shared.verify_reads {
+            let sound = match shared.checks_reads() {
                 false => shared.read_data(DATA_HEADER_LEN + offset, buf).is_ok(),
                 true => shared.read_verified(offset, buf),
             };
@@ -114,7 +114,7 @@ impl BlockDevice for Handle {
 
     fn read_cached(&self, offset: u64, buf: &mut [u8]) -> bool {
         let shared = &self.owner.shared;
-        let here = || !shared.verify_reads && !shared.many.load(Ordering::SeqCst);
+        let here = || !shared.checks_reads() && !shared.many.load(Ordering::SeqCst);
         let read = self.check(offset, buf.len()).is_ok()
             && here()
             && shared.read_cached(DATA_HEADER_LEN + offset, buf)

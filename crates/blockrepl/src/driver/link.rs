@@ -16,7 +16,7 @@ use crate::wire::{Decoder, HEADER_LEN, Hello, Message, Refusal, WireError};
 /// The largest hello.
 const HELLO_MAX: u32 = 1024;
 /// How long the other side may take to say hello.
-const HELLO_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const HELLO_WAIT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(100);
 
 /// Why a link did not come up, or ended. The volume is unharmed; connect again.
@@ -52,6 +52,13 @@ pub enum LinkError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// The other side begins otherwise than this one is set up for: with or without a secret, with one path or
+    /// several. Set both up alike.
+    #[error("the peer begins otherwise than this side: the two differ in their secret or their paths")]
+    OtherSetup,
+    /// The other side did not prove that it knows our secret.
+    #[error("the peer did not prove that it knows the secret")]
+    Unauthenticated,
     /// Closed in good order by the other side.
     #[error("the peer closed the link")]
     ClosedByPeer,
@@ -69,6 +76,7 @@ impl Hello {
         match read.await.map_err(|_| LinkError::Timeout)?? {
             Message::Hello(hello) => Ok(hello),
             Message::Refused(why) => Err(LinkError::Refused(why)),
+            Message::Opening(_) => Err(LinkError::OtherSetup),
             _ => Err(LinkError::NoHello),
         }
     }
@@ -79,7 +87,8 @@ impl Hello {
     }
 }
 
-async fn read_one<R: AsyncRead + Unpin>(io: &mut R) -> Result<Message, LinkError> {
+/// One message before a link is up.
+pub(crate) async fn read_one<R: AsyncRead + Unpin>(io: &mut R) -> Result<Message, LinkError> {
     let mut decoder = Decoder::new(HELLO_MAX);
     let mut need = HEADER_LEN;
     loop {
@@ -96,7 +105,7 @@ async fn read_one<R: AsyncRead + Unpin>(io: &mut R) -> Result<Message, LinkError
     }
 }
 
-async fn write_one<W: AsyncWrite + Unpin>(io: &mut W, message: &Message) -> Result<(), LinkError> {
+pub(crate) async fn write_one<W: AsyncWrite + Unpin>(io: &mut W, message: &Message) -> Result<(), LinkError> {
     let mut out = BytesMut::new();
     message.encode(&mut out);
     io.write_all(&out).await?;

@@ -102,6 +102,8 @@ pub struct Metrics {
     pub leaders_failed: u64,
     /// Ranges that a leader's disk could not read for a resync, nor any other copy.
     pub unreadable: u64,
+    /// Ranges of damaged blocks that were copied, marked as such.
+    pub damage_copied: u64,
     /// Nodes that joined this leader as writers.
     pub writers_joined: u64,
     /// Nodes that are its writers no more.
@@ -182,6 +184,7 @@ pub(super) struct Counters {
     leaders_resigned: AtomicU64,
     leaders_failed: AtomicU64,
     unreadable: AtomicU64,
+    damage_copied: AtomicU64,
     writers_joined: AtomicU64,
     writers_left: AtomicU64,
     overlaps: AtomicU64,
@@ -213,7 +216,7 @@ impl Counters {
     pub(super) fn sent(&self, message: &Message) {
         match message {
             Message::Write { data, .. } => self.replicated.add(data.len()),
-            Message::Copy { data, .. } => self.resynced.add(data.len()),
+            Message::Copy { data, .. } | Message::CopyDamaged { data, .. } => self.resynced.add(data.len()),
             _ => {}
         }
     }
@@ -221,7 +224,9 @@ impl Counters {
     pub(super) fn got(&self, message: &Message) {
         match message {
             Message::Write { data, .. } => self.received.add(data.len()),
-            Message::Copy { data, .. } => self.resync_received.add(data.len()),
+            Message::Copy { data, .. } | Message::CopyDamaged { data, .. } => {
+                self.resync_received.add(data.len())
+            }
             _ => {}
         }
     }
@@ -251,6 +256,7 @@ impl Counters {
             Event::LeaderResigned { .. } => &self.leaders_resigned,
             Event::LeaderFailed { .. } => &self.leaders_failed,
             Event::Unreadable { .. } => &self.unreadable,
+            Event::DamageCopied { .. } => &self.damage_copied,
             Event::WriterJoined { .. } => &self.writers_joined,
             Event::WriterLeft { .. } => &self.writers_left,
             Event::Overlap { .. } => &self.overlaps,
@@ -296,6 +302,7 @@ impl Counters {
             leaders_resigned: load(&self.leaders_resigned),
             leaders_failed: load(&self.leaders_failed),
             unreadable: load(&self.unreadable),
+            damage_copied: load(&self.damage_copied),
             writers_joined: load(&self.writers_joined),
             writers_left: load(&self.writers_left),
             overlaps: load(&self.overlaps),
@@ -354,6 +361,11 @@ impl Metrics {
             ("leaders_resigned", "Leaders that resigned", self.leaders_resigned),
             ("leaders_failed", "Leaders whose disk failed", self.leaders_failed),
             ("unreadable", "Ranges that a resync could not read", self.unreadable),
+            (
+                "damage_copied",
+                "Ranges of damaged blocks that were copied, marked as such",
+                self.damage_copied,
+            ),
             ("writers_joined", "Nodes that joined as writers", self.writers_joined),
             ("writers_left", "Nodes that are writers no more", self.writers_left),
             ("overlaps", "Writes of two writers to the same bytes at once", self.overlaps),
@@ -403,7 +415,8 @@ fn sample(out: &mut String, volume: &str, (kind, name): (&str, &str), help: &str
     writeln!(out, "blockrepl_{name}{{volume=\"{volume}\"}} {value}")
 }
 
-fn escaped(label: &str) -> String {
+/// A label's value.
+pub(crate) fn escaped(label: &str) -> String {
     label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

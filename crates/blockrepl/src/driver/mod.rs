@@ -3,7 +3,7 @@
 mod handle;
 mod inbox;
 mod lane;
-mod link;
+pub(crate) mod link;
 mod metrics;
 mod outbox;
 mod reads;
@@ -30,6 +30,7 @@ use handle::Handle;
 use shared::{Shared, Worker};
 
 pub use link::{Link, LinkError};
+pub(crate) use metrics::escaped;
 pub use metrics::{Count, LATENCY_BOUNDS_US, Latency, Metrics};
 pub use remote::RangeLease;
 

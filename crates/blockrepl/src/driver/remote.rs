@@ -34,9 +34,11 @@ impl Volume {
     ///
     /// The leader orders all writes. A write completes when every copy that is read has it, so reads on
     /// all handles of the epoch are linearizable, block by block. While this replica is in step they are
-    /// served from its own disk; during a resync, without a disk, and after it failed, by the leader. While
+    /// served from its own disk, and the leader is asked beside it whether writes still wait for this copy; during
+    /// a resync, without a disk, and after it failed, they are served by the leader. While
     /// the leader is away operations wait, or fail as `Config::leader_wait` says. The handle belongs to
-    /// the epoch: it fails for ever once a higher one is known, or the grant leaves this node out (R4).
+    /// the epoch: it fails for ever once a higher one is known, the grant leaves this node out (R4), or the leader's
+    /// process was started anew.
     /// A new handle ends the one before it; dropping it leaves.
     pub async fn join(&self, epoch: u64) -> Result<Arc<dyn BlockDevice>, Denied> {
         self.keep_ticking();
@@ -53,7 +55,8 @@ impl Volume {
 
     /// N3: from the answer until the guard is dropped, no other writer of `epoch` writes to these `len` bytes
     /// at `offset`: their writes wait. For the leader's handle and for one that [joined](Self::join). Leases
-    /// end with the epoch, and when their holder has been away for `Config::lease_grace`.
+    /// end with the epoch, when a grant takes their holder out, and when it has been away for `Config::lease_grace`; a holder
+    /// that is cut off finds that out when it is back, and until then can neither read nor write.
     pub async fn lease_range(&self, epoch: u64, offset: u64, len: u64) -> Result<RangeLease, Denied> {
         self.keep_ticking();
         let owner = self.owner.clone();

@@ -122,6 +122,8 @@ pub(super) struct Shared {
     pub(super) unsent_limit: u64,
     /// There are other writers: reads must pass through the core.
     pub(super) many: AtomicBool,
+    /// Something here is known to be damaged.
+    damaged: AtomicBool,
     pub(super) ticking: AtomicBool,
     pub(super) verify_reads: bool,
     /// Of the device, in bytes.
@@ -136,6 +138,7 @@ impl Shared {
         snapshots: Arc<dyn SnapshotStore>,
         config: &Config,
     ) -> Self {
+        let damaged = core.knows_damage();
         let size = AtomicU64::new(core.size());
         let state = State {
             core,
@@ -161,6 +164,7 @@ impl Shared {
             meta_lane: Lane::default(),
             pool: Arc::default(),
             many: AtomicBool::new(false),
+            damaged: AtomicBool::new(damaged),
             ticking: AtomicBool::new(false),
             frame_limit: config.frame_bytes_max,
             unsent_limit: config.unsent_limit(),
@@ -174,6 +178,11 @@ impl Shared {
     pub(super) fn read_data(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
         let _reading = self.reads.begin();
         self.data.read_at(offset, buf)
+    }
+
+    /// Whether reads are compared with the checksums: always, if anything here is known to be damaged.
+    pub(super) fn checks_reads(&self) -> bool {
+        self.verify_reads || self.damaged.load(Ordering::SeqCst)
     }
 
     /// Reads data for a handle if it need not wait for the disk.
@@ -222,6 +231,7 @@ impl Shared {
         let result = f(&mut state, self.start.elapsed());
         // Before another writer can hear that it is one.
         self.many.store(state.core.is_shared(), Ordering::SeqCst);
+        self.damaged.store(state.core.knows_damage(), Ordering::SeqCst);
         self.dispatch(&mut state, worker);
         let talking = std::mem::take(&mut state.talking);
         drop(state);

@@ -23,7 +23,7 @@ pub(crate) use identity::{check_data_header, check_identity, encode_data_header}
 use identity::{put_identity, take_identity};
 pub(crate) use layout::{Area, Layout};
 pub(crate) use sums::{SumsOfPage, block_sum, decode_sums, encode_sums, no_sums};
-pub(crate) use superblock::{SlotHead, SnapshotHead, SnapshotState, Superblock};
+pub(crate) use superblock::{DamagedBlock, SlotHead, SnapshotHead, SnapshotState, Superblock};
 pub(crate) use undo::{decode_undo, encode_undo};
 
 /// The newest version of the metadata and data file formats. Newer ones are refused.
@@ -41,6 +41,8 @@ pub(crate) const BITS_PER_PAGE: u32 = (PAGE_LEN as u32 - PAGE_HEAD as u32) * 8;
 pub(crate) const MAX_SLOTS: usize = 7;
 /// Snapshots whose ranges are recorded.
 pub(crate) const MAX_SNAPSHOTS: usize = 8;
+/// Blocks known to be damaged that a superblock has room for.
+pub(crate) const MAX_DAMAGED: usize = 512;
 /// Bitmaps there is room for: one a peer, and one a snapshot.
 pub(crate) const MAX_BITMAPS: usize = MAX_SLOTS + MAX_SNAPSHOTS;
 /// Bytes that one checksum stands for.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    Area, BASE_VERSION, FORMAT_VERSION, Layout, MAX_BITMAPS, MAX_SLOTS, MAX_SNAPSHOTS, OpenError, SB_LEN,
-    put_identity, seal, take_identity, unseal,
+    Area, BASE_VERSION, FORMAT_VERSION, Layout, MAX_BITMAPS, MAX_DAMAGED, MAX_SLOTS, MAX_SNAPSHOTS,
+    OpenError, SB_LEN, put_identity, seal, take_identity, unseal,
 };
 use crate::bitmap::GRANULE;
 use crate::codec::{Reader, Short, Writer};
@@ -46,6 +46,16 @@ pub(crate) struct SnapshotHead {
     pub(crate) size: u64,
 }
 
+/// A block known to be damaged as long as it holds what it held when that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DamagedBlock {
+    pub(crate) block: u64,
+    /// The checksum of what it holds.
+    pub(crate) found: u32,
+    /// The checksum that it should have.
+    pub(crate) right: u32,
+}
+
 /// All small durable state of a replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Superblock {
@@ -70,6 +80,8 @@ pub(crate) struct Superblock {
     pub(crate) snapshots: Vec<SnapshotHead>,
     /// It was made smaller once: a larger copy may hold what was cut off here.
     pub(crate) shrunk: bool,
+    /// Ascending.
+    pub(crate) damaged: Vec<DamagedBlock>,
 }
 
 impl Superblock {
@@ -92,6 +104,7 @@ impl Superblock {
             snapshot_counter: 0,
             snapshots: Vec::new(),
             shrunk: false,
+            damaged: Vec::new(),
         }
     }
 
@@ -128,9 +141,10 @@ impl Superblock {
             w.u64(s.id).u8(s.state as u8).u32(s.bitmap).generation(s.generation);
             w.generation(s.common.unwrap_or_default()).u64(s.size);
         }
-        w.u8(u8::from(self.shrunk));
-        if !usual {
-            w.u32(self.layout.granule as u32);
+        w.u8(u8::from(self.shrunk)).u32(if usual { 0 } else { self.layout.granule as u32 });
+        w.u32(self.damaged.len() as u32);
+        for d in &self.damaged {
+            w.u64(d.block).u32(d.found).u32(d.right);
         }
         seal(w, SB_LEN as usize)
     }
@@ -156,7 +170,8 @@ impl Superblock {
         let hot = (0..hot).map(|_| r.u32()).collect::<Result<_, _>>()?;
         let (snapshot_counter, snapshots) = (r.u64()?, r.count(MAX_SNAPSHOTS)?);
         let snapshots = (0..snapshots).map(|_| take_snapshot(r)).collect::<Result<_, _>>()?;
-        let (shrunk, granule) = (r.flag()?, r.u32()?);
+        let (shrunk, granule, damaged) = (r.flag()?, r.u32()?, r.count(MAX_DAMAGED)?);
+        let damaged = (0..damaged).map(|_| take_damaged(r)).collect::<Result<_, _>>()?;
         let granule = if granule == 0 { GRANULE } else { u64::from(granule) };
         // All offsets are computed from it.
         let layout = Layout { size, granule, bitmaps, sums, undo };
@@ -181,6 +196,7 @@ impl Superblock {
             snapshot_counter,
             snapshots,
             shrunk,
+            damaged,
         })
     }
 
@@ -210,6 +226,10 @@ fn take_snapshot(r: &mut Reader<'_>) -> Result<SnapshotHead, Short> {
     let (generation, common) = (r.generation()?, r.generation()?);
     let common = (common != GenerationId::default()).then_some(common);
     Ok(SnapshotHead { id, state, bitmap, generation, common, size: r.u64()? })
+}
+
+fn take_damaged(r: &mut Reader<'_>) -> Result<DamagedBlock, Short> {
+    Ok(DamagedBlock { block: r.u64()?, found: r.u32()?, right: r.u32()? })
 }
 
 fn take_area(r: &mut Reader<'_>) -> Result<Area, Short> {
@@ -268,6 +288,8 @@ mod tests {
             .collect();
         sb.hot = (0..crate::Config::MAX_HOT as u32).collect();
         sb.shrunk = true;
+        sb.damaged =
+            (0..MAX_DAMAGED as u64).map(|block| DamagedBlock { block, found: 7, right: 9 }).collect();
         sb
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Digest, Hello, Refusal, WriterMessage};
+use super::{Digest, Hello, Opening, Refusal, WriterMessage};
 use crate::ids::{DeviceId, GenerationId, Lineage, Member, MemberSet};
 
 /// All that goes over a link. Messages of one link arrive in order or not at all.
@@ -86,6 +86,20 @@ pub enum Message {
         /// Repair of an in-sync replica, not part of a resync.
         heal: bool,
         /// Its bytes, or none for zeros.
+        data: Bytes,
+    },
+    /// As `Copy`, of one granule whose blocks are not all right: no copy has what these should be. They are written,
+    /// and told as damaged to whoever reads them.
+    CopyDamaged {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which granule.
+        granule: u32,
+        /// As in `Copy`.
+        heal: bool,
+        /// Which blocks of 4096 bytes of it are damaged, ascending, and the checksums that they should have.
+        blocks: Vec<(u8, u32)>,
+        /// The granule's bytes.
         data: Bytes,
     },
     /// You now hold what I hold: be consistent, and take over my ancestry.
@@ -239,13 +253,18 @@ pub enum Message {
     },
     /// Between a leader and the other writers of its epoch.
     Writer(WriterMessage),
+    /// Before the hellos.
+    Opening(Opening),
 }
 
 impl Message {
     /// What a frame carries behind its fields.
     pub(crate) fn data(&self) -> &[u8] {
         match self {
-            Message::Write { data, .. } | Message::Copy { data, .. } | Message::Fetched { data, .. } => data,
+            Message::Write { data, .. }
+            | Message::Copy { data, .. }
+            | Message::CopyDamaged { data, .. }
+            | Message::Fetched { data, .. } => data,
             Message::Writer(m) => m.data(),
             _ => &[],
         }
@@ -254,7 +273,9 @@ impl Message {
     /// Payload bytes that count against the peer's window.
     pub(crate) fn weight(&self) -> u64 {
         match self {
-            Message::Write { data, .. } | Message::Copy { data, .. } => data.len() as u64 + 64,
+            Message::Write { data, .. } | Message::Copy { data, .. } | Message::CopyDamaged { data, .. } => {
+                data.len() as u64 + 64
+            }
             _ => 0,
         }
     }

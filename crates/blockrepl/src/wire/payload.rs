@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Digest, Message, RUNS_MAX, WireError, WriterMessage, hello, refusal};
+use super::{Digest, Message, RUNS_MAX, WireError, WriterMessage, hello, opening, refusal};
 use crate::codec::{Reader, Short, Writer};
 use crate::ids::{DeviceId, Member, NodeId};
 
@@ -53,6 +53,13 @@ impl Message {
                 w.u64(*epoch).u32(*granule).u8(u8::from(*heal));
                 (10, w.0, data)
             }
+            Message::CopyDamaged { epoch, granule, heal, blocks, data } => {
+                w.u64(*epoch).u32(*granule).u8(u8::from(*heal)).u32(blocks.len() as u32);
+                blocks.iter().for_each(|(block, sum)| {
+                    w.u8(*block).u32(*sum);
+                });
+                (72, w.0, data)
+            }
             Message::SyncEnd { epoch, version, lineage, members, dirty } => {
                 w.u64(*epoch).u64(*version).lineage(lineage).members(members);
                 put_runs(&mut w, dirty);
@@ -101,6 +108,10 @@ impl Message {
             Message::Writer(m) => {
                 let (kind, head) = m.head();
                 (kind, head, m.data())
+            }
+            Message::Opening(o) => {
+                let (kind, head) = opening::head(o);
+                (kind, head, none)
             }
             Message::Reach { epoch, seq } => {
                 w.u64(*epoch).u64(*seq);
@@ -177,7 +188,7 @@ impl Message {
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
             16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
-            32..=47 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
+            32..=47 | 52..=53 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
             48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, chunk: r.u32()? },
             49 => {
                 let (id, blocks) = (r.u64()?, r.u32()?);
@@ -199,6 +210,12 @@ impl Message {
                 dirty: take_runs(&mut r)?,
             },
             71 => Message::Shrink { epoch: r.u64()?, size: r.u64()? },
+            72 => {
+                let (epoch, granule, heal) = (r.u64()?, r.u32()?, r.flag()?);
+                let blocks = take_damaged(&mut r)?;
+                return Ok(Message::CopyDamaged { epoch, granule, heal, blocks, data: tail(&r) });
+            }
+            80..=98 => Message::Opening(opening::parse(kind, &mut r)?),
             _ => return Err(Short),
         };
         r.end()?;
@@ -240,6 +257,20 @@ fn take_runs(r: &mut Reader<'_>) -> Result<Vec<(u32, u32)>, Short> {
         Ok((first, count))
     };
     (0..runs).map(|_| take()).collect()
+}
+
+/// Blocks ascend.
+fn take_damaged(r: &mut Reader<'_>) -> Result<Vec<(u8, u32)>, Short> {
+    let (blocks, mut free) = (r.count(256)?, 0);
+    let mut take = || {
+        let (block, sum) = (r.u8()?, r.u32()?);
+        if u16::from(block) < free {
+            return Err(Short);
+        }
+        free = u16::from(block) + 1;
+        Ok((block, sum))
+    };
+    (0..blocks).map(|_| take()).collect()
 }
 
 fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {

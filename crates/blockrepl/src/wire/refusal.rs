@@ -34,11 +34,19 @@ pub enum Refusal {
     UndoFull,
     /// The device was to grow, and there is no room for it here.
     CannotGrow,
+    /// More blocks are damaged than can be noted here.
+    TooDamaged,
     /// The frame does not belong here.
     Protocol,
     /// The data here, which the leader's does not descend from, could not be kept as a snapshot; it was not
     /// overwritten.
     CannotKeep,
+    /// The addressee did not prove that it knows the secret that this side asks for.
+    Unauthenticated,
+    /// The addressee began otherwise than this side is set up for: with or without a secret, with one path or several.
+    OtherSetup,
+    /// The link that the addressee would go on with on another path has ended here; connect anew.
+    SessionOver,
     /// This replica is closing down, or a newer link replaces this one.
     Closing,
     /// The leader's grant does not name the addressee's node as a writer. The link stays up.
@@ -72,7 +80,11 @@ impl fmt::Display for Refusal {
             Refusal::UndoFull => f.write_str("the undo area is full and the policy is to hold"),
             Refusal::CannotGrow => f.write_str("there is no room for the larger device"),
             Refusal::CannotKeep => f.write_str("the data that would be lost could not be kept as a snapshot"),
+            Refusal::TooDamaged => f.write_str("more blocks are damaged than can be noted"),
             Refusal::Protocol => f.write_str("a frame that does not belong here"),
+            Refusal::Unauthenticated => f.write_str("no proof of the same secret"),
+            Refusal::OtherSetup => f.write_str("the two sides differ in their secret or their paths"),
+            Refusal::SessionOver => f.write_str("that link has ended; connect anew"),
             Refusal::Closing => f.write_str("closing, or replaced by a newer link"),
             Refusal::NotWriter { epoch } => write!(f, "the grant of epoch {epoch} names no such writer"),
             Refusal::Resigned { current } => write!(f, "leads no more: epoch {current} is known"),
@@ -97,6 +109,10 @@ pub(super) fn code(r: &Refusal) -> (u8, u64) {
         Refusal::Resigned { current } => (33, *current),
         Refusal::CannotKeep => (48, 0),
         Refusal::CannotGrow => (64, 0),
+        Refusal::TooDamaged => (65, 0),
+        Refusal::Unauthenticated => (80, 0),
+        Refusal::OtherSetup => (81, 0),
+        Refusal::SessionOver => (82, 0),
     }
 }
 
@@ -120,6 +136,10 @@ pub(super) fn parse(code: u8, value: u64) -> Result<Refusal, Short> {
         33 => Refusal::Resigned { current: value },
         48 => Refusal::CannotKeep,
         64 => Refusal::CannotGrow,
+        65 => Refusal::TooDamaged,
+        80 => Refusal::Unauthenticated,
+        81 => Refusal::OtherSetup,
+        82 => Refusal::SessionOver,
         _ => return Err(Short),
     })
 }

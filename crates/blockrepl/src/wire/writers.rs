@@ -1,4 +1,4 @@
-//! What a leader and the other writers of its epoch say to each other: kinds 32 to 47.
+//! What a leader and the other writers of its epoch say to each other: kinds 32 to 47, 52 and 53.
 
 use bytes::Bytes;
 
@@ -29,6 +29,8 @@ pub enum WriterMessage {
         epoch: u64,
         /// Names this joining among all of the node's.
         session: u64,
+        /// This session joined before. A leader that does not know it cannot know which of its writes were ordered.
+        again: bool,
     },
     /// You may.
     Joined {
@@ -41,13 +43,27 @@ pub enum WriterMessage {
         /// The range leases that this session still holds.
         leases: Vec<u64>,
     },
-    /// From this number on no write completes before you have applied it: reads may be served from your
-    /// copy once you have applied all up to here and know it visible.
+    /// From this number on, and while `Vouched` says so, no write completes before you have applied it: reads may be
+    /// served from your copy once you have applied all up to here and know it visible.
     ReadHere {
         /// The leader's epoch.
         epoch: u64,
         /// The number.
         seq: u64,
+    },
+    /// Do you still wait for my copy? Asked for each read that is served from it.
+    VouchAsk {
+        /// The leader's epoch.
+        epoch: u64,
+        /// The question's number.
+        id: u64,
+    },
+    /// The answer to `VouchAsk`.
+    Vouched {
+        /// Of which question.
+        id: u64,
+        /// No write was complete at this moment that was not applied at the addressee.
+        counted: bool,
     },
     /// A write for the leader to order.
     Forward {
@@ -162,6 +178,7 @@ impl WriterMessage {
             | M::Join { epoch, .. }
             | M::Joined { epoch, .. }
             | M::ReadHere { epoch, .. }
+            | M::VouchAsk { epoch, .. }
             | M::Forward { epoch, .. }
             | M::Ordered { epoch, .. }
             | M::Applied { epoch, .. }
@@ -171,7 +188,7 @@ impl WriterMessage {
             | M::LeaseAsk { epoch, .. }
             | M::Release { epoch, .. }
             | M::Leave { epoch } => Some(*epoch),
-            M::Flushed { .. } | M::ReadData { .. } | M::Leased { .. } => None,
+            M::Vouched { .. } | M::Flushed { .. } | M::ReadData { .. } | M::Leased { .. } => None,
         }
     }
 
@@ -192,7 +209,7 @@ impl WriterMessage {
     fn put(&self, w: &mut Writer) -> u8 {
         match self {
             M::Leads { epoch } => kind(32, w.u64(*epoch)),
-            M::Join { epoch, session } => kind(33, w.u64(*epoch).u64(*session)),
+            M::Join { epoch, session, again } => kind(33, w.u64(*epoch).u64(*session).u8(u8::from(*again))),
             M::Joined { epoch, session, ordered, leases } => {
                 w.u64(*epoch).u64(*session);
                 put_joined(w, ordered, leases);
@@ -221,6 +238,8 @@ impl WriterMessage {
             M::Leased { id } => kind(45, w.u64(*id)),
             M::Release { epoch, id } => kind(46, w.u64(*epoch).u64(*id)),
             M::Leave { epoch } => kind(47, w.u64(*epoch)),
+            M::VouchAsk { epoch, id } => kind(52, w.u64(*epoch).u64(*id)),
+            M::Vouched { id, counted } => kind(53, w.u64(*id).u8(u8::from(*counted))),
         }
     }
 
@@ -233,7 +252,7 @@ impl WriterMessage {
         };
         let message = match kind {
             32 => M::Leads { epoch: r.u64()? },
-            33 => M::Join { epoch: r.u64()?, session: r.u64()? },
+            33 => M::Join { epoch: r.u64()?, session: r.u64()?, again: r.flag()? },
             34 => take_joined(r)?,
             35 => M::ReadHere { epoch: r.u64()?, seq: r.u64()? },
             36 => {
@@ -258,6 +277,8 @@ impl WriterMessage {
             45 => M::Leased { id: r.u64()? },
             46 => M::Release { epoch: r.u64()?, id: r.u64()? },
             47 => M::Leave { epoch: r.u64()? },
+            52 => M::VouchAsk { epoch: r.u64()?, id: r.u64()? },
+            53 => M::Vouched { id: r.u64()?, counted: r.flag()? },
             _ => return Err(Short),
         };
         r.end()?;

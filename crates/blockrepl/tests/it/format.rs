@@ -102,16 +102,16 @@ fn a_frame_is_as_the_documentation_draws_it_and_another_version_is_refused() {
     let data = Bytes::from_static(b"data");
     let mut frame = BytesMut::new();
     Message::Write { epoch: 2, seq: 3, stable: 4, offset: 5, data }.encode(&mut frame);
-    assert_eq!((&frame[..2], frame[2], frame[3], u32_at(&frame, 4)), (&b"PB"[..], 2, 5, 36));
+    assert_eq!((&frame[..2], frame[2], frame[3], u32_at(&frame, 4)), (&b"PB"[..], 3, 5, 36));
     assert_eq!(u32_at(&frame, 8), crc32fast::hash(&frame[16..]));
     assert_eq!(u32_at(&frame, 12), crc32fast::hash(&frame[..12]));
     let numbers = [16, 24, 32, 40].map(|at| u64_at(&frame, at));
     assert_eq!((numbers, &frame[48..]), ([2, 3, 4, 5], &b"data"[..]));
 
-    frame[2] = 1;
+    frame[2] = 2;
     let crc = crc32fast::hash(&frame[..12]);
     frame[12..16].copy_from_slice(&crc.to_le_bytes());
     let mut decoder = Decoder::new(4096);
     decoder.buffer().extend_from_slice(&frame);
-    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 1 }));
+    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 2 }));
 }

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use posthaste_blockrepl::core::{PeerStatus, Replica};
-use posthaste_blockrepl::wire::{Digest, HEADER_LEN, Hello, Message, Refusal, WriterMessage};
+use posthaste_blockrepl::wire::{Digest, HEADER_LEN, Hello, Message, Opening, Refusal, WriterMessage};
 use posthaste_blockrepl::{
     Config, DeviceId, FileSnapshots, GRANULE, GenerationId, Lineage, Options, Paths, SnapshotStore,
     SplitBrainPolicy, Volume,
@@ -85,6 +85,10 @@ struct Superblock {
     hot: Vec<u32>,
     taken: u64,
     snapshots: Vec<Snapshot>,
+    made_smaller: u8,
+    granule: u32,
+    /// {block, crc of what it holds, crc that it should have}
+    damaged: Vec<(u64, u32, u32)>,
 }
 
 fn whole(bytes: &[u8], magic: &[u8; 8]) -> bool {
@@ -131,6 +135,9 @@ fn superblock(meta: &[u8]) -> Superblock {
             common: f.generation(),
             size: f.u64(),
         }),
+        made_smaller: f.u8(),
+        granule: f.u32(),
+        damaged: f.list(512, |f| (f.u64(), f.u32(), f.u32())),
     };
     assert!(f.0.iter().all(|b| *b == 0), "zeros behind the last field");
     drawn
@@ -241,6 +248,28 @@ fn a_resync_s_mark_and_a_before_image_are_as_they_are_drawn() {
     assert_eq!((sb.consistent, sb.resync), (1, None));
     let leaders = superblock(&net.nodes[0].meta.live);
     assert_eq!((leaders.begun, leaders.peers[0].resync), (1, 0), "it is over");
+}
+
+#[test]
+fn blocks_that_are_known_to_be_damaged_are_recorded_as_they_are_drawn() {
+    let mut net = Net::pair(6);
+    net.put(0, 0, &[7; GRANULE as usize]);
+    net.flush(0);
+    net.idle();
+    (0..2).for_each(|n| net.nodes[n].data.rot(3 * 4096 + 5));
+    net.verify(0);
+    net.settle();
+    let sb = superblock(&net.nodes[0].meta.live);
+    let found = crc32fast::hash(&net.nodes[0].data.live[3 * 4096..4 * 4096]);
+    assert_eq!(sb.damaged, [(3, found, crc32fast::hash(&[7; 4096]))]);
+    assert_eq!((sb.made_smaller, sb.granule), (0, 0));
+    // Overwritten, and that durable, it is forgotten.
+    net.put(0, 3 * 4096, &[8; 4096]);
+    net.flush(0);
+    net.shrink(0, SIZE / 2);
+    net.settle();
+    let sb = superblock(&net.nodes[0].meta.live);
+    assert_eq!((&sb.damaged[..], sb.made_smaller), (&[][..], 1));
 }
 
 /// Node 0 wrote granule 2 on its own, node 1 granule 3; node 1 leads, and node 0's is given up.
@@ -367,8 +396,8 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
     vec![
         (
             1,
-            M::Hello(hello),
-            [ids, n(1), device.0.to_vec(), n(3), i(5), n(4), generation.clone(), vec![1]].concat(),
+            M::Hello(hello.clone()),
+            [ids.clone(), n(1), device.0.to_vec(), n(3), i(5), n(4), generation.clone(), vec![1]].concat(),
         ),
         (2, M::Refused(Refusal::Fenced { current: 9 }), [vec![1], n(9)].concat()),
         (3, M::Begin { epoch: 2, seq: 3, lineage: lineage.clone() }, [e(), n(3), none.clone()].concat()),
@@ -425,7 +454,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (16, M::Verified { id: 3, digest }, [n(3), digests.clone()].concat()),
         (17, M::Stable { epoch: 2, stable: 3 }, [e(), n(3)].concat()),
         (32, w(W::Leads { epoch: 2 }), e()),
-        (33, w(W::Join { epoch: 2, session: 3 }), [e(), n(3)].concat()),
+        (33, w(W::Join { epoch: 2, session: 3, again: true }), [e(), n(3), vec![1]].concat()),
         (
             34,
             w(W::Joined { epoch: 2, session: 3, ordered: vec![(4, 5)], leases: vec![6, 7] }),
@@ -456,6 +485,8 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (45, w(W::Leased { id: 3 }), n(3)),
         (46, w(W::Release { epoch: 2, id: 3 }), [e(), n(3)].concat()),
         (47, w(W::Leave { epoch: 2 }), e()),
+        (52, w(W::VouchAsk { epoch: 2, id: 3 }), [e(), n(3)].concat()),
+        (53, w(W::Vouched { id: 3, counted: true }), [n(3), vec![1]].concat()),
         (48, M::Fetch { epoch: 2, id: 3, chunk: 4 }, [e(), n(3), i(4)].concat()),
         (
             49,
@@ -470,11 +501,52 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (67, M::Compared { granule: 3, same: true }, [i(3), vec![1]].concat()),
         (68, M::Resize { epoch: 2, size: 3 }, [e(), n(3)].concat()),
         (69, M::Resized { size: 3 }, n(3)),
+        (71, M::Shrink { epoch: 2, size: 3 }, [e(), n(3)].concat()),
+        (
+            72,
+            M::CopyDamaged {
+                epoch: 2,
+                granule: 3,
+                heal: true,
+                blocks: vec![(6, 4), (7, 5)],
+                data: bytes::Bytes::from_static(b"data"),
+            },
+            [e(), i(3), vec![1], i(2), vec![6], i(4), vec![7], i(5), tail()].concat(),
+        ),
         (
             70,
             M::Lacks { epoch: 2, member: member(1), base: id, dirty },
             [e(), n(1), DeviceId(device.0).0.to_vec(), generation, runs].concat(),
         ),
+        (
+            80,
+            M::Opening(Opening::Challenge {
+                cluster: hello.cluster,
+                volume: hello.volume,
+                from: node,
+                to: identity(2).node,
+                sealed: true,
+                share: [6; 32],
+            }),
+            [ids.clone(), n(node.0), n(identity(2).node.0), vec![1], vec![6; 32]].concat(),
+        ),
+        (81, M::Opening(Opening::Share([6; 32])), vec![6; 32]),
+        (82, M::Opening(Opening::Proof([7; 32])), vec![7; 32]),
+        (
+            96,
+            M::Opening(Opening::Path {
+                cluster: hello.cluster,
+                volume: hello.volume,
+                from: node,
+                to: identity(2).node,
+                session: [8; 16],
+                answer: [9; 16],
+                rank: 3,
+            }),
+            [ids, n(node.0), n(identity(2).node.0), vec![8; 16], vec![9; 16], vec![3]].concat(),
+        ),
+        (97, M::Opening(Opening::Taken([9; 16])), vec![9; 16]),
+        (98, M::Opening(Opening::Go), vec![]),
     ]
 }
 
@@ -487,7 +559,12 @@ fn every_frame_s_payload_is_as_it_is_drawn() {
         assert_eq!((frame[3], u32_at(&frame, 4) as usize), (kind, payload.len()), "{message:?}");
         assert_eq!(frame[HEADER_LEN..], payload, "{message:?}");
         let debug = format!("{message:?}");
-        let name = debug.trim_start_matches("Writer(").split([' ', '(']).next().unwrap();
+        let name = debug
+            .trim_start_matches("Writer(")
+            .trim_start_matches("Opening(")
+            .split([' ', '(', ')'])
+            .next()
+            .unwrap();
         assert!(docs.contains(&format!("\n| {kind} | {name} | ")), "{kind} {name} is not drawn");
     }
     let drawn =

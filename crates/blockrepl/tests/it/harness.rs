@@ -37,6 +37,11 @@ impl Disk {
         self.unsynced.push((at, data.to_vec()));
     }
 
+    /// A bit changes by itself, on the medium.
+    pub fn rot(&mut self, at: usize) {
+        [&mut self.live, &mut self.durable].into_iter().for_each(|image| image[at] ^= 4);
+    }
+
     /// Durable at once, as the length of a file is.
     fn grow(&mut self, from: u64, to: u64) {
         self.syncs += 1;
@@ -308,6 +313,13 @@ impl Net {
         for n in [a, b] {
             self.input(n, Input::LinkDown { link });
         }
+    }
+
+    /// Only this end hears that the link is gone; to the other one nothing comes any more, and it does not know.
+    pub fn lose_end(&mut self, link: LinkId, n: usize) {
+        self.links.remove(&link);
+        self.wires.retain(|(l, _), _| *l != link);
+        self.input(n, Input::LinkDown { link });
     }
 
     pub fn input(&mut self, n: usize, input: Input) {

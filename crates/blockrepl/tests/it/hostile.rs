@@ -512,7 +512,7 @@ fn a_writer_that_asks_for_too_much_is_refused() {
     let writers = || grant(5, 0, &[0, 1], 1).with_writers([NodeId(1)]);
     let joined = || {
         let mut victim = Victim::synced(writers());
-        victim.say(Message::Writer(WriterMessage::Join { epoch: 5, session: 1 }));
+        victim.say(Message::Writer(WriterMessage::Join { epoch: 5, session: 1, again: false }));
         assert!(victim.heard.iter().any(|m| matches!(m, Message::Writer(WriterMessage::Joined { .. }))));
         victim
     };
@@ -559,7 +559,7 @@ fn a_writer_that_asks_for_too_much_is_refused() {
     }
     // A writer's word without the right to it, and leases without end.
     let mut victim = Victim::synced(grant(5, 0, &[0, 1], 1));
-    victim.say(Message::Writer(WriterMessage::Join { epoch: 5, session: 1 }));
+    victim.say(Message::Writer(WriterMessage::Join { epoch: 5, session: 1, again: false }));
     assert_eq!(victim.heard.last(), Some(&Message::Refused(Refusal::NotWriter { epoch: 5 })));
     victim.must_refuse(forward(1, 0, 0, 512));
     let mut victim = joined();

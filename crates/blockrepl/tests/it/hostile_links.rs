@@ -33,6 +33,14 @@ fn raw(version: u8, kind: u8, len: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// The hello of a replica that nobody knows.
+pub fn stranger() -> Hello {
+    match hello(2) {
+        Message::Hello(hello) => hello,
+        _ => unreachable!(),
+    }
+}
+
 fn hello(n: usize) -> Message {
     let id = identity(n);
     Message::Hello(Hello {

@@ -2,10 +2,12 @@
 
 #![allow(unreachable_pub)]
 
+mod bond;
 mod candidate;
 mod chaos;
 mod control;
 mod copies;
+mod damaged_source;
 mod disks;
 mod driver;
 mod format;
@@ -19,9 +21,12 @@ mod integrity;
 mod nbd;
 mod protocols;
 mod redundancy;
+mod relay;
 mod replication;
 mod resize;
 mod resync;
+#[cfg(feature = "secret")]
+mod secret;
 mod shrink;
 mod splitbrain;
 mod sums_model;

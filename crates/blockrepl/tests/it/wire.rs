@@ -1,8 +1,10 @@
 //! Frames: laws, and hostile bytes.
 
 use bytes::{Bytes, BytesMut};
-use posthaste_blockrepl::wire::{Decoder, Digest, HEADER_LEN, Message, Refusal, WireError, WriterMessage};
-use posthaste_blockrepl::{DeviceId, GenerationId, Member, NodeId};
+use posthaste_blockrepl::wire::{
+    Decoder, Digest, HEADER_LEN, Message, Opening, Refusal, WireError, WriterMessage,
+};
+use posthaste_blockrepl::{ClusterId, DeviceId, GenerationId, Member, NodeId, VolumeId};
 use proptest::prelude::*;
 
 fn writer_message() -> impl Strategy<Value = WriterMessage> {
@@ -12,7 +14,9 @@ fn writer_message() -> impl Strategy<Value = WriterMessage> {
     let numbers = any::<(u64, u64, u64, u64)>();
     prop_oneof![
         any::<u64>().prop_map(|epoch| M::Leads { epoch }),
-        any::<(u64, u64)>().prop_map(|(epoch, session)| M::Join { epoch, session }),
+        any::<(u64, u64, bool)>().prop_map(|(epoch, session, again)| M::Join { epoch, session, again }),
+        any::<(u64, u64)>().prop_map(|(epoch, id)| M::VouchAsk { epoch, id }),
+        any::<(u64, bool)>().prop_map(|(id, counted)| M::Vouched { id, counted }),
         (any::<(u64, u64)>(), pairs, proptest::collection::vec(any::<u64>(), 0..9))
             .prop_map(|((epoch, session), ordered, leases)| M::Joined { epoch, session, ordered, leases }),
         any::<(u64, u64)>().prop_map(|(epoch, seq)| M::ReadHere { epoch, seq }),
@@ -62,6 +66,24 @@ fn runs() -> impl Strategy<Value = Vec<(u32, u32)>> {
     })
 }
 
+fn opening() -> impl Strategy<Value = Opening> {
+    let ids = any::<([u8; 16], [u8; 16], u64, u64)>();
+    prop_oneof![
+        (ids, any::<bool>(), any::<[u8; 32]>()).prop_map(|((c, v, from, to), sealed, share)| {
+            let (cluster, volume, from, to) = (ClusterId(c), VolumeId(v), NodeId(from), NodeId(to));
+            Opening::Challenge { cluster, volume, from, to, sealed, share }
+        }),
+        any::<[u8; 32]>().prop_map(Opening::Share),
+        any::<[u8; 32]>().prop_map(Opening::Proof),
+        (ids, any::<([u8; 16], [u8; 16], u8)>()).prop_map(|((c, v, from, to), (session, answer, rank))| {
+            let (cluster, volume, from, to) = (ClusterId(c), VolumeId(v), NodeId(from), NodeId(to));
+            Opening::Path { cluster, volume, from, to, session, answer, rank }
+        }),
+        any::<[u8; 16]>().prop_map(Opening::Taken),
+        Just(Opening::Go),
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let data = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
 
@@ -69,8 +91,19 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), data.clone()).prop_map(
             |(epoch, seq, stable, offset, data)| Message::Write { epoch, seq, stable, offset, data }
         ),
-        (any::<u64>(), any::<u32>(), any::<bool>(), data)
+        (any::<u64>(), any::<u32>(), any::<bool>(), data.clone())
             .prop_map(|(epoch, granule, heal, data)| Message::Copy { epoch, granule, heal, data }),
+        (
+            any::<u64>(),
+            any::<u32>(),
+            any::<bool>(),
+            proptest::collection::btree_map(any::<u8>(), any::<u32>(), 0..9),
+            data
+        )
+            .prop_map(|(epoch, granule, heal, blocks, data)| {
+                let blocks = blocks.into_iter().collect();
+                Message::CopyDamaged { epoch, granule, heal, blocks, data }
+            }),
         (any::<u64>(), any::<u64>()).prop_map(|(id, bytes)| Message::FlushAck { id, bytes }),
         (any::<u64>(), any::<u64>(), runs()).prop_map(|(epoch, version, dirty)| Message::SyncEnd {
             epoch,
@@ -100,6 +133,7 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u64>().prop_map(|epoch| Message::Refused(Refusal::NotWriter { epoch })),
         any::<u64>().prop_map(|current| Message::Refused(Refusal::Resigned { current })),
         writer_message().prop_map(Message::Writer),
+        opening().prop_map(Message::Opening),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, seq)| Message::Reach { epoch, seq }),
         any::<u64>().prop_map(|seq| Message::Reached { seq }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Resize { epoch, size }),
@@ -184,10 +218,10 @@ fn an_oversized_frame_is_refused_by_its_header_alone() {
 #[test]
 fn a_newer_protocol_and_a_stranger_are_told_apart() {
     let mut bytes = encode(&[Message::Progress { bytes: 1 }]);
-    bytes[2] = 3;
+    bytes[2] = 4;
     let mut decoder = Decoder::new(4096);
     decoder.buffer().extend_from_slice(&bytes);
-    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 3 }));
+    assert_eq!(decoder.next(), Err(WireError::Version { theirs: 4 }));
     let mut decoder = Decoder::new(4096);
     decoder.buffer().extend_from_slice(b"GET / HTTP/1.1\r\n");
     assert_eq!(decoder.next(), Err(WireError::Magic(*b"GE")));

@@ -201,18 +201,28 @@ fn a_forward_under_way_when_the_link_breaks_is_done_once() {
 }
 
 #[test]
-fn writes_wait_for_a_writer_that_is_away_until_a_grant_takes_it_out() {
-    let mut net = pair(8);
-    net.cut(0, 1);
-    let write = net.write(0, 0, b"x");
-    net.settle();
-    assert_eq!(net.status(0).waiting, vec![Waiting::WriterDown(NodeId(1))]);
-    let far = far_write(&mut net, 1, 7, 0, b"y");
-    net.settle();
-    assert_eq!(net.status(1).waiting, vec![Waiting::Leader { epoch: 1 }]);
-    net.set_grant(0, grant(1, 0, &[0], 2)).unwrap();
-    assert_eq!(answer(&mut net, write), Ok(Reply::Written));
-    assert!(!net.answered(far));
+fn writes_wait_for_a_writer_until_its_link_ends_or_a_grant_takes_it_out_though_it_hears_of_neither() {
+    for cut in [false, true] {
+        let mut net = Net::new(2, 8);
+        let link = net.connect(0, 1);
+        net.lead(0, dual(1, 0, &[0, 1], 1, &[1]));
+        joins(&mut net, 1, 1, 7);
+        net.deaf = Some(1);
+        let write = net.write(0, 0, b"x");
+        net.settle();
+        assert!(!net.answered(write));
+        assert_eq!(net.status(0).waiting, vec![Waiting::Writer(NodeId(1))]);
+        match cut {
+            true => net.lose_end(link, 0),
+            false => net.set_grant(0, grant(1, 0, &[0, 1], 1)).unwrap(),
+        }
+        assert_eq!(answer(&mut net, write), Ok(Reply::Written));
+        let open = [far_write(&mut net, 1, 7, 0, b"y"), far_read(&mut net, 1, 7, 0, 1)];
+        net.settle();
+        assert!(!open.iter().any(|request| net.answered(*request)));
+        net.input(1, Input::LinkDown { link });
+        assert_eq!(net.status(1).waiting, vec![Waiting::Leader { epoch: 1 }]);
+    }
 }
 
 #[test]
@@ -335,6 +345,88 @@ fn a_lease_given_back_or_granted_over_a_broken_link_is_neither_kept_for_ever_nor
         net.connect(0, 1);
         assert_eq!(answer(&mut net, write), Ok(Reply::Written), "{steps}");
         assert!(!net.nodes[1].events.iter().any(|e| matches!(e, Event::LeaseLost { .. })));
+    }
+}
+
+/// Its link is cut in silence; a grant takes it out, and the next one lets it in again.
+#[test]
+fn a_writer_that_has_not_heard_of_a_cut_shows_nothing_that_it_missed() {
+    for let_in in [false, true] {
+        let mut net = Net::new(2, 41);
+        let link = net.connect(0, 1);
+        net.lead(0, dual(1, 0, &[0, 1], 1, &[1]));
+        joins(&mut net, 1, 1, 7);
+        net.put(0, 0, b"old");
+        let under_way = far_read(&mut net, 1, 7, 0, 3);
+        net.lose_end(link, 0);
+        net.set_pending(0, Some(set(&[0]))).unwrap();
+        net.set_grant(0, dual(1, 0, &[0], 2, &[])).unwrap();
+        let write = net.write(0, 0, b"new");
+        assert_eq!(answer(&mut net, write), Ok(Reply::Written));
+        if let_in {
+            net.set_grant(0, dual(1, 0, &[0], 2, &[1])).unwrap();
+        }
+        let reads = [under_way, far_read(&mut net, 1, 7, 0, 3)];
+        net.settle();
+        assert!(!reads.iter().any(|read| net.answered(*read)), "{:?}", net.answers);
+        // It hears of the cut, and comes back.
+        net.input(1, Input::LinkDown { link });
+        net.connect(0, 1);
+        let seen = if let_in { data(b"new") } else { Err(Denied::NotWriter { epoch: 1 }) };
+        assert_eq!(reads.map(|read| answer(&mut net, read)), [seen.clone(), seen]);
+    }
+}
+
+/// What it was told of its writes, and which of them were ordered, the leader has forgotten.
+#[test]
+fn a_handle_does_not_outlive_the_process_of_its_leader_though_that_leads_the_same_epoch_again() {
+    let mut net = pair(42);
+    let write = far_write(&mut net, 1, 7, 0, b"answered, not flushed");
+    assert_eq!(answer(&mut net, write), Ok(Reply::Written));
+    let open = far_write(&mut net, 1, 7, 4096, b"open");
+    net.crash(0);
+    net.boot(0);
+    net.try_lead(0, dual(1, 0, &[0], 2, &[1])).unwrap();
+    net.connect(0, 1);
+    let flush = remote(&mut net, 1, 7, RemoteOp::Flush);
+    let gone = Err(Denied::NotWriter { epoch: 1 });
+    assert_eq!([open, flush].map(|r| answer(&mut net, r)), [gone.clone(), gone]);
+    joins(&mut net, 1, 1, 8);
+    net.idle();
+    assert!(reads_here(&net, 1));
+    net.assert_identical(0, 1);
+}
+
+/// Its operations bear the same numbers, and come by the same link.
+#[test]
+fn what_the_leader_said_to_an_earlier_session_is_not_taken_for_an_answer_to_the_next() {
+    for seed in 0..200 {
+        let mut net = pair(seed);
+        net.put(0, 8192, b"there");
+        let first = [
+            far_write(&mut net, 1, 7, 0, b"first"),
+            remote(&mut net, 1, 7, RemoteOp::Flush),
+            far_read(&mut net, 1, 7, 0, 5),
+        ];
+        for _ in 0..net.random(30) {
+            net.step();
+        }
+        let joined = join(&mut net, 1, 1, 8);
+        let write = far_write(&mut net, 1, 8, 4096, b"other");
+        let flush = remote(&mut net, 1, 8, RemoteOp::Flush);
+        let read = far_read(&mut net, 1, 8, 8192, 5);
+        while !net.answered(joined) && net.step() {
+            assert!(!net.answered(flush) && !net.answered(read), "seed {seed}: it was not asked yet");
+        }
+        if !net.connected(0, 1) {
+            net.connect(0, 1);
+        }
+        net.idle();
+        assert!(first.iter().all(|r| net.answered(*r)) && net.answered(joined));
+        let expected = [Ok(Reply::Written), Ok(Reply::Flushed), data(b"there")];
+        assert_eq!([write, flush, read].map(|r| answer(&mut net, r)), expected, "seed {seed}");
+        net.assert_identical(0, 1);
+        assert_eq!(&net.nodes[0].data.live[4096..4101], b"other", "seed {seed}");
     }
 }
 

@@ -41,6 +41,7 @@ pub fn haunt(bug: Bug) -> Option<&'static str> {
         "forget-unflushed" => Some("suspend-io"),
         "own-first" | "visible-early" => Some("writers-overlap"),
         "lease-outlives" | "lease-ignored" => Some("range-leases"),
+        "unvouched-read" => Some("writers-silent-cut"),
         "forward-twice" => Some("writers-cut"),
         "grown-early" => Some("resize-crash"),
         "snapshot-forgets" | "snapshot-late" => Some("split-brain-snapshot"),

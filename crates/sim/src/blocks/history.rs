@@ -57,6 +57,8 @@ struct Open {
     asks: Asks,
     began: u64,
     since_us: u64,
+    /// The leader has taken this node's ranges meanwhile: a grant that is still on its way is void.
+    void: bool,
 }
 
 /// A range that one node holds.
@@ -144,7 +146,7 @@ impl History {
     /// A client asks.
     pub fn begin(&mut self, node: usize, request: RequestId, asks: Asks, now_us: u64) {
         self.time += 1;
-        self.open.insert((node, request), Open { asks, began: self.time, since_us: now_us });
+        self.open.insert((node, request), Open { asks, began: self.time, since_us: now_us, void: false });
     }
 
     /// How many operations of a node are not answered.
@@ -158,14 +160,14 @@ impl History {
         Some((oldest.0.0, oldest.1.asks, oldest.1.since_us))
     }
 
-    /// An answer that counts: what was asked for.
-    pub fn end(&mut self, node: usize, request: RequestId, ok: bool) -> Option<(Asks, u64)> {
-        let Open { asks, began, .. } = self.open.remove(&(node, request))?;
+    /// An answer that counts: what was asked for, when, and whether a range that it grants may be another's by now.
+    pub fn end(&mut self, node: usize, request: RequestId, ok: bool) -> Option<(Asks, u64, bool)> {
+        let Open { asks, began, void, .. } = self.open.remove(&(node, request))?;
         self.time += 1;
         if let Asks::Write { id, first, len } = asks {
             self.note_write((id, first, len), began, if ok { self.time } else { NEVER });
         }
-        Some((asks, began))
+        Some((asks, began, void))
     }
 
     fn note_write(&mut self, (value, first, len): (u64, usize, usize), began: u64, ended: u64) {
@@ -228,9 +230,20 @@ impl History {
         self.held.retain(|h| h.node != node || h.lease != lease);
     }
 
+    /// The leader has taken this one away, if it was granted; and what else it grants that node may be void.
+    pub fn lost(&mut self, node: usize, lease: LeaseId) {
+        self.released(node, lease);
+        self.make_void(|n| n == node);
+    }
+
     /// Of all others nothing is held any more.
     pub fn only(&mut self, writes: impl Fn(usize) -> bool) {
         self.held.retain(|h| writes(h.node));
+        self.make_void(|n| !writes(n));
+    }
+
+    fn make_void(&mut self, of: impl Fn(usize) -> bool) {
+        self.open.iter_mut().filter(|((n, _), _)| of(*n)).for_each(|(_, open)| open.void = true);
     }
 
     /// Two writers raced for these sectors, a leader says.
@@ -410,7 +423,7 @@ mod tests {
         let lease = LeaseId { epoch: 1, number: 1 };
         history.leased(0, lease, (4, 4)).unwrap();
         history.begin(1, RequestId(1), Asks::Write { id: 1, first: 6, len: 4 }, 0);
-        let (_, began) = history.end(1, RequestId(1), true).unwrap();
+        let (_, began, _) = history.end(1, RequestId(1), true).unwrap();
         assert!(history.written(1, (6, 4), began, None).is_err());
         assert!(history.written(0, (6, 4), began, None).is_ok(), "the holder may");
         history.released(0, lease);

@@ -44,8 +44,6 @@ pub(super) struct Proc {
     pub(super) heard: [u64; 3],
     /// Since when writes wait for a writer.
     pub(super) blocked: [Option<u64>; 3],
-    /// The writers that the replica was told of.
-    pub(super) in_force: BTreeSet<NodeId>,
     /// The epoch that this node joined as a writer, and its session.
     pub(super) session_at: Option<(u64, u64)>,
     pub(super) joining: bool,
@@ -123,7 +121,6 @@ impl Proc {
             forced: None,
             heard: [0; 3],
             blocked: [None; 3],
-            in_force: BTreeSet::new(),
             session_at: None,
             joining: false,
             healed: BTreeSet::new(),
@@ -197,7 +194,6 @@ impl World {
             }
         }
         if self.history.is_some() {
-            stage.epoch().into_iter().for_each(|epoch| self.end_writers(n, epoch));
             self.look_to_join(n);
         }
         self.decide(n);
@@ -249,7 +245,8 @@ impl World {
     /// A change of the set under this leader: first the grant, then the end of the union.
     fn apply_grant(&mut self, n: usize, next: &Grants) {
         let now = self.replica_now(n);
-        let grant = self.in_force(n, next);
+        self.end_writers(n, next);
+        let grant = next.grant();
         let Some(p) = self.proc(n) else { return };
         if let Some(grant) = grant {
             drop(p.replica.set_grant(now, grant));
@@ -305,7 +302,6 @@ impl World {
             return;
         }
         let Some(grant) = known.grant() else { return };
-        p.in_force = grant.writers.clone();
         p.stage = Stage::Asked(known.epoch);
         p.may_lead = 0;
         self.ask(n, Asked::Lead(known.epoch), |request| Input::Lead { request, grant });

@@ -1,12 +1,12 @@
 //! Several writers: who may write besides the leader, how they join and hold their lease, and their clients.
 //!
-//! A node that writes may read its own copy, so it holds a lease as the leader does: nobody takes it from the writers, and
-//! no other leader opens, before that is over.
+//! A node that writes holds a lease as the leader does: no other leader opens before that is over. From the writers it may be
+//! taken at any time, and let in again.
 
 use std::collections::BTreeSet;
 
+use posthaste_blockrepl::NodeId;
 use posthaste_blockrepl::core::{Denied, Event as Told, Input, LeaseId, RemoteOp, Reply, RequestId, Waiting};
-use posthaste_blockrepl::{Grant, NodeId};
 
 use super::authority::{Grants, LEASE, MARGIN};
 use super::history::Asks;
@@ -35,7 +35,7 @@ impl World {
         for m in (0..3).filter(|m| *m != n) {
             let name = NodeId(m as u64 + 1);
             let heard = local < p.heard[m] + 200 * MS;
-            let blocks = waits.iter().any(|w| *w == Waiting::WriterDown(name) || *w == Waiting::Writer(name));
+            let blocks = waits.contains(&Waiting::Writer(name));
             let since = *p.blocked[m].get_or_insert(local);
             if !blocks {
                 p.blocked[m] = None;
@@ -50,34 +50,11 @@ impl World {
         wanted
     }
 
-    /// The grant as it is in force here: whom it takes from the writers may read its copy until its lease is over,
-    /// as a majority says.
-    pub(super) fn in_force(&mut self, n: usize, next: &Grants) -> Option<Grant> {
-        let mut grant = next.grant()?;
-        let (now, majority) = (self.now, self.has_majority(n));
-        let ends = self.authority.reader_ends;
-        let p = self.proc(n)?;
-        let may_read = |name: &&NodeId| !majority || ends[node(**name)] > now;
-        let kept: Vec<NodeId> = p.in_force.iter().filter(may_read).copied().collect();
-        grant.writers.extend(kept);
-        p.in_force = grant.writers.clone();
+    /// Who is a writer no more holds no range.
+    pub(super) fn end_writers(&mut self, n: usize, next: &Grants) {
         if let Some(history) = &mut self.history {
-            history.only(|m| m == n || grant.writers.contains(&NodeId(m as u64 + 1)));
+            history.only(|m| m == n || next.writers.contains(&NodeId(m as u64 + 1)));
         }
-        Some(grant)
-    }
-
-    /// Takes the former writers out whose leases are over.
-    pub(super) fn end_writers(&mut self, n: usize, epoch: u64) {
-        let Some(p) = self.proc(n) else { return };
-        let Some(known) = p.known.clone().filter(|k| k.epoch == epoch && k.leader == Some(n)) else { return };
-        if p.in_force == known.writers {
-            return;
-        }
-        let Some(grant) = self.in_force(n, &known) else { return };
-        let now = self.replica_now(n);
-        self.proc(n).into_iter().for_each(|p| drop(p.replica.set_grant(now, grant.clone())));
-        self.drain(n);
     }
 
     // ---- joining ----
@@ -205,7 +182,7 @@ impl World {
         let calm = self.calm();
         let Some(history) = &mut self.history else { return };
         let stale = epoch != history.epoch;
-        let Some((asks, began)) = history.end(n, request, result.is_ok() && !stale) else { return };
+        let Some((asks, began, void)) = history.end(n, request, result.is_ok() && !stale) else { return };
         let (rule, verdict) = match (asks, result) {
             (Asks::Read { .. }, Err(Denied::Corrupt { offset, len })) if self.setting.checks() => {
                 let what =
@@ -220,7 +197,8 @@ impl World {
                 let open = history.epoch;
                 ("R5", Err(format!("node {n} answers a reader in epoch {epoch} while {open} is open")))
             }
-            (Asks::Read { first, len }, Ok(Reply::Read(data))) if !stale && leased => {
+            // Within an epoch, lease or not.
+            (Asks::Read { first, len }, Ok(Reply::Read(data))) if !stale => {
                 let values: Vec<_> =
                     (0..len).map(|at| decode_bytes(first + at, &data[at * SECTOR..])).collect();
                 self.oracle.reads += len as u64;
@@ -228,7 +206,8 @@ impl World {
             }
             (Asks::Lease { first, len }, Ok(Reply::Leased(lease))) if !stale => {
                 // Who wakes too late may have been taken out meanwhile, and its range given to another.
-                let verdict = if leased { history.leased(n, *lease, (first, len)) } else { Ok(()) };
+                let valid = leased && !void;
+                let verdict = if valid { history.leased(n, *lease, (first, len)) } else { Ok(()) };
                 let (lease, life) = (*lease, self.machines[n].life);
                 let after = self.rng.between(MS, 60 * MS);
                 self.push(after, Event::Unlease { n, life, lease });
@@ -288,7 +267,7 @@ impl World {
                 let verdict = history.overlapped((first, touched.len()));
                 self.judge("N3", verdict);
             }
-            Told::LeaseLost { holder, lease } => history.released(node(*holder), *lease),
+            Told::LeaseLost { holder, lease } => history.lost(node(*holder), *lease),
             Told::WriterLeft { peer } => history.only(|m| m != node(*peer)),
             Told::SessionEnded { .. } => {
                 history.dies(n);

@@ -140,6 +140,17 @@ pub enum Event {
         /// What the disk said.
         reason: Arc<str>,
     },
+    /// Told by a leader: these bytes of its copy are damaged, and no copy that it can ask has them right. They were copied
+    /// to `peer` as they are, marked: a read of them there fails too, until they are written. [`Event::Damaged`] names
+    /// the copies.
+    DamageCopied {
+        /// Who got them.
+        peer: NodeId,
+        /// From where, in bytes.
+        offset: u64,
+        /// How many.
+        len: u64,
+    },
     /// The undo area is full: the resync goes on, but can no longer be rolled back.
     UndoLost,
     /// A leader was told to stop. Of its in-sync peers one may be led now, under a higher epoch.
@@ -224,10 +235,9 @@ pub enum Waiting {
     LocalDisk,
     /// For the local metadata to hold the newest grant.
     Metadata,
-    /// A write waits for another writer's copy, which is read there, to have it.
+    /// A write waits for another writer's copy, which is read there, to have it; or for the end of its link, or a grant that
+    /// takes it from the writers.
     Writer(NodeId),
-    /// The same, and that writer is away: until it returns or a grant takes it from the writers.
-    WriterDown(NodeId),
     /// A write waits for the range lease of this node.
     Lease(NodeId),
     /// A writer waits for the leader of this epoch to be connected.
@@ -254,9 +264,6 @@ impl fmt::Display for Waiting {
             Waiting::LocalDisk => f.write_str("waiting for the local disk"),
             Waiting::Metadata => f.write_str("waiting for the local metadata"),
             Waiting::Writer(n) => write!(f, "waiting for node {n}, which reads its own copy"),
-            Waiting::WriterDown(n) => {
-                write!(f, "waiting for node {n}, or for a grant that takes it from the writers")
-            }
             Waiting::Lease(n) => write!(f, "waiting for node {n} to give its range lease back"),
             Waiting::Leader { epoch } => {
                 write!(f, "waiting for the leader of epoch {epoch}, or for a grant of a higher epoch")

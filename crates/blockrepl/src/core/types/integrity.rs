@@ -65,6 +65,8 @@ pub struct Integrity {
     pub undecided: u64,
     /// Not healed: no copy could be shown to be right.
     pub lost: u64,
+    /// Bytes of blocks that are known to be damaged here now, and that no copy has right. Only a write makes them sound.
+    pub damaged_bytes: u64,
     /// Bytes of memory that checksums take now.
     pub memory_bytes: u64,
 }

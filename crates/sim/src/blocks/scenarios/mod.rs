@@ -228,6 +228,7 @@ pub const SCENARIOS: &[Scenario] = &[
     with("writers-fault-free", Setting::Writers, 0, |p| p.wait(4000, 4001)),
     with("writers-overlap", Setting::Writers, 0, Plan::overlaps),
     with("writers-cut", Setting::Writers, 0, Plan::writers_cut),
+    with("writers-silent-cut", Setting::Writers, 0, Plan::silent_cuts),
     with("writers-crash", Setting::Writers, 0, Plan::writers_crash),
     with("writers-unstable", Setting::Writers, 0, |p| p.brief_breaks(1, 30)),
     with("writers-switch-primaries", Setting::Writers, 0, |p| p.moves(true)),

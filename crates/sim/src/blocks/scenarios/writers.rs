@@ -30,6 +30,22 @@ impl Plan {
         });
     }
 
+    /// The leader soon takes out a writer whose link is cut in silence, and lets it in again, while that one still holds the link.
+    pub(super) fn silent_cuts(&mut self) {
+        self.add(Fault::Pace(2000));
+        self.times(2, 6, |p| {
+            let patience = p.rng.pick(&[50, 100, 400]);
+            p.add(Fault::Patience(patience));
+            match p.rng.below(4) {
+                0 => p.add(Fault::OneWay { from: 0, to: 1 }),
+                _ => p.add(Fault::LinkCut(FOLLOWER)),
+            }
+            p.wait(200, 2200);
+            p.add(Fault::Mend);
+            p.wait(50, 1500);
+        });
+    }
+
     pub(super) fn writers_crash(&mut self) {
         self.times(1, 5, |p| {
             let who = p.anybody();

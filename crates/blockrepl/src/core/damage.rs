@@ -1,0 +1,216 @@
+//! Blocks known to be damaged, in the superblock: what a copy of them, a crash or a rollback must not make sound again.
+//!
+//! In memory it is their checksums that tell them, as with all damage. Checksums can become void, though, and with them
+//! what was known. So each such block has a mark: what it should hold, and what it held when it was found. A mark
+//! speaks of a block only while it still holds that: it is durable before what it speaks of, goes after what takes its place,
+//! and no order among them has to be kept at a crash.
+
+use super::sums::{VOID, bad_blocks, sums_of};
+use super::*;
+use crate::meta::{BLOCK, DamagedBlock, MAX_DAMAGED, block_sum};
+
+#[derive(Debug, Default)]
+pub(super) struct Damage(BTreeMap<(u64, u32), Mark>);
+
+#[derive(Debug)]
+struct Mark {
+    right: u32,
+    state: State,
+    /// The metadata commit that holds it.
+    commit: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Found at open: what the block holds is to be read.
+    Unread,
+    Reading,
+    /// What it speaks of is on its way to the disk.
+    Coming,
+    /// The block holds it.
+    Holds,
+    /// This write, as the data disk counts them, has overwritten it.
+    Over(u64),
+}
+
+impl Damage {
+    pub(super) fn opened(found: &[DamagedBlock]) -> Self {
+        let mark = |right| Mark { right, state: State::Unread, commit: 0 };
+        Damage(found.iter().map(|d| ((d.block, d.found), mark(d.right))).collect())
+    }
+
+    /// What the superblock says.
+    pub(super) fn recorded(&self) -> Vec<DamagedBlock> {
+        let one = |((block, found), mark): (&(u64, u32), &Mark)| DamagedBlock {
+            block: *block,
+            found: *found,
+            right: mark.right,
+        };
+        self.0.iter().map(one).collect()
+    }
+
+    /// Bytes that are damaged, as far as it is known.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.values().filter(|m| m.state == State::Holds).count() as u64 * BLOCK
+    }
+
+    /// Whether nothing is known of these blocks before they were read.
+    pub(super) fn unread(&self, first: u64, last: u64) -> bool {
+        let mut marks = self.0.range((first, 0)..=(last, u32::MAX));
+        marks.any(|(_, m)| matches!(m.state, State::Unread | State::Reading))
+    }
+
+    /// Whether the block is damaged.
+    pub(super) fn holds(&self, block: u64) -> bool {
+        self.0.range((block, 0)..=(block, u32::MAX)).any(|(_, m)| m.state == State::Holds)
+    }
+
+    pub(super) fn overwritten(&mut self, first: u64, last: u64, order: u64) {
+        for mark in self.0.range_mut((first, 0)..=(last, u32::MAX)).map(|(_, m)| m) {
+            if mark.state != State::Coming {
+                mark.state = State::Over(order);
+            }
+        }
+    }
+
+    /// What was to come does not.
+    pub(super) fn nothing_comes(&mut self) {
+        self.0.values_mut().filter(|m| m.state == State::Coming).for_each(|m| m.state = State::Over(0));
+    }
+
+    pub(super) fn cut_off(&mut self, size: u64) {
+        self.0.split_off(&(size / BLOCK, 0));
+    }
+
+    fn found_in(&self, block: u64, found: u32) -> Option<u32> {
+        self.0.get(&(block, found)).map(|m| m.right)
+    }
+}
+
+impl Replica {
+    /// Whether a read must be compared with the checksums, whatever the configuration says.
+    pub(crate) fn knows_damage(&self) -> bool {
+        !self.damage.0.is_empty()
+    }
+
+    /// Notes that a block is damaged. Says whether there was room for it.
+    pub(super) fn note_damage(&mut self, new: DamagedBlock) -> bool {
+        let key = (new.block, new.found);
+        if !self.damage.0.contains_key(&key) {
+            if self.damage.0.len() >= MAX_DAMAGED {
+                return false;
+            }
+            let commit = self.touch();
+            self.damage.0.insert(key, Mark { right: new.right, state: State::Holds, commit });
+        }
+        true
+    }
+
+    /// Whether the marks of a copy are durable, so that it may be written. One that there is no room for is refused.
+    pub(super) fn damage_is_noted(&mut self, link: LinkId, copy: &[DamagedBlock]) -> bool {
+        for new in copy {
+            let known = self.damage.0.contains_key(&(new.block, new.found));
+            if !self.note_damage(*new) {
+                self.refuse(link, Refusal::TooDamaged);
+                return false;
+            }
+            let coming = |m: &&mut Mark| !known || matches!(m.state, State::Over(_));
+            if let Some(mark) = self.damage.0.get_mut(&(new.block, new.found)).filter(coming) {
+                mark.state = State::Coming;
+            }
+        }
+        let durable = self.commit.durable;
+        copy.iter().all(|d| self.damage.0.get(&(d.block, d.found)).is_some_and(|m| m.commit <= durable))
+    }
+
+    /// A damaged copy was given to the disk: what reads it is told so.
+    pub(super) fn damage_came(&mut self, copy: &[DamagedBlock]) {
+        let mut findings = Vec::new();
+        let node = self.me().node;
+        for d in copy {
+            if let Some(mark) = self.damage.0.get_mut(&(d.block, d.found)) {
+                (mark.state, mark.right) = (State::Holds, d.right);
+            }
+            self.put_sum(d.block, d.right);
+            let (offset, wrong) = (d.block * BLOCK, Wrong::Both);
+            super::mend::note(&mut findings, Finding { node, offset, len: BLOCK, wrong, healed: false });
+        }
+        for finding in findings {
+            self.count(&finding);
+            self.event(Event::Damaged(finding));
+        }
+    }
+
+    /// What was overwritten in a resync is back: what was known of it holds again.
+    pub(super) fn damage_is_back(&mut self, offset: u64, data: &[u8]) {
+        if self.damage.0.is_empty() {
+            return;
+        }
+        for (block, bytes) in (offset / BLOCK..).zip(data.chunks(BLOCK as usize)) {
+            let found = block_sum(bytes);
+            if let Some(right) = self.damage.found_in(block, found) {
+                self.note_held(block, found);
+                self.put_sum(block, right);
+            }
+        }
+    }
+
+    fn note_held(&mut self, block: u64, found: u32) {
+        if let Some(mark) = self.damage.0.get_mut(&(block, found)) {
+            mark.state = State::Holds;
+        }
+    }
+
+    /// Blocks of a range that was read, and are not what their checksums say.
+    pub(super) fn damaged_blocks(offset: u64, data: &[u8], sums: &[u32]) -> Vec<DamagedBlock> {
+        let first = offset / BLOCK;
+        let computed = sums_of(data);
+        let of = |at: u64| DamagedBlock {
+            block: first + at,
+            found: computed[at as usize],
+            right: sums[at as usize],
+        };
+        bad_blocks(&computed, sums).into_iter().map(of).collect()
+    }
+
+    /// Reads what was found at open, and forgets what is over.
+    pub(super) fn pump_damage(&mut self) {
+        if self.damage.0.is_empty() {
+            return;
+        }
+        let unread = |(key, mark): (&(u64, u32), &Mark)| (mark.state == State::Unread).then_some(key.0);
+        let unread: BTreeSet<u64> = self.damage.0.iter().filter_map(unread).collect();
+        for block in unread {
+            self.marks_of(block).for_each(|(_, m)| m.state = State::Reading);
+            let what = DiskOp::Read { offset: block * BLOCK, len: BLOCK as u32 };
+            self.disk(OpKind::DamageRead(block), what);
+        }
+        // What was overwritten in a resync may come back by a rollback.
+        if self.sb.sync.is_none() {
+            let (before, flushed) = (self.damage.0.len(), self.local.flushed);
+            self.damage.0.retain(|_, m| !matches!(m.state, State::Over(order) if order <= flushed));
+            if self.damage.0.len() < before {
+                self.touch();
+            }
+        }
+    }
+
+    fn marks_of(&mut self, block: u64) -> impl Iterator<Item = (u32, &mut Mark)> {
+        self.damage.0.range_mut((block, 0)..=(block, u32::MAX)).map(|((_, found), m)| (*found, m))
+    }
+
+    /// What a block holds for which a mark was found at open.
+    pub(super) fn damage_read(&mut self, block: u64, data: Option<&[u8]>) {
+        let holds = data.map(block_sum);
+        let mut right = VOID;
+        for (found, mark) in self.marks_of(block).filter(|(_, m)| m.state == State::Reading) {
+            // What cannot be read is no better.
+            let held = holds.is_none_or(|sum| sum == found);
+            mark.state = if held { State::Holds } else { State::Over(0) };
+            right = if held { mark.right } else { right };
+        }
+        if right != VOID {
+            self.put_sum(block, right);
+        }
+    }
+}
