@@ -200,7 +200,13 @@ impl World {
     fn come_to_rest(&mut self) {
         self.clients_stop = true;
         let Some(leader) = self.serving().filter(|_| self.violation.is_none()) else { return };
-        self.run_to(self.now + 200 * MS);
+        // What is still under way no flush covers.
+        for _ in 0..50 {
+            self.run_to(self.now + 200 * MS);
+            if self.procs[leader].as_ref().is_none_or(|p| p.session.writes.is_empty()) {
+                break;
+            }
+        }
         let acked = self.oracle.acked;
         self.client_flushes(leader);
         self.run_to(self.now + 3000 * MS);
