@@ -71,7 +71,7 @@ impl Layout {
     /// Whether what a superblock says can be: each area has its size, and none lies in another.
     pub(crate) fn is_sound(&self) -> bool {
         let mut areas = [self.bitmaps, self.sums, self.undo];
-        // One that is empty comes before one that begins where it does.
+        // One without bytes (no undo area) stands where another begins.
         areas.sort_by_key(|a| (a.at, a.len));
         let mut from = 2 * SB_LEN;
         let apart = areas.iter().all(|a| {

@@ -131,7 +131,10 @@ impl World {
             return;
         };
         let epoch = p.session.epoch;
-        if let Err(Denied::Corrupt { offset, len }) = result {
+        let damaged = self.oracle.may_be_damaged(first, PLACE);
+        if let Err(Denied::Corrupt { offset, len }) = result
+            && !damaged
+        {
             let what = format!("{len} bytes at {offset} cannot be read on node {n}, though a copy is whole");
             return self.judge("checksums", Err(what));
         }

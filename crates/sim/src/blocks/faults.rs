@@ -74,6 +74,8 @@ pub enum Fault {
     Lose(Who),
     Misdirect(Who),
     Flip(Who),
+    /// A bit flips in a block with a checksum; if there is one, in a block that the others lack.
+    Rot(Who),
     /// A clock is put forward, or what the replica is told jumps about.
     ClockJump {
         who: Who,

@@ -3,7 +3,7 @@
 use posthaste_blockrepl::core::Input;
 
 use super::faults::{Fault, Who};
-use super::layout::{SECTORS, offset};
+use super::layout::{BLOCK, SECTORS, decode, offset};
 use super::owner::Asked;
 use super::world::World;
 use crate::disk::{Disk, SECTOR};
@@ -140,7 +140,12 @@ impl World {
         // Who finds damage heals it at once.
         self.verifying |= matches!(
             fault,
-            Fault::Lie(_) | Fault::Lose(_) | Fault::Misdirect(_) | Fault::Flip(_) | Fault::Latent(_)
+            Fault::Lie(_)
+                | Fault::Lose(_)
+                | Fault::Misdirect(_)
+                | Fault::Flip(_)
+                | Fault::Rot(_)
+                | Fault::Latent(_)
         );
         match fault {
             Fault::SlowDisk { who, times } => {
@@ -180,6 +185,10 @@ impl World {
                 self.disk_of(who, false).into_iter().for_each(|d| d.wrong.misdirect = Some(aside));
                 self.machines[self.last_hit].distrusted = true;
             }
+            Fault::Rot(who) => {
+                let n = self.whom(who);
+                self.rot(n);
+            }
             Fault::Flip(who) => {
                 let sector = self.rng.below(SECTORS as u64) as usize;
                 let at = offset(sector) + self.rng.below(SECTOR as u64);
@@ -192,5 +201,28 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Damages a block of node `n`: from now on it is read nowhere, or healed, until it is written anew.
+    fn rot(&mut self, n: usize) {
+        let sectors: Vec<usize> = (0..30).map(|_| self.rng.below(SECTORS as u64) as usize).collect();
+        let known = |sector: &&usize| {
+            let block = offset(**sector) / BLOCK * BLOCK;
+            // No block has this checksum: it holds only where none is known.
+            self.oracle.is_acknowledged(**sector)
+                && self.replica(n).is_some_and(|r| r.sums_hold(block, &[u32::MAX]) == Some(false))
+        };
+        let image = |m: usize| self.machines[m].disks.as_ref().map(|[data, _]| &data.live);
+        let shows = |m: usize, sector: usize| image(m).and_then(|image| decode(image, sector));
+        let alone =
+            |sector: &&usize| (0..self.copies).all(|m| m == n || shows(m, **sector) != shows(n, **sector));
+        let mut known = sectors.iter().filter(known);
+        let Some(first) = known.clone().next() else { return };
+        let sector = *known.find(alone).unwrap_or(first);
+        let at = offset(sector) + self.rng.below(16);
+        self.disk_of(Who::Member(n), false).into_iter().for_each(|d| d.flip(at));
+        self.oracle.rots(sector);
+        // It is copied as it is, where no copy has it right.
+        self.machines.iter_mut().for_each(|m| m.distrusted = true);
     }
 }

@@ -10,7 +10,8 @@ use crate::rng::Rng;
 pub const SIZE: u64 = 12 << 20;
 const EXTENT: u64 = 1 << 20;
 const GRANULE: u64 = 64 << 10;
-const BLOCK: u64 = 4096;
+/// Bytes that one checksum stands for.
+pub const BLOCK: u64 = 4096;
 /// Sectors of one place; a place lies across the boundary of two granules of the usual size, the last one of each extent but
 /// one across that of two extents.
 pub const PLACE: usize = 12;

@@ -4,10 +4,10 @@
 //! shows is what happened, and must hold all that a flush acknowledged. A flush that is acknowledged is on
 //! the medium of every member of the granted in-sync set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::authority::Grants;
-use super::layout::{SIZE, decode, sectors};
+use super::layout::{PLACE, SIZE, decode, sectors};
 use crate::checkers::Verdict;
 use crate::disk::Image;
 
@@ -62,6 +62,8 @@ pub struct Oracle {
     cut: Option<u64>,
     /// The open leader is smaller than was told.
     smaller: Option<u64>,
+    /// Sectors that may be damaged on all copies, and the newest write to each when that began.
+    rotten: BTreeMap<usize, u64>,
 }
 
 impl Default for Oracle {
@@ -76,6 +78,7 @@ impl Default for Oracle {
             shrunk: false,
             cut: None,
             smaller: None,
+            rotten: BTreeMap::new(),
         }
     }
 }
@@ -111,6 +114,22 @@ impl Oracle {
     /// Whether a write to it was acknowledged by a flush.
     pub fn is_acknowledged(&self, sector: usize) -> bool {
         self.registers[sector].floor > 0
+    }
+
+    /// The blocks around this sector may be damaged until a newer write to them is acknowledged. Who reads them may be
+    /// told so, and is never shown them.
+    pub fn rots(&mut self, sector: usize) {
+        let first = sector / PLACE * PLACE;
+        for sector in first..first + PLACE {
+            let register = &self.registers[sector];
+            let newest = register.all.last().copied().unwrap_or(0).max(register.floor);
+            self.rotten.insert(sector, newest);
+        }
+    }
+
+    /// Whether a reader of these sectors may be told that they are damaged.
+    pub fn may_be_damaged(&self, first: usize, len: usize) -> bool {
+        self.rotten.range(first..first + len).next().is_some()
     }
 
     /// Sectors that clients may write.
@@ -218,7 +237,12 @@ impl Oracle {
             self.is_some_moment(epoch, image)?;
         }
         for (sector, register) in self.registers.iter_mut().enumerate() {
-            let Some(found) = decode(image, sector) else {
+            let found = decode(image, sector);
+            if found.is_none() && self.rotten.contains_key(&sector) {
+                // What it should show is not lost for ever: another copy may come that has it.
+                continue;
+            }
+            let Some(found) = found else {
                 return Err(format!("epoch {epoch} opens with sector {sector} showing what nobody wrote"));
             };
             if accept == Loss::Nothing && found != register.floor && !register.issued.contains(&found) {
@@ -267,6 +291,9 @@ impl Oracle {
             }
             let floor = register.floor.max(*id);
             register.floor = floor;
+            if self.rotten.get(sector).is_some_and(|newest| id > newest) {
+                self.rotten.remove(sector);
+            }
             register.issued = register.issued.split_off(&floor);
             for (node, image) in images {
                 let found = decode(image, *sector);
@@ -286,7 +313,8 @@ impl Oracle {
     pub fn quiet(&self, image: &Image) -> Verdict {
         for (sector, register) in self.registers.iter().enumerate().take(self.sectors()) {
             let found = decode(image, sector);
-            if found != Some(register.seen) {
+            let damaged = found.is_none() && self.rotten.contains_key(&sector);
+            if found != Some(register.seen) && !damaged {
                 return Err(format!(
                     "at rest sector {sector} shows {}, not {}",
                     found.map_or("garbage".to_owned(), name),

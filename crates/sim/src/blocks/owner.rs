@@ -14,7 +14,6 @@ use super::authority::Grants;
 use super::client::Session;
 use super::scenarios::Setting;
 use super::world::{MS, World, member};
-use crate::disk::Image;
 
 /// Without a sign of life from the leader for this long, it is fenced.
 const SUSPECT: u64 = 500 * MS;
@@ -32,8 +31,6 @@ pub(super) struct Proc {
     pub(super) known: Option<Rc<Grants>>,
     raised: Option<Raised>,
     rolling_back: bool,
-    /// What a rollback has to bring back.
-    pub(super) before: Option<Image>,
     /// The epoch in which this life was seen to be elected.
     may_lead: u64,
     /// An epoch that ended a leadership here.
@@ -113,7 +110,6 @@ impl Proc {
             known: None,
             raised: None,
             rolling_back: false,
-            before: None,
             may_lead: 0,
             fenced_by: 0,
             stage: Stage::Idle,
@@ -280,9 +276,9 @@ impl World {
     }
 
     fn rolled_back(&mut self, n: usize, ok: bool) {
-        let before = self.proc(n).and_then(|p| p.before.take()).filter(|_| ok && self.opens_disks);
+        let before = self.machines[n].before.take().filter(|_| ok && self.opens_disks);
         let after = self.machines[n].disks.as_ref().map(|[data, _]| &data.live);
-        if let Some(at) = before.as_ref().zip(after).and_then(|(a, b)| a.difference(b)) {
+        if let Some(at) = before.as_ref().zip(after).and_then(|(before, after)| before.lacks(after)) {
             let what = format!("node {n} is rolled back, and byte {at} is not what it was before the resync");
             self.judge("R9", Err(what));
         }

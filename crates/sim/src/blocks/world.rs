@@ -122,6 +122,8 @@ pub(super) struct Machine {
     pub(super) touched: BTreeMap<u64, u64>,
     /// When it died last.
     pub(super) died: Option<u64>,
+    /// What it was when the last resync into it began.
+    pub(super) before: Option<Before>,
 }
 
 /// The whole of it.
@@ -407,6 +409,7 @@ impl World {
             (disk.wrong.fail_flush, disk.wrong.fail_io) = (false, false);
         }
         machine.image_ops.clear();
+        machine.before.iter_mut().for_each(|before| before.power_cut |= power);
         if power {
             machine.images.crash(&mut self.chance);
         }
@@ -558,13 +561,14 @@ impl World {
 
     /// R9: what a rollback must bring back, noted when the resync begins.
     fn note_before(&mut self, n: usize, event: &Told) {
-        let before = match event {
-            Told::Inconsistent => self.machines[n].disks.as_ref().map(|[data, _]| data.when_done()),
-            Told::Consistent { .. } => None,
-            _ => return,
-        };
-        if let Some(p) = &mut self.procs[n] {
-            p.before = if matches!(event, Told::Inconsistent) { before } else { p.before.take() };
+        if matches!(event, Told::Inconsistent) {
+            let machine = &mut self.machines[n];
+            let data = machine.disks.as_ref().map(|[data, _]| data);
+            machine.before = data.map(|data| Before {
+                image: data.when_done(),
+                durable: data.durable.clone(),
+                power_cut: false,
+            });
         }
     }
 
@@ -651,6 +655,25 @@ impl World {
     }
 }
 
+/// A copy before a resync overwrote it.
+#[derive(Debug)]
+pub(super) struct Before {
+    image: Image,
+    /// What of it was durable.
+    durable: Image,
+    /// The power was cut since: what was not durable may be lost.
+    power_cut: bool,
+}
+
+impl Before {
+    /// Where a copy that was rolled back is not what it was.
+    pub(super) fn lacks(&self, after: &Image) -> Option<u64> {
+        let unflushed = |at: u64| self.image.differing_pages(&self.durable).any(|(page, _)| page == at);
+        let mut differs = after.differing_pages(&self.image).map(|(at, _)| at);
+        differs.find(|at| !self.power_cut || !unflushed(*at))
+    }
+}
+
 impl Machine {
     fn new(rng: &mut Rng) -> Self {
         // Up to 2 % each way: far more than a clock's, well within what the margin of a lease allows.
@@ -671,6 +694,7 @@ impl Machine {
             distrusted: false,
             touched: BTreeMap::new(),
             died: None,
+            before: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Damage where each read is checked: also on the disk of the leader.
 
 use super::super::faults::{Fault, Who};
-use super::{FOLLOWER, Plan};
+use super::{FOLLOWER, LEADER, Plan};
 
 impl Plan {
     /// A disk that is read is damaged meanwhile: readers are shown what was written all the same.
@@ -17,6 +17,34 @@ impl Plan {
                 p.add(Fault::Scrub(Who::Same));
             }
         });
+    }
+
+    /// Blocks of the leader are damaged before they are copied and meanwhile; then the copy leads.
+    pub(super) fn damaged_source(&mut self) {
+        self.add(Fault::Pace(2500));
+        self.times(1, 4, |p| {
+            p.add(Fault::LinkCut(FOLLOWER));
+            p.wait(800, 2500);
+            p.times(1, 6, |p| p.add(Fault::Rot(LEADER)));
+            let times = p.rng.pick(&[1, 10, 40]);
+            p.add(Fault::SlowDisk { who: LEADER, times });
+            p.add(Fault::Mend);
+            p.wait(50, 800);
+            p.times(1, 4, |p| {
+                p.add(Fault::Rot(LEADER));
+                p.wait(20, 300);
+            });
+            if p.rng.chance(300) {
+                p.kill(FOLLOWER);
+                p.wait(50, 500);
+                p.add(Fault::StartAll);
+            }
+            p.add(Fault::SlowDisk { who: LEADER, times: 1 });
+            p.wait(500, 2500);
+        });
+        self.wait(500, 2000);
+        self.add(Fault::Move);
+        self.wait(500, 2500);
     }
 
     /// Sectors of either copy cannot be read.

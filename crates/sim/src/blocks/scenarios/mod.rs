@@ -176,6 +176,7 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("resync-after-primary-crash", 0, Plan::primary_crash),
     scenario("resync-source-becomes-target", 0, Plan::source_becomes_target),
     scenario("resync-target-promote", 2, Plan::source_lost),
+    scenario("resync-undo-power-cut", 2, Plan::undo_power_cut),
     scenario("resync-double-target", 3, Plan::double_target),
     scenario("switch-sync-source", 3, Plan::switch_source),
     scenario("write-during-resync", 0, Plan::write_during_resync),
@@ -217,6 +218,10 @@ pub const SCENARIOS: &[Scenario] = &[
         ..with("checksums-misdirected-write", Setting::Checksums, 2, |p| {
             p.silently_while_read(LEADER, Fault::Misdirect)
         })
+    },
+    Scenario {
+        silent: true,
+        ..with("checksums-damaged-source", Setting::Checksums, 2, Plan::damaged_source)
     },
     // ---- protocols A and B ----
     with("protocol-a-io", Setting::Followers, 0, |p| p.link_flaps(Who::Follower)),

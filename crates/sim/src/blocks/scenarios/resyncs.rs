@@ -85,6 +85,28 @@ impl Plan {
         });
     }
 
+    /// The power of both is cut in the midst of a resync of one that is in sync, while before-images are on their way to
+    /// its disk.
+    pub(super) fn undo_power_cut(&mut self) {
+        self.times(1, 4, |p| {
+            p.add(Fault::Pace(1500));
+            let times = p.rng.pick(&[8, 20, 60]);
+            p.add(Fault::Patience(60_000));
+            p.add(Fault::LinkCut(FOLLOWER));
+            p.wait(800, 2200);
+            p.add(Fault::SlowDisk { who: FOLLOWER, times });
+            p.add(Fault::Mend);
+            p.wait(100, 700);
+            p.add(Fault::Kill { who: LEADER, power: true });
+            p.add(Fault::Kill { who: FOLLOWER, power: true });
+            p.wait(10, 100);
+            p.add(Fault::Start(Who::Same));
+            p.wait(1500, 3000);
+            p.add(Fault::StartAll);
+            p.wait(500, 2500);
+        });
+    }
+
     pub(super) fn double_target(&mut self) {
         self.kill(FOLLOWER);
         self.wait(50, 1500);
