@@ -431,11 +431,11 @@ impl Replica {
         }
         joined.last_id = id;
         let seen = seen.max(joined.since);
-        self.take_in(Queued::Forward { link, id, seen, offset, data });
+        self.take_in(Queued::Forward { link, id, seen, offset, data: data.into() });
     }
 
     /// One write goes to the disk and to every peer that keeps up; for the others it is noted.
-    pub(super) fn order_write(&mut self, by: Asker, seen: u64, offset: u64, data: Bytes) {
+    pub(super) fn order_write(&mut self, by: Asker, seen: u64, offset: u64, data: Data) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else {
             return self.answer(by, Err(Denied::NotLeading));
         };
