@@ -214,7 +214,7 @@ impl Bond {
 
 impl Drop for Bond {
     fn drop(&mut self) {
-        self.shared.fail(Over::Closed);
+        self.shared.close();
     }
 }
 
