@@ -175,6 +175,7 @@ mod bugs;
 mod codec;
 mod config;
 pub mod core;
+mod data;
 mod device;
 pub mod disk;
 mod driver;
@@ -192,6 +193,7 @@ pub mod wire;
 pub use bitmap::{EXTENT, GRANULE};
 pub use config::{Config, Congestion, LowRedundancy, Protocol, SplitBrainPolicy, UndoPolicy};
 pub use core::{Denied, Event, Status};
+pub use data::Data;
 pub use device::{BlockDevice, DeviceError};
 pub use disk::{DirectDisk, Disk, FileDisk, MemDisk, VolatileDisk};
 pub use driver::{

@@ -98,7 +98,7 @@ impl Replica {
         }
     }
 
-    pub(super) fn remote_write(&mut self, link: LinkId, seq: u64, stable: u64, offset: u64, data: Bytes) {
+    pub(super) fn remote_write(&mut self, link: LinkId, seq: u64, stable: u64, offset: u64, data: Data) {
         let end = offset.checked_add(data.len() as u64);
         let fits =
             end.is_some_and(|end| end <= self.layout.size) && !data.is_empty() && data.len() <= WRITE_MAX;
@@ -118,7 +118,7 @@ impl Replica {
         link: LinkId,
         granule: u32,
         heal: bool,
-        copy: (&[(u8, u32)], Bytes),
+        copy: (&[(u8, u32)], Data),
     ) {
         let (blocks, data) = copy;
         let len = if granule < self.layout.granules() { self.layout.granule_len(granule) } else { 0 };
@@ -142,18 +142,11 @@ impl Replica {
         self.copy_comes(link, granule, heal, data, damaged);
     }
 
-    pub(super) fn remote_copy(&mut self, link: LinkId, granule: u32, heal: bool, data: Bytes) {
+    pub(super) fn remote_copy(&mut self, link: LinkId, granule: u32, heal: bool, data: Data) {
         self.copy_comes(link, granule, heal, data, Vec::new());
     }
 
-    fn copy_comes(
-        &mut self,
-        link: LinkId,
-        granule: u32,
-        heal: bool,
-        data: Bytes,
-        damaged: Vec<DamagedBlock>,
-    ) {
+    fn copy_comes(&mut self, link: LinkId, granule: u32, heal: bool, data: Data, damaged: Vec<DamagedBlock>) {
         let room = self.layout.size.saturating_sub(self.layout.granule_at(granule));
         // The mark of inconsistency may still be on its way to the disk: SyncStart is in the queue.
         let marked =

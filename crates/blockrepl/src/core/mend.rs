@@ -276,7 +276,7 @@ impl Replica {
         for run in here {
             let at = (run.offset - offset) as usize;
             let data = data.slice(at..at + run.len as usize);
-            self.write(OpKind::MendWrite, run.offset, data.clone());
+            self.write(OpKind::MendWrite, run.offset, data.clone().into());
             let what = DiskOp::Read { offset: run.offset, len: run.len as u32 };
             self.disk(OpKind::MendCheck { chunk, data }, what);
         }

@@ -133,7 +133,7 @@ impl Replica {
     /// A state to return to that is damaged: it must be told so then as well, and the checksums that know will be gone.
     fn note_damage_before(&mut self, run: Run, sums: &[u32], data: &Bytes) {
         let (offset, _) = self.place_of_run(run.first, run.count);
-        let damaged = Self::damaged_blocks(offset, data, sums);
+        let damaged = Self::damaged_blocks(offset, &sums_of(data), sums);
         if damaged.is_empty() {
             return;
         }
@@ -223,7 +223,7 @@ impl Replica {
         };
         let offset = self.layout.granule_at(granule);
         let data = Bytes::copy_from_slice(data);
-        self.write(OpKind::RollbackWrite, offset, data.clone());
+        self.write(OpKind::RollbackWrite, offset, data.clone().into());
         self.damage_is_back(offset, &data);
     }
 }
