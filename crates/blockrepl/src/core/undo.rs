@@ -169,6 +169,9 @@ impl Replica {
             let data = encode_undo(self.sb.undo_run, entry, granule, &data, self.layout.undo_len());
             self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
         }
+        if self.bug(Bug::UndoUnflushed) && !self.undo.saved.is_empty() {
+            self.undo.saved.extend(&self.undo.writing);
+        }
         self.disk(OpKind::UndoFlush, DiskOp::MetaFlush);
         false
     }

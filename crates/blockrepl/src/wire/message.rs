@@ -180,6 +180,14 @@ pub enum Message {
         /// Which chunk.
         chunk: u32,
     },
+    /// The chunk that the addressee named by `Rotten` was judged, and nothing is sent to heal it: no copy is right, or its
+    /// own is.
+    Judged {
+        /// The leader's epoch.
+        epoch: u64,
+        /// Which chunk.
+        chunk: u32,
+    },
     /// All copies had the digest of `Verified` `id`: the follower may take its checksums from its copy.
     Agreed {
         /// The leader's epoch.

@@ -98,6 +98,10 @@ impl Message {
                 w.u32(*chunk);
                 (50, w.0, none)
             }
+            Message::Judged { epoch, chunk } => {
+                w.u64(*epoch).u32(*chunk);
+                (74, w.0, none)
+            }
             Message::Agreed { epoch, id } => {
                 w.u64(*epoch).u64(*id);
                 (51, w.0, none)
@@ -214,6 +218,7 @@ impl Message {
                 dirty: take_runs(&mut r)?,
             },
             71 => Message::Shrink { epoch: r.u64()?, size: r.u64()? },
+            74 => Message::Judged { epoch: r.u64()?, chunk: r.u32()? },
             72 => {
                 let (epoch, granule, heal) = (r.u64()?, r.u32()?, r.flag()?);
                 let blocks = take_damaged(&mut r)?;

@@ -501,6 +501,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (67, M::Compared { granule: 3, same: true }, [i(3), vec![1]].concat()),
         (68, M::Resize { epoch: 2, size: 3 }, [e(), n(3)].concat()),
         (69, M::Resized { size: 3 }, n(3)),
+        (74, M::Judged { epoch: 2, chunk: 3 }, [e(), i(3)].concat()),
         (71, M::Shrink { epoch: 2, size: 3 }, [e(), n(3)].concat()),
         (
             72,

@@ -139,6 +139,7 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, seq)| Message::Reach { epoch, seq }),
         any::<u64>().prop_map(|seq| Message::Reached { seq }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Resize { epoch, size }),
+        (any::<u64>(), any::<u32>()).prop_map(|(epoch, chunk)| Message::Judged { epoch, chunk }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Shrink { epoch, size }),
         any::<u64>().prop_map(|size| Message::Resized { size }),
         (any::<u64>(), any::<u64>(), runs()).prop_map(|(epoch, node, dirty)| {
