@@ -209,13 +209,13 @@ impl Outbox {
                     continue;
                 }
             }
-            if queue.dropped {
-                stream.io = None;
-            }
+            // Dropped below: a stream that ends may wake us.
+            let gone = if queue.dropped { stream.io.take() } else { None };
             let again = std::mem::take(&mut queue.again);
             let left = queue.turn == Turn::TheTask && (again || !task && !waits);
             let ended = !task && (queue.closing || queue.dropped);
             drop(queue);
+            drop(gone);
             if left || ended {
                 self.wake_task();
             }
