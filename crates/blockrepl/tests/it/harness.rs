@@ -12,6 +12,7 @@ use posthaste_blockrepl::core::{
 use posthaste_blockrepl::wire::{Decoder, Message, WriterMessage};
 use posthaste_blockrepl::{
     ClusterId, Config, DeviceId, Grant, Identity, Member, MemberSet, NodeId, Protocol, Raised, VolumeId,
+    Zeros,
 };
 
 /// More extents than may be hot at once.
@@ -499,6 +500,12 @@ impl Net {
 
     pub fn write(&mut self, n: usize, offset: u64, data: &[u8]) -> RequestId {
         let data = Bytes::copy_from_slice(data);
+        self.request(n, |request| Input::Write { request, offset, data })
+    }
+
+    /// Zeros that travel as their number.
+    pub fn zero(&mut self, n: usize, offset: u64, len: usize) -> RequestId {
+        let data = Zeros::Free.bytes(len);
         self.request(n, |request| Input::Write { request, offset, data })
     }
 
