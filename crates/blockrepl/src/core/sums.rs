@@ -192,6 +192,11 @@ impl Replica {
                 page.sums[index] = *sum;
             }
         }
+        // What is known to be damaged is so whatever became of the page: it may be of another run, or damaged itself.
+        let first = u64::from(number) * u64::from(SUMS_PER_PAGE);
+        for (block, right) in self.damage.held(first, first + u64::from(SUMS_PER_PAGE) - 1) {
+            page.sums[index_of(block) as usize] = right;
+        }
     }
 
     /// Whether the checksums of a range are in memory; asks for them if not.

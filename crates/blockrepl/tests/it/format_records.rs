@@ -94,7 +94,8 @@ struct Superblock {
 fn whole(bytes: &[u8], magic: &[u8; 8]) -> bool {
     let mut copy = bytes.to_vec();
     copy[12..16].fill(0);
-    bytes[..8] == *magic && u32_at(bytes, 8) == 2 && u32_at(bytes, 12) == crc32fast::hash(&copy)
+    let version = if magic == b"PHREPLMD" { 2..=3 } else { 2..=2 };
+    bytes[..8] == *magic && version.contains(&u32_at(bytes, 8)) && u32_at(bytes, 12) == crc32fast::hash(&copy)
 }
 
 /// The one in force.
@@ -140,6 +141,8 @@ fn superblock(meta: &[u8]) -> Superblock {
         damaged: f.list(512, |f| (f.u64(), f.u32(), f.u32())),
     };
     assert!(f.0.iter().all(|b| *b == 0), "zeros behind the last field");
+    let usual = drawn.granule == 0 && drawn.damaged.is_empty();
+    assert_eq!(u32_at(sb, 8), if usual { 2 } else { 3 });
     drawn
 }
 

@@ -41,6 +41,9 @@ impl Disk {
     /// A bit changes by itself, on the medium.
     pub fn rot(&mut self, at: usize) {
         [&mut self.live, &mut self.durable].into_iter().for_each(|image| image[at] ^= 4);
+        for (from, data) in &mut self.unsynced {
+            data.get_mut(at.wrapping_sub(*from)).into_iter().for_each(|byte| *byte ^= 4);
+        }
     }
 
     /// Durable at once, as the length of a file is.
