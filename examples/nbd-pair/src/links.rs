@@ -10,12 +10,13 @@ use posthaste_blockrepl::wire::Refusal;
 use posthaste_blockrepl::{Hello, Identity, Link, LinkError, NodeId, Secret, Volume};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Pair, SecretFile};
 use crate::daemon::Daemon;
+use crate::said::Said;
 use crate::tls::LinkTls;
 
 const DIAL_EVERY: Duration = Duration::from_millis(300);
@@ -25,6 +26,10 @@ const SILENCE: Duration = Duration::from_secs(2);
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// An address that is not there yet, as that of a card without a cable, is tried again so often.
 const LISTEN_EVERY: Duration = Duration::from_secs(1);
+/// Connections of one address that have not proved to be the other machine's: more wait to be accepted.
+const STRANGERS_MAX: usize = 16;
+/// One has so long to become a link, or a path of one.
+const WELCOME_WAIT: Duration = Duration::from_secs(10);
 /// The longest secret, in bytes.
 const SECRET_MAX: u64 = 4096;
 
@@ -40,6 +45,8 @@ pub(crate) struct Links {
     acceptor: Acceptor,
     /// The paths of the newest link, if there are several.
     monitor: Mutex<Option<Monitor>>,
+    /// What is wrong with connections that came.
+    said: Said,
     /// The link that the other machine dialled.
     accepted: Mutex<Option<Link>>,
     /// The dialled link is to be replaced by a new one.
@@ -70,6 +77,7 @@ impl Links {
             tls,
             secret: pair.link_secret.as_ref().map(read_secret).transpose()?,
             monitor: Mutex::default(),
+            said: Said::default(),
             accepted: Mutex::default(),
             relink: Notify::new(),
         }))
@@ -240,7 +248,9 @@ impl Daemon {
     }
 
     async fn accept_at(self: Arc<Self>, address: SocketAddr, mut listener: Option<TcpListener>) {
+        let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
         loop {
+            let Ok(permit) = strangers.clone().acquire_owned().await else { return };
             let Some(listening) = &listener else {
                 sleep(LISTEN_EVERY).await;
                 listener = TcpListener::bind(address).await.ok();
@@ -252,8 +262,10 @@ impl Daemon {
             };
             let (links, volume) = (self.links.clone(), self.volume());
             tokio::spawn(async move {
-                if let Err(why) = links.welcome(volume, io).await {
-                    eprintln!("nbd-pair: a link from {from}: {why}");
+                let welcome = timeout(WELCOME_WAIT, links.welcome(volume, io)).await;
+                drop(permit);
+                if let Err(why) = welcome.unwrap_or(Err(LinkError::Timeout)) {
+                    links.said.say(format!("a link from {}: {why}", from.ip()));
                 }
             });
         }
@@ -300,14 +312,26 @@ fn watched(io: &TcpStream) -> std::io::Result<()> {
     socket.set_tcp_user_timeout(Some(SILENCE))
 }
 
-/// A secret that others on this machine can read is none.
+/// A secret that others on this machine can read, or have written, is none.
 fn read_secret(file: &SecretFile) -> Result<Secret, String> {
     use std::io::Read;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let path: &Path = &file.file;
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    // To open a pipe would be to wait for its other end.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(format!("{}: not a file", path.display()));
+    }
     let opened = std::fs::File::open(path).map_err(failed)?;
-    let mode = opened.metadata().map_err(failed)?.permissions().mode();
+    let found = opened.metadata().map_err(failed)?;
+    let (owner, us) = (found.uid(), rustix::process::geteuid().as_raw());
+    if !found.is_file() || owner != us && owner != 0 {
+        return Err(format!(
+            "{}: it belongs to user {owner}: it must be a file of user {us}, whose daemon this is, or of root",
+            path.display()
+        ));
+    }
+    let mode = found.permissions().mode();
     if mode & 0o077 != 0 {
         let mode = mode & 0o777;
         return Err(format!(
@@ -347,6 +371,8 @@ mod tests {
         }
         assert!(with("too short\n", 0o400).unwrap_err().contains("too short"));
         assert!(with(&"x".repeat(5000), 0o600).unwrap_err().contains("longer"));
+        let no_file = SecretFile { file: dir.clone(), seal: true };
+        assert!(read_secret(&no_file).unwrap_err().contains("not a file"));
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(read_secret(&SecretFile { file: path, seal: true }).is_err());
     }

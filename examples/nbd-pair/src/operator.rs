@@ -17,6 +17,7 @@ use crate::roles::{Leading, Place};
 
 /// A demotion's last flush may take this long.
 const FLUSH_WAIT: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The files of a disk that failed may be in use by what hung in it for this long.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -71,26 +72,45 @@ impl Daemon {
         }
     }
 
-    /// The operator's word, or that of his program, that the other machine does not lead. Nothing is locked meanwhile.
-    async fn fence_first(&self, peer_is_down: bool, promotes: bool) -> Result<bool, String> {
-        let status = self.volume().status();
-        let down = self.peer(&status).is_none_or(|p| p.link == LinkStatus::Down);
-        let leads = status.role == RoleStatus::Leader;
-        if peer_is_down || !down || leads == promotes || !self.handlers.fences() {
-            return Ok(peer_is_down);
+    fn is_away(&self, status: &Status) -> bool {
+        self.peer(status).is_none_or(|p| p.link == LinkStatus::Down)
+    }
+
+    /// Whether a machine in this role is to leave the other one out only after the operator's program has seen to that one.
+    fn must_fence(&self, status: &Status, leads: bool) -> bool {
+        self.handlers.fences() && self.is_away(status) && (status.role == RoleStatus::Leader) == leads
+    }
+
+    /// How often the other machine was lost: what is known of it holds for one loss.
+    fn losses(&self) -> u64 {
+        self.volume().metrics().peers_lost
+    }
+
+    /// The word of the operator's program that the other machine, which was lost so often, does not lead. Nothing is locked meanwhile.
+    async fn fence(&self) -> Result<u64, String> {
+        let losses = self.losses();
+        let back = async {
+            while self.is_away(&self.volume().status()) {
+                sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            fenced = self.handlers.clone().fence_peer() => fenced.map(|()| losses).map_err(|why| {
+                format!("{why}; if you made sure yourself that the other machine is down, use --peer-is-down")
+            }),
+            () = back => Err(format!("node {} is connected again: nothing was done", self.pair.peer.id)),
         }
-        self.handlers.clone().fence_peer().await.map_err(|why| {
-            format!("{why}; if you made sure yourself that the other machine is down, use --peer-is-down")
-        })?;
-        Ok(true)
     }
 
     async fn promote(&self, peer_is_down: bool, accept_loss: bool, new: bool) -> Result<String, String> {
-        let peer_is_down = match new {
-            true => peer_is_down,
-            false => self.fence_first(peer_is_down, true).await?,
-        };
+        let (status, mut fenced) = (self.volume().status(), None);
+        if !peer_is_down && !new && self.must_fence(&status, false) {
+            // A machine that may lead is not switched off for one that may not.
+            self.may_promote(&status, true, accept_loss, new)?;
+            fenced = Some(self.fence().await?);
+        }
         let place = &mut *self.place.lock().await;
+        let peer_is_down = peer_is_down || fenced == Some(self.losses());
         let status = self.volume().status();
         if let Some(leading) = &place.leading {
             return match leading.for_peer {
@@ -199,8 +219,13 @@ impl Daemon {
         if protocol != Protocol::C && (self.pair.dual || leading.for_peer) {
             return Err("where both machines use the device it is protocol C".into());
         }
+        let counted = leading.grant.in_sync.contains(&self.pair.peer.member());
+        if protocol != Protocol::C && counted && self.is_away(&self.volume().status()) {
+            // It may lead by now, and must not be left out just so.
+            return Err(format!("node {} is away and is waited for: `alone` first", self.pair.peer.id));
+        }
         self.volume().set_protocol(self.pair.peer.id, protocol);
-        if protocol != Protocol::C && leading.grant.in_sync.contains(&self.pair.peer.member()) {
+        if protocol != Protocol::C && counted {
             let writers = leading.grant.writers.clone();
             self.regrant(leading, [self.pair.me.member()].into(), writers)?;
         }
@@ -339,8 +364,15 @@ impl Daemon {
     }
 
     async fn alone(&self, peer_is_down: bool) -> Result<String, String> {
-        self.fence_first(peer_is_down, false).await?;
+        let fenced = match !peer_is_down && self.must_fence(&self.volume().status(), true) {
+            true => Some(self.fence().await?),
+            false => None,
+        };
         let mut place = self.place.lock().await;
+        let known = peer_is_down || fenced == Some(self.losses());
+        if !known && self.must_fence(&self.volume().status(), true) {
+            return Err(format!("node {} has gone just now: say it again", self.pair.peer.id));
+        }
         let Some(leading) = place.leading.as_mut() else { return Err("it does not lead".into()) };
         self.go_on_alone(leading)?;
         Ok("it goes on alone\n".into())

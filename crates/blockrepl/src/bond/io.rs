@@ -35,6 +35,8 @@ pub(super) struct Shared {
     /// A path came up or went down.
     pub(super) changed: Notify,
     pub(super) events: broadcast::Sender<PathEvent>,
+    /// Why each path does not come up.
+    failures: Mutex<Vec<Option<String>>>,
     pool: Arc<Pool>,
 }
 
@@ -62,10 +64,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Wake for Shared {
     fn wake(self: Arc<Self>) {
         let writer = lock(&self.waiting).writer.take();
-        match writer {
-            Some(writer) => writer.wake(),
-            None => self.kick.notify_one(),
+        if let Some(writer) = writer {
+            writer.wake();
         }
+        // He may have other things to do by now.
+        self.kick.notify_one();
     }
 }
 
@@ -90,6 +93,7 @@ impl Shared {
             kick: Notify::new(),
             changed: Notify::new(),
             events: broadcast::channel(EVENTS_MAX).0,
+            failures: Mutex::new(vec![None; paths]),
             pool: Arc::default(),
         })
     }
@@ -101,6 +105,7 @@ impl Shared {
             return;
         }
         state.bundle.up(rank);
+        lock(&self.failures)[rank] = None;
         let before = state.paths[rank].replace(PathIo::new(io));
         self.settle(&mut state);
         drop(state);
@@ -109,6 +114,20 @@ impl Shared {
 
     pub(super) fn is_up(&self, rank: usize) -> bool {
         lock(&self.state).bundle.strands[rank].up
+    }
+
+    /// A path could not be dialled.
+    pub(super) fn failed(&self, rank: usize, why: String) {
+        let before = lock(&self.failures)[rank].replace(why.clone());
+        if before.as_ref() != Some(&why) {
+            tracing::debug!(rank, why, "a path does not come up");
+            // Nobody may be listening.
+            drop(self.events.send(PathEvent::Failed { rank, why }));
+        }
+    }
+
+    pub(super) fn failure(&self, rank: usize) -> Option<String> {
+        lock(&self.failures).get(rank).cloned().flatten()
     }
 
     pub(super) fn over(&self) -> Option<Over> {
