@@ -296,7 +296,7 @@ impl Victim {
                 let (seq, offset) = (u64::from(script.byte()), far(script));
                 let seq = if seq == 255 { u64::MAX } else { seq };
                 let data = self.data(script.short() % 3000, leads);
-                Message::Write { epoch, seq, stable: u64::from(kind >> 4), offset, data }
+                Message::Write { epoch, seq, stable: u64::from(kind >> 4), offset, data: data.into() }
             }
             4 => Message::Flush { epoch, id: u64::from(kind >> 4), stable: script.short() as u64 },
             5 => Message::SyncStart { epoch, sync: u64::from(kind >> 4) },
@@ -307,8 +307,8 @@ impl Victim {
                 let most = if kind & 64 != 0 { script.byte() % 20 } else { 0 };
                 let blocks = (0..most).map(|n| (n, u32::from(n) + u32::from(kind >> 7))).collect();
                 match kind & 64 {
-                    0 => Message::Copy { epoch, granule, heal: kind & 128 != 0, data },
-                    _ => Message::CopyDamaged { epoch, granule, heal: true, blocks, data },
+                    0 => Message::Copy { epoch, granule, heal: kind & 128 != 0, data: data.into() },
+                    _ => Message::CopyDamaged { epoch, granule, heal: true, blocks, data: data.into() },
                 }
             }
             7 => {

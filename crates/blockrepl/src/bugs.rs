@@ -38,6 +38,7 @@ bugs! {
     ForgetHot = "forget-hot": "The hot extents are forgotten at a restart.",
     ForgetUnion = "forget-union": "While a change of the set is pending, acknowledgements count on the old set alone.",
     NoMark = "no-mark": "A target of a resync is not marked as inconsistent.",
+    UndoUnflushed = "undo-unflushed": "Where other before-images are durable already, a granule is overwritten before its own is.",
     LoseBeforeImage = "lose-before-image": "Some before-images are not kept.",
     OutOfOrder = "out-of-order": "Of two writes that wait on a follower, the later one is done first.",
     ClearBeforeFlush = "clear-before-flush": "A bit is cleared when its copy is sent.",

@@ -153,6 +153,12 @@
 //! A bad sector of a resync's source is healed from a copy in step; without one, its granule is left out and told
 //! ([`Event::Unreadable`]) until it can be read or is written to, and more than [`Config::unreadable_max`] of them fail the disk.
 //!
+//! What a resync, or the healing of a peer, copies is compared with the checksums first. A damaged block is healed from a copy in
+//! step that has it right, or from the very target. What no copy has right is copied as it is, and told ([`Event::DamageCopied`]):
+//! the target, too, answers a read of it with [`Denied::Corrupt`] until it is written, also after a crash or a rollback, and whatever
+//! `verify_reads` says. The same holds for a block that a verify or a scrub found damaged in all copies, and for what a rollback
+//! brings back. 512 such blocks can be noted; more are left out as bad sectors are, though the disk does not count as failed.
+//!
 //! When both sides wrote since they parted, [`Event::SplitBrain`] describes it and [`Config::split_brain`] or an
 //! operator decides. What is given up is kept first ([`Volume::snapshots`], [`Volume::open_snapshot`]); then only what
 //! either side wrote since is copied, if both bitmaps go back to where they parted, otherwise everything.
@@ -160,8 +166,9 @@
 //! # What it does not do yet
 //!
 //! A writer under protocol A or B reads at the leader. A replica that a leader left half-copied is copied in full by
-//! the next one. A reread after healing may come from the page cache. The source of a resync does not check what it
-//! copies against its checksums: silent damage there reaches the copy that joins, so scrub before a full copy.
+//! the next one. A reread after healing may come from the page cache. A cloned image of a lost generation is not read, so damage in it
+//! is not told. A write of a part of a damaged block takes what is around it for sound, as all such writes do. Of blocks whose checksums are
+//! void (after a crash, or written in parts) no damage is found, by the source of a resync neither.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 
@@ -175,6 +182,7 @@ mod bugs;
 mod codec;
 mod config;
 pub mod core;
+mod data;
 mod device;
 pub mod disk;
 mod driver;
@@ -192,6 +200,7 @@ pub mod wire;
 pub use bitmap::{EXTENT, GRANULE};
 pub use config::{Config, Congestion, LowRedundancy, Protocol, SplitBrainPolicy, UndoPolicy};
 pub use core::{Denied, Event, Status};
+pub use data::Data;
 pub use device::{BlockDevice, DeviceError};
 pub use disk::{DirectDisk, Disk, FileDisk, MemDisk, VolatileDisk};
 pub use driver::{

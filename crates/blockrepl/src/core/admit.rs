@@ -143,7 +143,7 @@ impl Replica {
             }
             Queued::Copy { link, granule, data, damaged } => {
                 let weight = data.len() as u64 + 64;
-                let data = if data.is_empty() { self.zeros(granule) } else { data };
+                let data = if data.is_empty() { self.zeros(granule).into() } else { data };
                 let offset = self.layout.granule_at(granule);
                 self.flying_bytes += weight;
                 self.write(OpKind::Remote { link, weight, seq: 0 }, offset, data.clone());
@@ -172,7 +172,7 @@ impl Replica {
         Bytes::from_static(&ZEROS[..self.layout.granule_len(granule) as usize])
     }
 
-    pub(super) fn write(&mut self, kind: OpKind, offset: u64, data: Bytes) {
+    pub(super) fn write(&mut self, kind: OpKind, offset: u64, data: Data) {
         self.order += 1;
         self.writes_in_flight += 1;
         self.note_sums(offset, &data);
@@ -183,7 +183,7 @@ impl Replica {
                 hot.order = self.order;
             }
         }
-        self.disk(kind, DiskOp::Write { offset, data });
+        self.disk(kind, DiskOp::Write { offset, data: data.into_bytes() });
     }
 
     /// A follower cannot ask for a flush: it notes what it can no longer list in the bitmaps.

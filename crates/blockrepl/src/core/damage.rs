@@ -5,7 +5,7 @@
 //! speaks of a block only while it still holds that: it is durable before what it speaks of, goes after what takes its place,
 //! and no order among them has to be kept at a crash.
 
-use super::sums::{VOID, bad_blocks, sums_of};
+use super::sums::{VOID, bad_blocks};
 use super::*;
 use crate::meta::{BLOCK, DamagedBlock, MAX_DAMAGED, block_sum};
 
@@ -162,15 +162,14 @@ impl Replica {
     }
 
     /// Blocks of a range that was read, and are not what their checksums say.
-    pub(super) fn damaged_blocks(offset: u64, data: &[u8], sums: &[u32]) -> Vec<DamagedBlock> {
+    pub(super) fn damaged_blocks(offset: u64, computed: &[u32], sums: &[u32]) -> Vec<DamagedBlock> {
         let first = offset / BLOCK;
-        let computed = sums_of(data);
         let of = |at: u64| DamagedBlock {
             block: first + at,
             found: computed[at as usize],
             right: sums[at as usize],
         };
-        bad_blocks(&computed, sums).into_iter().map(of).collect()
+        bad_blocks(computed, sums).into_iter().map(of).collect()
     }
 
     /// Reads what was found at open, and forgets what is over.

@@ -166,6 +166,7 @@ impl Replica {
         | Message::Stable { epoch, .. }
         | Message::Fetch { epoch, .. }
         | Message::Agreed { epoch, .. }
+        | Message::Judged { epoch, .. }
         | Message::Reach { epoch, .. }
         | Message::Compare { epoch, .. }
         | Message::Resize { epoch, .. }
@@ -202,6 +203,7 @@ impl Replica {
             Message::Verify { id, offset, len, .. } => self.remote_verify(link, id, offset, len),
             Message::Fetch { id, chunk, .. } => self.remote_fetch(link, id, chunk),
             Message::Agreed { id, .. } => self.agreed(id),
+            Message::Judged { chunk, .. } => self.left_rotten(chunk),
             _ => {}
         }
     }

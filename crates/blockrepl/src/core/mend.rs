@@ -23,6 +23,8 @@ pub(super) struct Mend {
     peers: BTreeMap<LinkId, Option<PeerCopy>>,
     /// Those of them that are being brought in step.
     behind: BTreeSet<LinkId>,
+    /// Followers who found it damaged there.
+    asked_by: BTreeSet<LinkId>,
     findings: Vec<Finding>,
     /// Blocks here that no copy has right.
     lost: Vec<DamagedBlock>,
@@ -105,6 +107,7 @@ impl Replica {
             local: Local::Unknown,
             peers: BTreeMap::new(),
             behind: BTreeSet::new(),
+            asked_by: BTreeSet::new(),
             findings: Vec::new(),
             lost: Vec::new(),
         });
@@ -276,7 +279,7 @@ impl Replica {
         for run in here {
             let at = (run.offset - offset) as usize;
             let data = data.slice(at..at + run.len as usize);
-            self.write(OpKind::MendWrite, run.offset, data.clone());
+            self.write(OpKind::MendWrite, run.offset, data.clone().into());
             let what = DiskOp::Read { offset: run.offset, len: run.len as u32 };
             self.disk(OpKind::MendCheck { chunk, data }, what);
         }
@@ -313,10 +316,22 @@ impl Replica {
                 self.mark(slot, granule);
             }
         }
+        self.tell_unhealed(chunk, &mend);
         self.verify_mended(chunk, &mend.findings);
         self.scrub_mended(chunk, &mend.findings);
         self.reads_mended(chunk);
         self.unread_mended(chunk);
+    }
+
+    /// Those who asked, and get nothing that heals.
+    fn tell_unhealed(&mut self, chunk: u32, mend: &Mend) {
+        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        for link in &mend.asked_by {
+            let node = self.links.get(link).map(|l| l.hello.node);
+            if node.is_some_and(|node| !mend.findings.iter().any(|f| f.node == node && f.healed)) {
+                self.send(*link, Message::Judged { epoch, chunk });
+            }
+        }
     }
 
     /// The follower's half: the copy as it is at this point of the stream.
@@ -356,6 +371,9 @@ impl Replica {
             return self.refuse(link, Refusal::Protocol);
         }
         let judged = self.mend(chunk);
+        if let Some(mend) = self.mends.get_mut(&chunk) {
+            mend.asked_by.insert(link);
+        }
         if let Some(slot) = self.slot_of(device).filter(|_| !judged) {
             self.mark(slot, self.layout.granule_of_chunk(chunk));
         }

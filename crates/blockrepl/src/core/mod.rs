@@ -44,6 +44,7 @@ use bytes::Bytes;
 use crate::bitmap::Bitmap;
 use crate::bugs::Bug;
 use crate::config::{Config, Protocol};
+use crate::data::Data;
 use crate::ids::{DeviceId, Grant, Identity, Lineage, Member, MemberSet, NodeId};
 use crate::meta::{DamagedBlock, Layout, SlotHead, Superblock};
 use crate::wire::{Digest, Hello, Message, Refusal};
@@ -310,10 +311,10 @@ enum CopyState {
 
 #[derive(Debug)]
 enum Queued {
-    Local { request: RequestId, offset: u64, data: Bytes },
-    Forward { link: LinkId, id: u64, seen: u64, leased: bool, offset: u64, data: Bytes },
-    Remote { link: LinkId, seq: u64, offset: u64, data: Bytes },
-    Copy { link: LinkId, granule: u32, data: Bytes, damaged: Vec<DamagedBlock> },
+    Local { request: RequestId, offset: u64, data: Data },
+    Forward { link: LinkId, id: u64, seen: u64, leased: bool, offset: u64, data: Data },
+    Remote { link: LinkId, seq: u64, offset: u64, data: Data },
+    Copy { link: LinkId, granule: u32, data: Data, damaged: Vec<DamagedBlock> },
     Flush { link: LinkId, id: u64 },
     SyncStart { link: LinkId, sync: u64 },
     SyncEnd { link: LinkId, message: Message },

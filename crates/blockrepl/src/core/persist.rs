@@ -455,11 +455,20 @@ impl Replica {
         let stable = self.stable;
         // The source of a resync tracks what its target has not flushed.
         let target = self.sb.sync.is_some();
-        let idle = |(e, h): &(&u32, &Hot)| (h.seq <= stable || target) && !needed.contains(e);
+        // One that is not hot yet is waited for by somebody: taken away, two could take it from each other for ever.
+        let used = self.commit.durable;
+        let idle =
+            |(e, h): &(&u32, &Hot)| (h.seq <= stable || target) && h.commit <= used && !needed.contains(e);
         // Its checksums speak of what is durable here, except in a resync, which ends with a flush.
         let flushed = self.local.flushed;
         let durable = |(_, h): &(&u32, &Hot)| target || h.order <= flushed;
-        let oldest = self.hot.iter().filter(idle).filter(durable).min_by_key(|(_, h)| h.seq).map(|(e, _)| *e);
+        let oldest = self
+            .hot
+            .iter()
+            .filter(idle)
+            .filter(durable)
+            .min_by_key(|(_, h)| (h.seq, h.commit))
+            .map(|(e, _)| *e);
         let Some(extent) = oldest else {
             if self.hot.iter().any(|h| idle(&h)) {
                 self.local.wanted = self.order;

@@ -335,7 +335,7 @@ impl Replica {
             return self.done(request, Ok(Reply::Written));
         }
         self.foreground();
-        self.take_in(Queued::Local { request, offset, data });
+        self.take_in(Queued::Local { request, offset, data: data.into() });
     }
 
     /// To the writer that it comes from goes its place only: it has the data.
@@ -518,13 +518,13 @@ impl Replica {
             t.reading = t.reading.saturating_sub(run.count);
         }
         match result {
-            Ok(data) => self.copy_checked(link, run, sums, &data),
+            Ok(data) => self.copy_checked(link, run, sums, &data.into()),
             Err(reason) => self.source_unreadable(link, run, reason),
         }
     }
 
     /// Compares what was read with the checksums here: damage must not be copied as if it were sound.
-    fn copy_checked(&mut self, link: LinkId, run: Run, sums: &[u32], data: &Bytes) {
+    fn copy_checked(&mut self, link: LinkId, run: Run, sums: &[u32], data: &Data) {
         let (offset, len) = self.place_of_run(run.first, run.count);
         let late = match () {
             () if !sums.is_empty() => Vec::new(),
@@ -535,7 +535,7 @@ impl Replica {
         let sums = if sums.is_empty() { &late } else { sums };
         let damaged = match self.bug(Bug::UncheckedSource) {
             true => Vec::new(),
-            false => Self::damaged_blocks(offset, data, sums),
+            false => Self::damaged_blocks(offset, &data.sums(), sums),
         };
         if !damaged.is_empty() {
             return self.source_damaged(link, run, data, &damaged);
@@ -549,7 +549,7 @@ impl Replica {
         &mut self,
         link: LinkId,
         granule: u32,
-        data: Bytes,
+        data: Data,
         damaged: &[DamagedBlock],
     ) -> bool {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return false };
@@ -566,7 +566,7 @@ impl Replica {
     }
 
     /// Sends what was read, or asks about it first.
-    pub(super) fn send_copies(&mut self, link: LinkId, run: Run, data: &Bytes) {
+    pub(super) fn send_copies(&mut self, link: LinkId, run: Run, data: &Data) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
         let granule_len = self.layout.granule as usize;
         let Some(t) = self.target(link) else { return };
@@ -630,7 +630,7 @@ impl CopyState {
 
 /// What was read, in as few parts as it takes to send no zeros: each begins with its first granule, and one of
 /// zeros has no bytes.
-fn without_zeros(first: u32, data: &Bytes, pieces: &[Bytes], granule: usize) -> Vec<(u32, Bytes)> {
+fn without_zeros(first: u32, data: &Data, pieces: &[Bytes], granule: usize) -> Vec<(u32, Data)> {
     let zero: Vec<bool> = pieces.iter().map(|piece| piece.iter().all(|b| *b == 0)).collect();
     let mut parts = Vec::new();
     let mut at = 0;
@@ -640,7 +640,7 @@ fn without_zeros(first: u32, data: &Bytes, pieces: &[Bytes], granule: usize) -> 
             false => zero[at..].iter().take_while(|zero| !**zero).count(),
         };
         let span = at * granule..data.len().min((at + count) * granule);
-        parts.push((first + at as u32, if zero[at] { Bytes::new() } else { data.slice(span) }));
+        parts.push((first + at as u32, if zero[at] { Data::default() } else { data.part(span) }));
         at += count;
     }
     parts

@@ -173,6 +173,13 @@ impl Replica {
         }
     }
 
+    /// The leader sends nothing that heals this chunk.
+    pub(super) fn left_rotten(&mut self, chunk: u32) {
+        if let Some(findings) = self.rotten.remove(&chunk) {
+            self.rotten_ended(chunk, findings, false);
+        }
+    }
+
     /// Nobody will answer for what the leader was told.
     pub(super) fn leader_lost(&mut self) {
         for (chunk, findings) in std::mem::take(&mut self.rotten) {

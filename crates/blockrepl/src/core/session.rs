@@ -411,7 +411,7 @@ impl Replica {
         *seq = Some(place);
         let (offset, data) = (*offset, data.clone());
         if apply && self.obeys(link, epoch) {
-            self.remote_write(link, place, stable, offset, data);
+            self.remote_write(link, place, stable, offset, data.into());
             if self.bug(Bug::OwnFirst) && matches!(self.queue.front(), Some(Queued::Remote { .. })) {
                 self.queue.rotate_right(1);
             }

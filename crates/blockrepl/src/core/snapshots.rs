@@ -258,7 +258,7 @@ impl Replica {
     fn tell_kept_damage(&mut self, offset: u64, data: &Bytes, sums: &[u32]) {
         let (node, wrong) = (self.me().node, Wrong::Copy);
         let mut findings = Vec::new();
-        for d in Self::damaged_blocks(offset, data, sums) {
+        for d in Self::damaged_blocks(offset, &sums_of(data), sums) {
             let finding = Finding { node, offset: d.block * BLOCK, len: BLOCK, wrong, healed: false };
             super::mend::note(&mut findings, finding);
         }

@@ -6,7 +6,9 @@
 
 use super::*;
 use crate::bitmap::{CHUNK_MAX, EXTENT};
-use crate::meta::{self, BLOCK, SUMS_PER_PAGE, SumsOfPage, block_sum, decode_sums, encode_sums, no_sums};
+use crate::meta::{
+    self, BLOCK, SUMS_PER_PAGE, SumsOfPage, block_sum, decode_sums, encode_sums, no_sums, sum_of_crc,
+};
 
 /// Pages kept besides those of hot extents.
 const SPARE_PAGES: usize = 64;
@@ -140,12 +142,14 @@ pub(crate) fn sums_of(data: &[u8]) -> Vec<u32> {
 
 impl Replica {
     /// Notes what a write makes of the checksums: known for whole blocks, void for parts of one.
-    pub(super) fn note_sums(&mut self, offset: u64, data: &[u8]) {
+    pub(super) fn note_sums(&mut self, offset: u64, data: &Data) {
         let end = offset + data.len() as u64;
+        let known = if offset.is_multiple_of(BLOCK) { data.crcs() } else { &[] };
         for block in offset / BLOCK..end.div_ceil(BLOCK) {
             let from = block * BLOCK;
             let whole = from >= offset && from + BLOCK <= end;
             let sum = match whole {
+                true if !known.is_empty() => sum_of_crc(known[(block - offset / BLOCK) as usize]),
                 true => block_sum(&data[(from - offset) as usize..][..BLOCK as usize]),
                 false => VOID,
             };

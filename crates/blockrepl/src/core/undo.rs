@@ -133,7 +133,7 @@ impl Replica {
     /// A state to return to that is damaged: it must be told so then as well, and the checksums that know will be gone.
     fn note_damage_before(&mut self, run: Run, sums: &[u32], data: &Bytes) {
         let (offset, _) = self.place_of_run(run.first, run.count);
-        let damaged = Self::damaged_blocks(offset, data, sums);
+        let damaged = Self::damaged_blocks(offset, &sums_of(data), sums);
         if damaged.is_empty() {
             return;
         }
@@ -168,6 +168,9 @@ impl Replica {
             let offset = self.layout.undo_at(entry);
             let data = encode_undo(self.sb.undo_run, entry, granule, &data, self.layout.undo_len());
             self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+        }
+        if self.bug(Bug::UndoUnflushed) && !self.undo.saved.is_empty() {
+            self.undo.saved.extend(&self.undo.writing);
         }
         self.disk(OpKind::UndoFlush, DiskOp::MetaFlush);
         false
@@ -223,7 +226,7 @@ impl Replica {
         };
         let offset = self.layout.granule_at(granule);
         let data = Bytes::copy_from_slice(data);
-        self.write(OpKind::RollbackWrite, offset, data.clone());
+        self.write(OpKind::RollbackWrite, offset, data.clone().into());
         self.damage_is_back(offset, &data);
     }
 }

@@ -86,9 +86,9 @@ impl Replica {
             match self.unread.0.get(&granule) {
                 _ if damaged.is_empty() => {
                     self.unread.read(one);
-                    self.send_copies(link, one, &data);
+                    self.send_copies(link, one, &data.into());
                 }
-                Some(Step::Judged) => self.send_damaged(link, granule, data, &damaged),
+                Some(Step::Judged) => self.send_damaged(link, granule, data.into(), &damaged),
                 step => {
                     if matches!(step, None | Some(Step::Alone)) {
                         self.unread.0.insert(granule, Step::Failed);
@@ -108,7 +108,7 @@ impl Replica {
     }
 
     /// No copy has it right: the peer is told so with it.
-    fn send_damaged(&mut self, link: LinkId, granule: u32, data: Bytes, damaged: &[DamagedBlock]) {
+    fn send_damaged(&mut self, link: LinkId, granule: u32, data: Data, damaged: &[DamagedBlock]) {
         let Some(peer) = self.links.get(&link).map(|l| l.hello.node) else { return };
         if !damaged.iter().all(|d| self.note_damage(*d)) {
             self.copies_not(link, Run { first: granule, count: 1 });

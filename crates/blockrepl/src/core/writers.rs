@@ -406,11 +406,11 @@ impl Replica {
             return self.refuse(link, Refusal::Protocol);
         }
         joined.last_id = id;
-        self.take_in(Queued::Forward { link, id, seen, leased: false, offset, data });
+        self.take_in(Queued::Forward { link, id, seen, leased: false, offset, data: data.into() });
     }
 
     /// One write goes to the disk and to every peer that keeps up; for the others it is noted.
-    pub(super) fn order_write(&mut self, by: Asker, seen: Option<u64>, offset: u64, data: Bytes) {
+    pub(super) fn order_write(&mut self, by: Asker, seen: Option<u64>, offset: u64, data: Data) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else {
             return self.answer(by, Err(Denied::NotLeading));
         };

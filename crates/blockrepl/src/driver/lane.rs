@@ -18,6 +18,8 @@ struct State {
     jobs: VecDeque<Job>,
     /// Somebody works through the jobs.
     busy: bool,
+    /// There is something else to do for the lane's thread.
+    called: bool,
     stopped: bool,
 }
 
@@ -105,18 +107,29 @@ impl Lane {
         state.busy = false;
     }
 
-    /// The lane's own thread: drains whenever there is something to do, until stopped.
-    pub(super) fn serve(&self, mut work: impl FnMut(Batch)) {
+    /// Has the lane's thread do something else when it is through with the jobs.
+    pub(super) fn call(&self) {
+        self.state().called = true;
+        self.wake.notify_one();
+    }
+
+    /// The lane's own thread: drains whenever there is something to do, until stopped. When it was called, it does what `other`
+    /// says, and as long as that says that there is more, in turn with the jobs.
+    pub(super) fn serve(&self, mut work: impl FnMut(Batch), mut other: impl FnMut() -> bool) {
         loop {
             let mut state = self.state();
-            while (state.jobs.is_empty() || state.busy) && !state.stopped {
+            while (state.jobs.is_empty() || state.busy) && !state.called && !state.stopped {
                 state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             if state.stopped {
                 return;
             }
+            let called = std::mem::take(&mut state.called);
             drop(state);
             self.drain(&mut work);
+            if called && other() {
+                self.state().called = true;
+            }
         }
     }
 

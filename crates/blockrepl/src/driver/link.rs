@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
+use super::incoming::Incoming;
 use super::outbox::Outbox;
 use super::shared::Shared;
 use crate::core::{Input, LinkId};
@@ -174,14 +175,15 @@ where
     let outbox = Outbox::new(Box::new(write), shared.unsent_limit);
     let link = shared.state().add_link(outbox.clone()).ok_or(LinkError::Closed)?;
     // The guard tells the core that the link is gone, also when the task is aborted.
-    let guard = Guard { shared: shared.clone(), link, outbox };
+    let incoming = Incoming::new(link, read, shared.inbox());
+    let guard = Guard { shared: shared.clone(), link, outbox, incoming };
     shared.input(Input::LinkUp { link, hello });
-    let task = tokio::spawn(run(guard, read));
+    let task = tokio::spawn(run(guard));
     Ok(Link { peer, task })
 }
 
-async fn run<R: AsyncRead>(guard: Guard, read: ReadHalf<R>) -> LinkError {
-    let mut reading = std::pin::pin!(read_loop(&guard, read));
+async fn run(guard: Guard) -> LinkError {
+    let mut reading = std::pin::pin!(std::future::poll_fn(|cx| guard.incoming.poll(&guard.shared, cx)));
     let mut writing = std::pin::pin!(write_loop(&guard));
     let why = tokio::select! {
         why = &mut reading => why,
@@ -211,38 +213,15 @@ struct Guard {
     shared: Arc<Shared>,
     link: LinkId,
     outbox: Arc<Outbox>,
+    incoming: Arc<Incoming>,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         self.shared.state().drop_link(self.link);
         self.outbox.abandon();
+        self.incoming.close();
         self.shared.input(Input::LinkDown { link: self.link });
-    }
-}
-
-async fn read_loop<R: AsyncRead>(guard: &Guard, mut io: ReadHalf<R>) -> LinkError {
-    let mut inbox = guard.shared.inbox();
-    let mut refused = None;
-    loop {
-        match inbox.read(&mut io).await {
-            Ok(0) => return refused.map_or(LinkError::ClosedByPeer, LinkError::Refused),
-            Ok(_) => {}
-            Err(e) => return refused.map_or(LinkError::Io(e), LinkError::Refused),
-        }
-        loop {
-            match inbox.next() {
-                Ok(Some(message)) => {
-                    if let Message::Refused(why) = &message {
-                        refused = Some(why.clone());
-                    }
-                    guard.shared.counters.got(&message);
-                    guard.shared.input(Input::Message { link: guard.link, message });
-                }
-                Ok(None) => break,
-                Err(e) => return LinkError::Wire(e),
-            }
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod handle;
 mod inbox;
+mod incoming;
 mod lane;
 pub(crate) mod link;
 mod metrics;

@@ -268,7 +268,7 @@ impl Stream {
             message.encode_head(&mut self.head);
             match message {
                 Message::Write { data, .. } | Message::Copy { data, .. } if data.len() >= LONG => {
-                    self.data = data;
+                    self.data = data.into_bytes();
                 }
                 short => self.head.extend_from_slice(short.data()),
             }

@@ -1,6 +1,6 @@
 //! What the handles, the disk threads and the links of one volume share.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::Written;
 use super::inbox::Inbox;
+use super::incoming::Incoming;
 use super::lane::{Batch, Job, Lane};
 use super::metrics::Counters;
 use super::outbox::Outbox;
@@ -30,6 +31,10 @@ use crate::wire::{Message, Refusal};
 const EVENTS_MAX: usize = 1024;
 /// Data of this length or more lies in buffers that are used again.
 pub(super) const LONG: usize = 64 << 10;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub(super) type Answer = Result<Reply, Denied>;
 
@@ -117,6 +122,8 @@ pub(super) struct Shared {
     pub(super) data_lane: Lane,
     flush_lane: Lane,
     meta_lane: Lane,
+    /// Links on which the thread of the data disk is to read.
+    incoming: Mutex<VecDeque<Arc<Incoming>>>,
     pool: Arc<Pool>,
     frame_limit: u32,
     pub(super) unsent_limit: u64,
@@ -162,6 +169,7 @@ impl Shared {
             data_lane: Lane::default(),
             flush_lane: Lane::default(),
             meta_lane: Lane::default(),
+            incoming: Mutex::default(),
             pool: Arc::default(),
             many: AtomicBool::new(false),
             damaged: AtomicBool::new(damaged),
@@ -289,6 +297,21 @@ impl Shared {
     /// What comes in on a new link.
     pub(super) fn inbox(&self) -> Inbox {
         Inbox::new(self.frame_limit, self.pool.clone())
+    }
+
+    /// Has the thread of the data disk read what comes in.
+    pub(super) fn have_read(&self, from: Arc<Incoming>) {
+        lock(&self.incoming).push_back(from);
+        self.data_lane.call();
+    }
+
+    /// Reads one message for the link whose turn it is, and says whether there may be more.
+    fn read_on(&self) -> bool {
+        let next = lock(&self.incoming).pop_front();
+        let more = next.filter(|incoming| incoming.read(self));
+        let mut waiting = lock(&self.incoming);
+        waiting.extend(more);
+        !waiting.is_empty()
     }
 
     /// Bytes of a write, to be kept until they are on all disks.
@@ -433,15 +456,15 @@ impl Shared {
 
     /// The three disk threads: data in order, data flushes, metadata in order.
     pub(super) fn serve_data(&self) {
-        self.data_lane.serve(|batch| self.data_jobs(batch, true));
+        self.data_lane.serve(|batch| self.data_jobs(batch, true), || self.read_on());
     }
 
     pub(super) fn serve_flush(&self) {
-        self.flush_lane.serve(|batch| self.disk_jobs(batch));
+        self.flush_lane.serve(|batch| self.disk_jobs(batch), || false);
     }
 
     pub(super) fn serve_meta(&self) {
-        self.meta_lane.serve(|batch| self.disk_jobs(batch));
+        self.meta_lane.serve(|batch| self.disk_jobs(batch), || false);
     }
 
     pub(super) fn stopped(&self) -> bool {

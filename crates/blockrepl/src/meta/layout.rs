@@ -71,7 +71,8 @@ impl Layout {
     /// Whether what a superblock says can be: each area has its size, and none lies in another.
     pub(crate) fn is_sound(&self) -> bool {
         let mut areas = [self.bitmaps, self.sums, self.undo];
-        areas.sort_by_key(|a| a.at);
+        // One without bytes (no undo area) stands where another begins.
+        areas.sort_by_key(|a| (a.at, a.len));
         let mut from = 2 * SB_LEN;
         let apart = areas.iter().all(|a| {
             let end = a.at.checked_add(a.len).filter(|_| a.at >= from && a.at.is_multiple_of(PAGE_LEN));

@@ -22,7 +22,7 @@ pub use error::OpenError;
 pub(crate) use identity::{check_data_header, check_identity, encode_data_header};
 use identity::{put_identity, take_identity};
 pub(crate) use layout::{Area, Layout};
-pub(crate) use sums::{SumsOfPage, block_sum, decode_sums, encode_sums, no_sums};
+pub(crate) use sums::{SumsOfPage, block_sum, decode_sums, encode_sums, no_sums, sum_of_crc};
 pub(crate) use superblock::{DamagedBlock, SlotHead, SnapshotHead, SnapshotState, Superblock};
 pub(crate) use undo::{decode_undo, encode_undo};
 

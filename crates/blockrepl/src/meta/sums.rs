@@ -10,7 +10,12 @@ pub(crate) type SumsOfPage = Box<[u32; SUMS_PER_PAGE as usize]>;
 
 /// The checksum of one whole block: its CRC-32, never 0.
 pub(crate) fn block_sum(block: &[u8]) -> u32 {
-    crc32fast::hash(block).max(1)
+    sum_of_crc(crc32fast::hash(block))
+}
+
+/// The checksum of a whole block of which this is the CRC-32.
+pub(crate) fn sum_of_crc(crc: u32) -> u32 {
+    crc.max(1)
 }
 
 pub(crate) fn no_sums() -> SumsOfPage {

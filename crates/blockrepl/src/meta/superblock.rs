@@ -331,6 +331,15 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_undo_area_may_lie_where_the_bitmaps_of_a_device_that_has_grown_begin() {
+        let old = Layout::new(12 << 20, 1 << 20, Some(256 << 10)).unwrap();
+        assert_eq!((old.undo.len, old.undo.at), (0, old.sums.end()));
+        let bitmaps = Area { at: old.undo.at, ..old.bitmaps };
+        let layout = Layout { bitmaps, sums: Area { at: bitmaps.end(), ..old.sums }, ..old };
+        assert!(layout.is_sound());
+    }
+
+    #[test]
     fn areas_that_overlap_or_are_too_small_are_refused() {
         let good = sample().layout;
         let wrong: [fn(&mut Layout); 7] = [

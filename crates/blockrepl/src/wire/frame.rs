@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::{Message, WIRE_VERSION};
 use crate::codec::Writer;
+use crate::data::{add_crcs, crc_behind};
 
 /// Bytes before the payload.
 pub const HEADER_LEN: usize = 16;
@@ -60,11 +61,7 @@ impl Message {
         let len = (head.len() + data.len()) as u32;
         let mut header = Writer(Vec::with_capacity(HEADER_LEN));
         header.bytes(&MAGIC).u8(WIRE_VERSION).u8(kind).u32(len);
-        let mut crc = crc32fast::Hasher::new();
-        crc.update(&head);
-        crc.update(data);
-        let payload_crc = crc.finalize();
-        header.u32(payload_crc);
+        header.u32(self.payload_crc(&head));
         let header_crc = crc32fast::hash(&header.0);
         header.u32(header_crc);
         out.extend_from_slice(&header.0);
@@ -103,7 +100,7 @@ impl Decoder {
         }
         self.buf.advance(HEADER_LEN);
         let payload = self.buf.split_to(len).freeze();
-        Partial { kind, len, payload_crc }.finish(payload).map(Some)
+        Partial { kind, len, payload_crc, crcs: Vec::new() }.finish(payload).map(Some)
     }
 
     /// After [`next`](Self::next) gave `None`: takes the frame that has begun, with the part of its payload that is
@@ -116,7 +113,7 @@ impl Decoder {
             return None;
         }
         self.buf.advance(HEADER_LEN);
-        Some((Partial { kind, len, payload_crc }, self.buf.split()))
+        Some((Partial { kind, len, payload_crc, crcs: Vec::new() }, self.buf.split()))
     }
 }
 
@@ -127,6 +124,8 @@ pub(crate) struct Partial {
     /// Bytes of its payload.
     pub(crate) len: usize,
     payload_crc: u32,
+    /// Of the blocks that its data begins with.
+    crcs: Vec<u32>,
 }
 
 impl Partial {
@@ -139,12 +138,20 @@ impl Partial {
         }
     }
 
+    /// So much of the payload is here. What has just come is read while it is at hand.
+    pub(crate) fn come(&mut self, begun: &[u8]) {
+        let data = begun.get(self.head()..).unwrap_or_default();
+        add_crcs(&mut self.crcs, data);
+    }
+
     /// The message, with the whole payload.
-    pub(crate) fn finish(self, payload: Bytes) -> Result<Message, WireError> {
-        if crc32fast::hash(&payload) != self.payload_crc {
+    pub(crate) fn finish(mut self, payload: Bytes) -> Result<Message, WireError> {
+        self.come(&payload);
+        let (head, data) = payload.split_at(self.head().min(payload.len()));
+        if crc_behind(crc32fast::hash(head), &self.crcs, data) != self.payload_crc {
             return Err(WireError::Checksum { kind: self.kind });
         }
-        Message::decode(self.kind, payload)
+        Message::decode(self.kind, payload, self.crcs)
     }
 }
 

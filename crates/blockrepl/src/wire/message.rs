@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Digest, Hello, Opening, Refusal, WriterMessage};
+use crate::data::{Data, crc_behind};
 use crate::ids::{DeviceId, GenerationId, Lineage, Member, MemberSet};
 
 /// All that goes over a link. Messages of one link arrive in order or not at all.
@@ -47,7 +48,7 @@ pub enum Message {
         /// Where, in bytes.
         offset: u64,
         /// What.
-        data: Bytes,
+        data: Data,
     },
     /// Make everything before this message durable.
     Flush {
@@ -86,7 +87,7 @@ pub enum Message {
         /// Repair of an in-sync replica, not part of a resync.
         heal: bool,
         /// Its bytes, or none for zeros.
-        data: Bytes,
+        data: Data,
     },
     /// As `Copy`, of one granule whose blocks are not all right: no copy has what these should be. They are written,
     /// and told as damaged to whoever reads them.
@@ -100,7 +101,7 @@ pub enum Message {
         /// Which blocks of 4096 bytes of it are damaged, ascending, and the checksums that they should have.
         blocks: Vec<(u8, u32)>,
         /// The granule's bytes.
-        data: Bytes,
+        data: Data,
     },
     /// You now hold what I hold: be consistent, and take over my ancestry.
     SyncEnd {
@@ -176,6 +177,14 @@ pub enum Message {
     },
     /// A follower found a chunk of its copy unreadable or against its checksums.
     Rotten {
+        /// Which chunk.
+        chunk: u32,
+    },
+    /// The chunk that the addressee named by `Rotten` was judged, and nothing is sent to heal it: no copy is right, or its
+    /// own is.
+    Judged {
+        /// The leader's epoch.
+        epoch: u64,
         /// Which chunk.
         chunk: u32,
     },
@@ -261,12 +270,21 @@ impl Message {
     /// What a frame carries behind its fields.
     pub(crate) fn data(&self) -> &[u8] {
         match self {
-            Message::Write { data, .. }
-            | Message::Copy { data, .. }
-            | Message::CopyDamaged { data, .. }
-            | Message::Fetched { data, .. } => data,
+            Message::Write { data, .. } | Message::Copy { data, .. } | Message::CopyDamaged { data, .. } => {
+                data
+            }
+            Message::Fetched { data, .. } => data,
             Message::Writer(m) => m.data(),
             _ => &[],
+        }
+    }
+
+    /// The CRC-32 of a payload that begins with these fields.
+    pub(crate) fn payload_crc(&self, head: &[u8]) -> u32 {
+        let head = crc32fast::hash(head);
+        match self {
+            Message::Write { data, .. } | Message::Copy { data, .. } => data.crc_behind(head),
+            other => crc_behind(head, &[], other.data()),
         }
     }
 

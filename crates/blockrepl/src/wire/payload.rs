@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{Digest, Message, RUNS_MAX, WireError, WriterMessage, hello, opening, refusal};
 use crate::codec::{Reader, Short, Writer};
+use crate::data::Data;
 use crate::ids::{DeviceId, Member, NodeId};
 
 impl Message {
@@ -97,6 +98,10 @@ impl Message {
                 w.u32(*chunk);
                 (50, w.0, none)
             }
+            Message::Judged { epoch, chunk } => {
+                w.u64(*epoch).u32(*chunk);
+                (74, w.0, none)
+            }
             Message::Agreed { epoch, id } => {
                 w.u64(*epoch).u64(*id);
                 (51, w.0, none)
@@ -149,11 +154,12 @@ impl Message {
         }
     }
 
-    pub(super) fn decode(kind: u8, payload: Bytes) -> Result<Message, WireError> {
-        Self::parse(kind, payload).map_err(|Short| WireError::Malformed { kind })
+    /// `crcs`: of the blocks of its data.
+    pub(super) fn decode(kind: u8, payload: Bytes, crcs: Vec<u32>) -> Result<Message, WireError> {
+        Self::parse(kind, payload, crcs).map_err(|Short| WireError::Malformed { kind })
     }
 
-    fn parse(kind: u8, payload: Bytes) -> Result<Message, Short> {
+    fn parse(kind: u8, payload: Bytes, crcs: Vec<u32>) -> Result<Message, Short> {
         let mut r = Reader(&payload);
         // Data is the tail of the payload, shared, not copied.
         let tail = |r: &Reader<'_>| payload.slice(payload.len() - r.0.len()..);
@@ -164,7 +170,8 @@ impl Message {
             4 => take_begin_ack(&mut r)?,
             5 => {
                 let (epoch, seq, stable, offset) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
-                return Ok(Message::Write { epoch, seq, stable, offset, data: tail(&r) });
+                let data = Data::with_crcs(tail(&r), crcs);
+                return Ok(Message::Write { epoch, seq, stable, offset, data });
             }
             6 => Message::Flush { epoch: r.u64()?, id: r.u64()?, stable: r.u64()? },
             7 => Message::FlushAck { id: r.u64()?, bytes: r.u64()? },
@@ -172,7 +179,8 @@ impl Message {
             9 => Message::SyncStart { epoch: r.u64()?, sync: r.u64()? },
             10 => {
                 let (epoch, granule, heal) = (r.u64()?, r.u32()?, r.flag()?);
-                return Ok(Message::Copy { epoch, granule, heal, data: tail(&r) });
+                let data = Data::with_crcs(tail(&r), crcs);
+                return Ok(Message::Copy { epoch, granule, heal, data });
             }
             11 => {
                 let (epoch, version) = (r.u64()?, r.u64()?);
@@ -210,10 +218,11 @@ impl Message {
                 dirty: take_runs(&mut r)?,
             },
             71 => Message::Shrink { epoch: r.u64()?, size: r.u64()? },
+            74 => Message::Judged { epoch: r.u64()?, chunk: r.u32()? },
             72 => {
                 let (epoch, granule, heal) = (r.u64()?, r.u32()?, r.flag()?);
                 let blocks = take_damaged(&mut r)?;
-                return Ok(Message::CopyDamaged { epoch, granule, heal, blocks, data: tail(&r) });
+                return Ok(Message::CopyDamaged { epoch, granule, heal, blocks, data: tail(&r).into() });
             }
             80..=98 => Message::Opening(opening::parse(kind, &mut r)?),
             _ => return Err(Short),

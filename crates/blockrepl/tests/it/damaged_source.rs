@@ -304,6 +304,19 @@ fn healing_a_peer_does_not_make_the_leader_s_damage_sound() {
     assert!(read(&mut net, 1, AT + BLOCK as u64).is_ok());
 }
 
+/// Whoever scrubs is answered, also where nothing can be healed.
+#[test]
+fn a_follower_that_finds_damage_that_no_copy_has_right_is_told_so() {
+    let mut net = only_copy_damaged(7, small());
+    come_back(&mut net);
+    for n in [1, 0, 1] {
+        let request = net.scrub(n);
+        net.settle();
+        let Ok(Reply::Scrubbed(report)) = &net.answers[&request] else { panic!() };
+        assert!(report.findings.iter().any(|f| f.node == NodeId(n as u64) && f.offset == AT && !f.healed));
+    }
+}
+
 /// A third copy that has it right heals what was copied as damage.
 #[test]
 fn a_copy_that_returns_with_what_is_right_heals_all() {

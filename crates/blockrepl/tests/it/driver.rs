@@ -324,11 +324,21 @@ async fn strangers_on_a_link_get_a_typed_refusal() {
     assert!(matches!(dialled, Err(LinkError::WrongPeer { .. })));
 }
 
-/// A disk whose flush hangs until told otherwise.
+/// A disk that hangs while the gate is shut: in a flush, or in a write as well.
 #[derive(Debug)]
 struct Hanging {
     below: FileDisk,
-    gate: Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>,
+    gate: Gate,
+    writes: bool,
+}
+
+impl Hanging {
+    fn pass(&self) {
+        let mut shut = self.gate.0.lock().unwrap();
+        while *shut {
+            shut = self.gate.1.wait(shut).unwrap();
+        }
+    }
 }
 
 impl Disk for Hanging {
@@ -336,13 +346,13 @@ impl Disk for Hanging {
         self.below.read_at(offset, buf)
     }
     fn write_at(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        if self.writes {
+            self.pass();
+        }
         self.below.write_at(offset, data)
     }
     fn flush(&self) -> std::io::Result<()> {
-        let mut shut = self.gate.0.lock().unwrap();
-        while *shut {
-            shut = self.gate.1.wait(shut).unwrap();
-        }
+        self.pass();
         self.below.flush()
     }
     fn size(&self) -> std::io::Result<u64> {
@@ -352,15 +362,20 @@ impl Disk for Hanging {
 
 type Gate = Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>;
 
+/// Replica `n`, on a data disk that hangs while the gate is shut.
+fn create_hanging(dir: &TempDir, n: usize, writes: bool) -> (Volume, Gate) {
+    drop(create(dir, n));
+    let gate = Gate::default();
+    let files = paths(dir.path(), n);
+    let data = Hanging { below: FileDisk::open(&files.data).unwrap(), gate: gate.clone(), writes };
+    let meta = FileDisk::open(&files.meta).unwrap();
+    let volume = Volume::with_disks(Arc::new(data), Arc::new(meta), &identity(n), Default::default());
+    (volume.unwrap(), gate)
+}
+
 /// A leader alone, on a data disk whose flush hangs while the gate is shut.
 async fn on_hanging_disk(dir: &TempDir) -> (Volume, Arc<dyn BlockDevice>, Gate) {
-    drop(create(dir, 0));
-    let gate = Gate::default();
-    let files = paths(dir.path(), 0);
-    let data = Hanging { below: FileDisk::open(&files.data).unwrap(), gate: gate.clone() };
-    let meta = FileDisk::open(&files.meta).unwrap();
-    let volume =
-        Volume::with_disks(Arc::new(data), Arc::new(meta), &identity(0), Default::default()).unwrap();
+    let (volume, gate) = create_hanging(dir, 0, false);
     let device = lead(&volume, 1, 0, &[0], 1).await;
     (volume, device, gate)
 }
@@ -384,6 +399,32 @@ async fn a_hung_disk_shows_its_age_and_can_be_given_up() {
     *gate.0.lock().unwrap() = false;
     gate.1.notify_all();
     assert!(matches!(hung.await.unwrap(), Err(DeviceError::Failed(_))));
+}
+
+/// In a stream of long writes it is the thread of the disk that reads from the link.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_whose_disk_hangs_in_a_stream_still_hears_its_leader() {
+    let dir = TempDir::new().unwrap();
+    let a = create(&dir, 0);
+    let (b, gate) = create_hanging(&dir, 1, true);
+    let device = lead(&a, 1, 0, &[0, 1], 1).await;
+    let (ours, theirs) = connect(&a, &b).await;
+    until("sync", || link_status(&a) == Some(LinkStatus::Synced)).await;
+    static LONG: [u8; 200 << 10] = [7; 200 << 10];
+    for _ in 0..2 {
+        write(&device, 0, &LONG).await.unwrap();
+        flush(&device).await.unwrap();
+    }
+    *gate.0.lock().unwrap() = true;
+    for at in 0..2 {
+        write(&device, at * LONG.len() as u64, &LONG).await.unwrap();
+    }
+    until("hang", || b.disk_age().is_some_and(|age| age > Duration::from_millis(50))).await;
+    ours.cut();
+    let why = tokio::time::timeout(WAIT, theirs.ended()).await.expect("the end of the link is heard");
+    assert!(matches!(why, LinkError::ClosedByPeer | LinkError::Io(_)), "{why}");
+    *gate.0.lock().unwrap() = false;
+    gate.1.notify_all();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -99,7 +99,7 @@ fn files_of_an_older_format_are_refused_and_left_alone() {
 
 #[test]
 fn a_frame_is_as_the_documentation_draws_it_and_another_version_is_refused() {
-    let data = Bytes::from_static(b"data");
+    let data = Bytes::from_static(b"data").into();
     let mut frame = BytesMut::new();
     Message::Write { epoch: 2, seq: 3, stable: 4, offset: 5, data }.encode(&mut frame);
     assert_eq!((&frame[..2], frame[2], frame[3], u32_at(&frame, 4)), (&b"PB"[..], 3, 5, 36));

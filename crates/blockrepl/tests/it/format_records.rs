@@ -424,7 +424,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         ),
         (
             5,
-            M::Write { epoch: 2, seq: 3, stable: 4, offset: 5, data: data.clone() },
+            M::Write { epoch: 2, seq: 3, stable: 4, offset: 5, data: data.clone().into() },
             [e(), n(3), n(4), n(5), tail()].concat(),
         ),
         (6, M::Flush { epoch: 2, id: 3, stable: 4 }, [e(), n(3), n(4)].concat()),
@@ -433,7 +433,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (9, M::SyncStart { epoch: 2, sync: 3 }, [e(), n(3)].concat()),
         (
             10,
-            M::Copy { epoch: 2, granule: 3, heal: true, data: data.clone() },
+            M::Copy { epoch: 2, granule: 3, heal: true, data: data.clone().into() },
             [e(), i(3), vec![1], tail()].concat(),
         ),
         (
@@ -501,6 +501,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (67, M::Compared { granule: 3, same: true }, [i(3), vec![1]].concat()),
         (68, M::Resize { epoch: 2, size: 3 }, [e(), n(3)].concat()),
         (69, M::Resized { size: 3 }, n(3)),
+        (74, M::Judged { epoch: 2, chunk: 3 }, [e(), i(3)].concat()),
         (71, M::Shrink { epoch: 2, size: 3 }, [e(), n(3)].concat()),
         (
             72,
@@ -509,7 +510,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
                 granule: 3,
                 heal: true,
                 blocks: vec![(6, 4), (7, 5)],
-                data: bytes::Bytes::from_static(b"data"),
+                data: bytes::Bytes::from_static(b"data").into(),
             },
             [e(), i(3), vec![1], i(2), vec![6], i(4), vec![7], i(5), tail()].concat(),
         ),

@@ -162,3 +162,21 @@ fn a_device_grows_and_shrinks_with_the_granule_it_has() {
         net.assert_identical(0, 1);
     }
 }
+
+#[test]
+fn a_device_that_has_grown_opens_again_whatever_the_granule() {
+    for granule in [4096u64, 65_536, 1 << 20] {
+        for undo in [16 << 10, 4 * 65_536, 1 << 20, SIZE] {
+            for more in 1..4 {
+                let mut net = Net::pair_with(1, Config { undo_bytes: Some(undo), ..of(granule) });
+                net.resize(0, SIZE + (more << 20));
+                net.settle();
+                for n in 0..2 {
+                    net.crash(n);
+                    net.boot(n);
+                    assert_eq!(net.status(n).size, SIZE + (more << 20), "{granule} {undo}");
+                }
+            }
+        }
+    }
+}

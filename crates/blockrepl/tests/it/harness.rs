@@ -104,6 +104,8 @@ pub struct Node {
     pub fail_flush: bool,
     /// Power is cut right after this many syncs of the metadata.
     pub die_after_syncs: Option<u64>,
+    /// Power is cut before so many syncs of the metadata are over: some of what was written since the last one is there.
+    pub die_before_sync: Option<u64>,
     pub meta_writes: u64,
 }
 
@@ -144,6 +146,9 @@ pub struct Net {
     pub hung_data: Option<usize>,
     /// Neither disk of this node answers.
     pub hold_disks: Option<usize>,
+    /// Replicas that are opened from now on have it.
+    #[cfg(feature = "bugs")]
+    pub bug: Option<posthaste_blockrepl::bugs::Bug>,
 }
 
 pub fn identity(n: usize) -> Identity {
@@ -195,6 +200,8 @@ impl Net {
             hung: None,
             hung_data: None,
             hold_disks: None,
+            #[cfg(feature = "bugs")]
+            bug: None,
         };
         (0..count).for_each(|n| net.boot(n));
         net
@@ -223,6 +230,7 @@ impl Net {
             no_room: false,
             fail_flush: false,
             die_after_syncs: None,
+            die_before_sync: None,
             meta_writes: 0,
         }
     }
@@ -254,7 +262,13 @@ impl Net {
             buf.copy_from_slice(&meta[at as usize..at as usize + buf.len()]);
             Ok(())
         };
-        node.replica = Some(Replica::open(node.config.clone(), &node.identity, read).unwrap());
+        let replica = Replica::open(node.config.clone(), &node.identity, read).unwrap();
+        #[cfg(feature = "bugs")]
+        let replica = match self.bug {
+            Some(bug) => replica.with_bug(bug),
+            None => replica,
+        };
+        node.replica = Some(replica);
     }
 
     /// Power cut: volatile state and a seeded part of the unsynced writes are lost.
@@ -282,7 +296,7 @@ impl Net {
             }
             *flushed || keep()
         });
-        node.die_after_syncs = None;
+        (node.die_after_syncs, node.die_before_sync) = (None, None);
         self.rng = coin;
     }
 
@@ -438,6 +452,10 @@ impl Net {
     fn meta_op(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         let Some((op, what)) = node.meta_ops.pop_front() else { return };
+        if matches!(what, DiskOp::MetaFlush) && node.die_before_sync.is_some_and(|k| k <= node.meta.syncs + 1)
+        {
+            return self.crash(n);
+        }
         let result = match what {
             DiskOp::MetaWrite { offset, data } => {
                 node.meta_writes += 1;

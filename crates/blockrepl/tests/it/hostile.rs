@@ -206,11 +206,11 @@ fn begin_ack() -> Message {
 }
 
 fn write(epoch: u64, seq: u64, offset: u64, len: usize) -> Message {
-    Message::Write { epoch, seq, stable: 0, offset, data: Bytes::from(vec![0xEE; len]) }
+    Message::Write { epoch, seq, stable: 0, offset, data: vec![0xEE; len].into() }
 }
 
 fn copy(epoch: u64, granule: u32, heal: bool, len: usize) -> Message {
-    Message::Copy { epoch, granule, heal, data: Bytes::from(vec![0xEE; len]) }
+    Message::Copy { epoch, granule, heal, data: vec![0xEE; len].into() }
 }
 
 /// One of each kind of what a leader says, within all bounds.
@@ -335,7 +335,8 @@ fn messages_out_of_their_order_are_refused() {
     let mut victim = Victim::following();
     victim.say(write(5, 8, 0, 512));
     victim.must_refuse(write(5, 7, 4096, 512));
-    let stable = Message::Write { epoch: 5, seq: 1, stable: 2, offset: 0, data: Bytes::from_static(b"x") };
+    let stable =
+        Message::Write { epoch: 5, seq: 1, stable: 2, offset: 0, data: Bytes::from_static(b"x").into() };
     Victim::following().must_refuse(stable);
     // A copy without the mark that goes before it (R9), a second hello, a writer's word to one that leads nothing.
     Victim::following().must_refuse(copy(5, 0, false, GRANULE as usize));
@@ -453,7 +454,7 @@ fn a_flood_of_writes_is_refused_while_the_disk_hangs() {
     for round in 0..6u64 {
         victim.say(begin(5, 0));
         for seq in 1..=20 {
-            let message = Message::Write { epoch: 5, seq, stable: 0, offset: 0, data: data.clone() };
+            let message = Message::Write { epoch: 5, seq, stable: 0, offset: 0, data: data.clone().into() };
             sent += u64::from(!victim.closed) * data.len() as u64;
             victim.say(message);
         }

@@ -7,6 +7,7 @@ mod candidate;
 mod chaos;
 mod control;
 mod copies;
+mod crash_images;
 mod damaged_source;
 mod disks;
 mod driver;

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use posthaste_blockrepl::wire::{
     Decoder, Digest, HEADER_LEN, Message, Opening, Refusal, WireError, WriterMessage,
 };
-use posthaste_blockrepl::{ClusterId, DeviceId, GenerationId, Member, NodeId, VolumeId};
+use posthaste_blockrepl::{ClusterId, Data, DeviceId, GenerationId, Member, NodeId, VolumeId};
 use proptest::prelude::*;
 
 fn writer_message() -> impl Strategy<Value = WriterMessage> {
@@ -85,7 +85,9 @@ fn opening() -> impl Strategy<Value = Opening> {
 }
 
 fn message() -> impl Strategy<Value = Message> {
-    let data = proptest::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+    let bytes = |len| proptest::collection::vec(any::<u8>(), len).prop_map(Data::from);
+    // Some have whole blocks, whose checksums make the frame's.
+    let data = prop_oneof![3 => bytes(0..300), 1 => bytes(4000..9000)].boxed();
 
     prop_oneof![
         (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), data.clone()).prop_map(
@@ -137,6 +139,7 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, seq)| Message::Reach { epoch, seq }),
         any::<u64>().prop_map(|seq| Message::Reached { seq }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Resize { epoch, size }),
+        (any::<u64>(), any::<u32>()).prop_map(|(epoch, chunk)| Message::Judged { epoch, chunk }),
         (any::<u64>(), any::<u64>()).prop_map(|(epoch, size)| Message::Shrink { epoch, size }),
         any::<u64>().prop_map(|size| Message::Resized { size }),
         (any::<u64>(), any::<u64>(), runs()).prop_map(|(epoch, node, dirty)| {

@@ -35,6 +35,7 @@ pub fn parse(name: &str) -> Option<Bug> {
 pub fn haunt(bug: Bug) -> Option<&'static str> {
     match bug.name() {
         "lead-half" | "no-mark" | "lose-before-image" => Some("resync-target-promote"),
+        "undo-unflushed" => Some("resync-undo-power-cut"),
         "stable-too-early" => Some("peer-acks"),
         "clear-before-flush" => Some("resync-interrupt-variants"),
         "copy-overtakes" => Some("busy-resync"),
@@ -46,6 +47,7 @@ pub fn haunt(bug: Bug) -> Option<&'static str> {
         "grown-early" => Some("resize-crash"),
         "snapshot-forgets" | "snapshot-late" => Some("split-brain-snapshot"),
         "ack-unreceived" => Some("protocol-promote"),
+        "unchecked-source" => Some("checksums-damaged-source"),
         "trust-blocks" => Some("checksums-flipped-bit"),
         _ => None,
     }

@@ -74,6 +74,8 @@ pub enum Fault {
     Lose(Who),
     Misdirect(Who),
     Flip(Who),
+    /// A bit flips in a block with a checksum; if there is one, in a block that the others lack.
+    Rot(Who),
     /// A clock is put forward, or what the replica is told jumps about.
     ClockJump {
         who: Who,
@@ -86,6 +88,10 @@ pub enum Fault {
     Verify,
     /// An operator makes the device larger.
     Resize,
+    /// Or smaller.
+    Shrink,
+    /// So many copies must be in sync for writes.
+    Redundancy(usize),
     /// Who is not counted as in sync gets a new, blank device.
     Replace(Who),
     /// The operator lets a node lead that nobody counts.

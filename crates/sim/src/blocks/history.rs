@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use posthaste_blockrepl::core::{LeaseId, RequestId};
 
-use super::layout::decode;
+use super::layout::{decode, sectors};
 use super::world::MS;
 use crate::checkers::Verdict;
 use crate::disk::Image;
@@ -98,6 +98,8 @@ pub struct History {
     flushed: u64,
     /// The epoch that is open.
     pub epoch: u64,
+    /// An operator accepts whatever the next leader opens with.
+    pub accepts_loss: bool,
     /// Pairs of writes that raced for certain, while nothing was wrong.
     pub races: u64,
     /// Races that leaders have told of.
@@ -117,9 +119,28 @@ impl History {
             time: 1,
             flushed: 0,
             epoch: 0,
+            accepts_loss: false,
             races: 0,
             overlaps: 0,
         }
+    }
+
+    /// The device has this size; what is new is zero.
+    pub fn grown(&mut self, size: u64) {
+        let blank = vec![Op { write: true, value: 0, began: 0, ended: 0 }];
+        let sectors = sectors(size).max(self.registers.len());
+        self.registers.resize(sectors, blank);
+    }
+
+    /// Sectors that clients may write.
+    pub fn sectors(&self) -> usize {
+        self.registers.len()
+    }
+
+    /// Whether a flush has acknowledged what it shows.
+    pub fn is_acknowledged(&self, sector: usize) -> bool {
+        let written = |op: &&Op| op.write && op.value > 0;
+        self.registers[sector].iter().filter(written).any(|op| op.ended < self.flushed)
     }
 
     /// A client asks.
@@ -284,12 +305,17 @@ impl History {
     }
 
     /// A leader opens on this image: all before is judged, and what it shows is what happened.
-    pub fn open(&mut self, epoch: u64, image: &Image) -> Verdict {
+    pub fn open(&mut self, epoch: u64, size: u64, image: &Image) -> Verdict {
         if epoch <= self.epoch {
             return Err(format!("epoch {epoch} opens after epoch {}", self.epoch));
         }
+        if sectors(size) < self.registers.len() {
+            return Err(format!("epoch {epoch} opens with {size} bytes, though the device had grown"));
+        }
         self.settle()?;
+        self.grown(size);
         self.epoch = epoch;
+        let accepts_loss = std::mem::take(&mut self.accepts_loss);
         self.time += 1;
         let time = self.time;
         for sector in 0..self.registers.len() {
@@ -303,7 +329,8 @@ impl History {
                 }
             }
             kept.push(Op { write: false, value: found, began: time, ended: time });
-            linearizable(&kept).map_err(|why| {
+            let verdict = if accepts_loss { Ok(()) } else { linearizable(&kept) };
+            verdict.map_err(|why| {
                 format!("epoch {epoch} opens with sector {sector} showing {found:#x}: {why}")
             })?;
             self.registers[sector] = vec![Op { write: true, value: found, began: time, ended: time }];

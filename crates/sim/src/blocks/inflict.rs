@@ -3,9 +3,8 @@
 use posthaste_blockrepl::core::Input;
 
 use super::faults::{Fault, Who};
-use super::layout::{SECTORS, offset};
+use super::layout::{BLOCK, SECTORS, decode, offset};
 use super::owner::Asked;
-use super::scenarios::Setting;
 use super::world::World;
 use crate::disk::{Disk, SECTOR};
 
@@ -30,6 +29,12 @@ impl World {
 
     pub(super) fn inflict(&mut self, fault: Fault) {
         self.say(|| format!("FAULT {fault:?}"));
+        let well = self.is_well();
+        self.carry_out(fault);
+        self.time_fault(fault, well);
+    }
+
+    fn carry_out(&mut self, fault: Fault) {
         self.undisturbed &=
             matches!(fault, Fault::Pace(_) | Fault::Delay(_) | Fault::Leases(_) | Fault::SlowDisk { .. });
         match fault {
@@ -61,6 +66,7 @@ impl World {
                 for m in (0..3).filter(|m| *m != n) {
                     (self.net.cut[n][m], self.net.cut[m][n]) = (true, true);
                 }
+                self.forced.parted_at = self.now;
                 self.links_time_out();
             }
             Fault::LinkCut(who) => {
@@ -99,6 +105,8 @@ impl World {
             Fault::Move => self.begin_move(),
             Fault::Verify => self.begin_verify(),
             Fault::Resize => self.resize(),
+            Fault::Shrink => self.shrink(),
+            Fault::Redundancy(copies) => self.ask_for_copies(copies),
             Fault::ForcedWins => self.decide_for_the_forced(),
             Fault::Force(who) => {
                 let n = self.whom(who);
@@ -119,12 +127,25 @@ impl World {
         }
     }
 
+    /// Whether a checksum was made of what it holds.
+    fn is_acknowledged(&self, sector: usize) -> bool {
+        match &self.history {
+            Some(history) => history.is_acknowledged(sector),
+            None => self.oracle.is_acknowledged(sector),
+        }
+    }
+
     /// What goes wrong with a disk.
     fn spoil(&mut self, fault: Fault) {
         // Who finds damage heals it at once.
         self.verifying |= matches!(
             fault,
-            Fault::Lie(_) | Fault::Lose(_) | Fault::Misdirect(_) | Fault::Flip(_) | Fault::Latent(_)
+            Fault::Lie(_)
+                | Fault::Lose(_)
+                | Fault::Misdirect(_)
+                | Fault::Flip(_)
+                | Fault::Rot(_)
+                | Fault::Latent(_)
         );
         match fault {
             Fault::SlowDisk { who, times } => {
@@ -159,15 +180,19 @@ impl World {
             }
             Fault::Misdirect(who) => {
                 // With checksums whoever leads may be hit: what it tears has some.
-                let far = if self.setting == Setting::Checksums { 64 << 10 } else { 1 << 20 };
+                let far = if self.setting.checks() { 64 << 10 } else { 1 << 20 };
                 let aside = self.rng.pick(&[SECTOR as u64, 4096, 64 << 10, far]);
                 self.disk_of(who, false).into_iter().for_each(|d| d.wrong.misdirect = Some(aside));
                 self.machines[self.last_hit].distrusted = true;
             }
+            Fault::Rot(who) => {
+                let n = self.whom(who);
+                self.rot(n);
+            }
             Fault::Flip(who) => {
                 let sector = self.rng.below(SECTORS as u64) as usize;
                 let at = offset(sector) + self.rng.below(SECTOR as u64);
-                if self.setting == Setting::Checksums && !self.oracle.is_acknowledged(sector) {
+                if self.setting.checks() && !self.is_acknowledged(sector) {
                     // No checksum was ever made of it.
                     return;
                 }
@@ -176,5 +201,28 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Damages a block of node `n`: from now on it is read nowhere, or healed, until it is written anew.
+    fn rot(&mut self, n: usize) {
+        let sectors: Vec<usize> = (0..30).map(|_| self.rng.below(SECTORS as u64) as usize).collect();
+        let known = |sector: &&usize| {
+            let block = offset(**sector) / BLOCK * BLOCK;
+            // No block has this checksum: it holds only where none is known.
+            self.oracle.is_acknowledged(**sector)
+                && self.replica(n).is_some_and(|r| r.sums_hold(block, &[u32::MAX]) == Some(false))
+        };
+        let image = |m: usize| self.machines[m].disks.as_ref().map(|[data, _]| &data.live);
+        let shows = |m: usize, sector: usize| image(m).and_then(|image| decode(image, sector));
+        let alone =
+            |sector: &&usize| (0..self.copies).all(|m| m == n || shows(m, **sector) != shows(n, **sector));
+        let mut known = sectors.iter().filter(known);
+        let Some(first) = known.clone().next() else { return };
+        let sector = *known.find(alone).unwrap_or(first);
+        let at = offset(sector) + self.rng.below(16);
+        self.disk_of(Who::Member(n), false).into_iter().for_each(|d| d.flip(at));
+        self.oracle.rots(sector);
+        // It is copied as it is, where no copy has it right.
+        self.machines.iter_mut().for_each(|m| m.distrusted = true);
     }
 }

@@ -10,7 +10,8 @@ use crate::rng::Rng;
 pub const SIZE: u64 = 12 << 20;
 const EXTENT: u64 = 1 << 20;
 const GRANULE: u64 = 64 << 10;
-const BLOCK: u64 = 4096;
+/// Bytes that one checksum stands for.
+pub const BLOCK: u64 = 4096;
 /// Sectors of one place; a place lies across the boundary of two granules of the usual size, the last one of each extent but
 /// one across that of two extents.
 pub const PLACE: usize = 12;
@@ -20,9 +21,10 @@ pub const PLACES: usize = (SIZE / EXTENT) as usize * PLACES_PER_EXTENT - 1;
 /// Sectors that clients write.
 pub const SECTORS: usize = PLACES * PLACE;
 
-/// Sectors that clients write on a device of `size` bytes.
+/// Sectors of places on a device of `size` bytes; of the last place there may be a part.
 pub fn sectors(size: u64) -> usize {
-    ((size / EXTENT) as usize * PLACES_PER_EXTENT - 1) * PLACE
+    let most = (size / EXTENT + 1) as usize * PLACES_PER_EXTENT * PLACE;
+    (0..most).rev().find(|sector| offset(*sector) + SECTOR as u64 <= size).map_or(0, |last| last + 1)
 }
 
 /// Where a sector lies, in bytes.
@@ -106,5 +108,7 @@ mod tests {
         image.write(offset(3) as usize, &encode(4, 1, 7));
         assert_eq!(decode(&image, 3), None, "a sector of another place");
         assert!(offset(SECTORS - 1) + SECTOR as u64 <= SIZE);
+        assert_eq!(sectors(SIZE) / PLACE, PLACES);
+        assert_eq!((sectors(SIZE - 4096) / PLACE, sectors(SIZE - 4096) % PLACE), (PLACES, 0));
     }
 }

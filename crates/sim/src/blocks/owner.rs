@@ -14,7 +14,6 @@ use super::authority::Grants;
 use super::client::Session;
 use super::scenarios::Setting;
 use super::world::{MS, World, member};
-use crate::disk::Image;
 
 /// Without a sign of life from the leader for this long, it is fenced.
 const SUSPECT: u64 = 500 * MS;
@@ -27,13 +26,11 @@ const DISK_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Proc {
     pub(super) replica: Replica,
-    asked: BTreeMap<RequestId, Asked>,
+    pub(super) asked: BTreeMap<RequestId, Asked>,
     next_request: u64,
     pub(super) known: Option<Rc<Grants>>,
     raised: Option<Raised>,
     rolling_back: bool,
-    /// What a rollback has to bring back.
-    pub(super) before: Option<Image>,
     /// The epoch in which this life was seen to be elected.
     may_lead: u64,
     /// An epoch that ended a leadership here.
@@ -95,6 +92,8 @@ pub(super) enum Asked {
     /// An operator's force: to lead without the authority.
     ForcedRaise,
     ForcedLead(u64),
+    ForcedFlush,
+    Shrink,
     Drain(u64),
     /// Epoch and session.
     Join(u64, u64),
@@ -111,7 +110,6 @@ impl Proc {
             known: None,
             raised: None,
             rolling_back: false,
-            before: None,
             may_lead: 0,
             fenced_by: 0,
             stage: Stage::Idle,
@@ -278,9 +276,9 @@ impl World {
     }
 
     fn rolled_back(&mut self, n: usize, ok: bool) {
-        let before = self.proc(n).and_then(|p| p.before.take()).filter(|_| ok && self.opens_disks);
+        let before = self.machines[n].before.take().filter(|_| ok && self.opens_disks);
         let after = self.machines[n].disks.as_ref().map(|[data, _]| &data.live);
-        if let Some(at) = before.as_ref().zip(after).and_then(|(a, b)| a.difference(b)) {
+        if let Some(at) = before.as_ref().zip(after).and_then(|(before, after)| before.lacks(after)) {
             let what = format!("node {n} is rolled back, and byte {at} is not what it was before the resync");
             self.judge("R9", Err(what));
         }
@@ -330,7 +328,7 @@ impl World {
         let size = self.replica(n).map_or(0, |r| r.size());
         let Some(disks) = &self.machines[n].disks else { return };
         let verdict = match &mut self.history {
-            Some(history) => history.open(epoch, &disks[0].live),
+            Some(history) => history.open(epoch, size, &disks[0].live),
             None => self.oracle.open(epoch, size, &disks[0].live),
         };
         self.oracle.epoch = epoch;
@@ -536,7 +534,8 @@ impl World {
             Asked::Verify => self.verified(n, result),
             Asked::ForcedRaise => self.forced_raised(n),
             Asked::ForcedLead(epoch) => self.forced_writes(n, epoch),
-            Asked::Client => {}
+            Asked::ForcedFlush => self.forced.durable |= result.is_ok(),
+            Asked::Client | Asked::Shrink => {}
         }
     }
 

@@ -15,12 +15,13 @@ use super::bugs::Bug;
 use super::faults::Fault;
 use super::followers::Follows;
 use super::history::{Asks, History};
-use super::images::{Images, Lost};
-use super::layout::{SECTORS, SIZE, config};
+use super::images::{Forced, Images, Lost};
+use super::layout::{SIZE, config, sectors};
 use super::net::Net;
 use super::oracle::Oracle;
 use super::owner::Proc;
 use super::scenarios::Setting;
+use super::stopwatch::Stopwatch;
 use crate::checkers::Verdict;
 use crate::disk::{Disk, Image};
 use crate::rng::Rng;
@@ -54,7 +55,8 @@ pub(super) enum Ending {
     Write { meta: bool, seq: u64 },
     Read { meta: bool, offset: u64, len: u32 },
     Flush { meta: bool, mark: u64 },
-    Grow { meta: bool, to: u64 },
+    Grow { meta: bool, from: u64, to: u64 },
+    Shrink { meta: bool, to: u64 },
     Snapshot { meta: bool },
 }
 
@@ -116,6 +118,12 @@ pub(super) struct Machine {
     pub(super) slow: u64,
     /// A disk lies, or damaged what it was given: what it holds proves nothing.
     pub(super) distrusted: bool,
+    /// Granules that were written to, and when last.
+    pub(super) touched: BTreeMap<u64, u64>,
+    /// When it died last.
+    pub(super) died: Option<u64>,
+    /// What it was when the last resync into it began.
+    pub(super) before: Option<Before>,
 }
 
 /// The whole of it.
@@ -144,7 +152,7 @@ pub(super) struct World {
     /// Of their operations, per mille, ask for a range.
     pub(super) leases: u64,
     /// Chance for what was added later, so that the older traces stay.
-    chance: Rng,
+    pub(super) chance: Rng,
     /// What is waited for, per node.
     pub(super) protocols: [Protocol; 3],
     pub(super) follows: [Follows; 3],
@@ -160,6 +168,9 @@ pub(super) struct World {
     pub(super) clients_stop: bool,
     /// How long owners wait for a member that is away, in microseconds.
     pub(super) patience: u64,
+    pub(super) stopwatch: Stopwatch,
+    /// What was written where an operator's force led.
+    pub(super) forced: Forced,
     /// The oracle opens the disks; else it sees what a client sees.
     pub(super) opens_disks: bool,
     /// Replicas that hold data which an operator has split off: nobody judges it.
@@ -199,7 +210,7 @@ impl World {
             procs: [None, None, None],
             authority: Authority::new((0..copies).map(|n| member(n, 0)).collect()),
             oracle: Oracle::default(),
-            history: setting.shares().then(|| History::new(SECTORS)),
+            history: setting.shares().then(|| History::new(sectors(SIZE))),
             asking: None,
             written_ids: 0,
             leases: 50,
@@ -214,6 +225,8 @@ impl World {
             pace,
             clients_stop: false,
             patience: super::owner::PATIENCE,
+            stopwatch: Stopwatch::default(),
+            forced: Forced::default(),
             opens_disks: true,
             split: false,
             differing: 0,
@@ -384,6 +397,7 @@ impl World {
         self.procs[n] = None;
         self.history.iter_mut().for_each(|h| h.dies(n));
         let machine = &mut self.machines[n];
+        machine.died = Some(self.now);
         machine.life += 1;
         machine.paused_until = None;
         machine.held.clear();
@@ -395,6 +409,7 @@ impl World {
             (disk.wrong.fail_flush, disk.wrong.fail_io) = (false, false);
         }
         machine.image_ops.clear();
+        machine.before.iter_mut().for_each(|before| before.power_cut |= power);
         if power {
             machine.images.crash(&mut self.chance);
         }
@@ -474,6 +489,7 @@ impl World {
                 }
                 Output::Event(event) => {
                     self.note_before(n, &event);
+                    self.told_of_size(n, &event);
                     self.told_of_writers(n, &event);
                     self.told_of_followers(n, &event);
                     let after = self.rng.between(5, 200);
@@ -490,6 +506,7 @@ impl World {
         let flush = matches!(what, DiskOp::Flush | DiskOp::MetaFlush);
         let takes = slow * if flush { self.rng.between(200, 1500) } else { self.rng.between(10, 60) };
         let now = self.now;
+        self.note_touched(n, &what);
         self.check_mark(n, &what);
         let Some(disk) = self.machines[n].disks.as_mut().map(|d| &mut d[usize::from(meta)]) else { return };
         let what = match what {
@@ -504,9 +521,8 @@ impl World {
                 self.machines[n].image_ops.insert(op, what);
                 Ending::Snapshot { meta: false }
             }
-            DiskOp::Grow { to, .. } | DiskOp::MetaGrow { to, .. } => Ending::Grow { meta, to },
-            // Nothing shrinks here.
-            DiskOp::Shrink { to } => Ending::Grow { meta, to },
+            DiskOp::Grow { from, to } | DiskOp::MetaGrow { from, to } => Ending::Grow { meta, from, to },
+            DiskOp::Shrink { to } => Ending::Shrink { meta, to },
         };
         // Flushes of the data run beside later writes; the metadata is one lane.
         let beside = flush && !meta;
@@ -545,13 +561,14 @@ impl World {
 
     /// R9: what a rollback must bring back, noted when the resync begins.
     fn note_before(&mut self, n: usize, event: &Told) {
-        let before = match event {
-            Told::Inconsistent => self.machines[n].disks.as_ref().map(|[data, _]| data.when_done()),
-            Told::Consistent { .. } => None,
-            _ => return,
-        };
-        if let Some(p) = &mut self.procs[n] {
-            p.before = if matches!(event, Told::Inconsistent) { before } else { p.before.take() };
+        if matches!(event, Told::Inconsistent) {
+            let machine = &mut self.machines[n];
+            let data = machine.disks.as_ref().map(|[data, _]| data);
+            machine.before = data.map(|data| Before {
+                image: data.when_done(),
+                durable: data.durable.clone(),
+                power_cut: false,
+            });
         }
     }
 
@@ -561,6 +578,7 @@ impl World {
         | Ending::Read { meta, .. }
         | Ending::Flush { meta, .. }
         | Ending::Grow { meta, .. }
+        | Ending::Shrink { meta, .. }
         | Ending::Snapshot { meta, .. }) = what;
         let life = self.machines[n].life;
         let Machine { disks, images, image_ops, .. } = &mut self.machines[n];
@@ -568,7 +586,7 @@ impl World {
         if disk.wrong.hangs {
             return self.push(20 * MS, Event::DiskEnds { n, life, op, what });
         }
-        let fails = !matches!(what, Ending::Flush { .. } | Ending::Snapshot { .. })
+        let fails = !matches!(what, Ending::Flush { .. } | Ending::Snapshot { .. } | Ending::Shrink { .. })
             && std::mem::take(&mut disk.wrong.fail_io);
         let result = match what {
             _ if fails => Err("injected: input or output error".into()),
@@ -585,8 +603,15 @@ impl World {
                 Ok(step.map(|step| images.apply(step, &disk.live)).unwrap_or_default())
             }
             Ending::Grow { .. } if disk.wrong.no_room => Err("injected: no room".into()),
-            Ending::Grow { to, .. } => {
-                disk.grow(to);
+            Ending::Grow { from, to, .. } => {
+                disk.grow(from, to);
+                Ok(Bytes::new())
+            }
+            Ending::Shrink { to, .. } => {
+                // A raw device gives nothing back.
+                if self.chance.chance(500) {
+                    disk.cut(to);
+                }
                 Ok(Bytes::new())
             }
             Ending::Flush { mark, .. } => {
@@ -630,6 +655,25 @@ impl World {
     }
 }
 
+/// A copy before a resync overwrote it.
+#[derive(Debug)]
+pub(super) struct Before {
+    image: Image,
+    /// What of it was durable.
+    durable: Image,
+    /// The power was cut since: what was not durable may be lost.
+    power_cut: bool,
+}
+
+impl Before {
+    /// Where a copy that was rolled back is not what it was.
+    pub(super) fn lacks(&self, after: &Image) -> Option<u64> {
+        let unflushed = |at: u64| self.image.differing_pages(&self.durable).any(|(page, _)| page == at);
+        let mut differs = after.differing_pages(&self.image).map(|(at, _)| at);
+        differs.find(|at| !self.power_cut || !unflushed(*at))
+    }
+}
+
 impl Machine {
     fn new(rng: &mut Rng) -> Self {
         // Up to 2 % each way: far more than a clock's, well within what the margin of a lease allows.
@@ -648,6 +692,9 @@ impl Machine {
             image_ops: BTreeMap::new(),
             slow: 1,
             distrusted: false,
+            touched: BTreeMap::new(),
+            died: None,
+            before: None,
         }
     }
 }

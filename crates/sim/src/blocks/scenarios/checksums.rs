@@ -4,17 +4,47 @@ use super::super::faults::{Fault, Who};
 use super::{FOLLOWER, LEADER, Plan};
 
 impl Plan {
-    /// The leader's disk is damaged while it serves: readers are shown what was written all the same.
-    pub(super) fn leader_silently(&mut self, fault: Fault) {
+    /// A disk that is read is damaged meanwhile: readers are shown what was written all the same.
+    /// Always the same one, though another may lead meanwhile: where both are damaged none is right.
+    pub(super) fn silently_while_read(&mut self, who: Who, fault: fn(Who) -> Fault) {
         self.add(Fault::Pace(2500));
         self.wait(300, 1500);
+        let mut who = who;
         self.times(1, 6, |p| {
-            p.add(fault);
+            p.add(fault(std::mem::replace(&mut who, Who::Same)));
             p.wait(50, 700);
             if p.rng.chance(300) {
-                p.add(Fault::Scrub(LEADER));
+                p.add(Fault::Scrub(Who::Same));
             }
         });
+    }
+
+    /// Blocks of the leader are damaged before they are copied and meanwhile; then the copy leads.
+    pub(super) fn damaged_source(&mut self) {
+        self.add(Fault::Pace(2500));
+        self.times(1, 4, |p| {
+            p.add(Fault::LinkCut(FOLLOWER));
+            p.wait(800, 2500);
+            p.times(1, 6, |p| p.add(Fault::Rot(LEADER)));
+            let times = p.rng.pick(&[1, 10, 40]);
+            p.add(Fault::SlowDisk { who: LEADER, times });
+            p.add(Fault::Mend);
+            p.wait(50, 800);
+            p.times(1, 4, |p| {
+                p.add(Fault::Rot(LEADER));
+                p.wait(20, 300);
+            });
+            if p.rng.chance(300) {
+                p.kill(FOLLOWER);
+                p.wait(50, 500);
+                p.add(Fault::StartAll);
+            }
+            p.add(Fault::SlowDisk { who: LEADER, times: 1 });
+            p.wait(500, 2500);
+        });
+        self.wait(500, 2000);
+        self.add(Fault::Move);
+        self.wait(500, 2500);
     }
 
     /// Sectors of either copy cannot be read.

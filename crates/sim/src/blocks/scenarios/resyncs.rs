@@ -85,6 +85,28 @@ impl Plan {
         });
     }
 
+    /// The power of both is cut in the midst of a resync of one that is in sync, while before-images are on their way to
+    /// its disk.
+    pub(super) fn undo_power_cut(&mut self) {
+        self.times(1, 4, |p| {
+            p.add(Fault::Pace(1500));
+            let times = p.rng.pick(&[8, 20, 60]);
+            p.add(Fault::Patience(60_000));
+            p.add(Fault::LinkCut(FOLLOWER));
+            p.wait(800, 2200);
+            p.add(Fault::SlowDisk { who: FOLLOWER, times });
+            p.add(Fault::Mend);
+            p.wait(100, 700);
+            p.add(Fault::Kill { who: LEADER, power: true });
+            p.add(Fault::Kill { who: FOLLOWER, power: true });
+            p.wait(10, 100);
+            p.add(Fault::Start(Who::Same));
+            p.wait(1500, 3000);
+            p.add(Fault::StartAll);
+            p.wait(500, 2500);
+        });
+    }
+
     pub(super) fn double_target(&mut self) {
         self.kill(FOLLOWER);
         self.wait(50, 1500);
@@ -94,6 +116,27 @@ impl Plan {
         self.add(Fault::StartAll);
         self.add(Fault::Mend);
         self.wait(300, 2000);
+    }
+
+    /// One that was away is brought in step by a leader that goes in the midst of it; the next one, which knows only what
+    /// it was told, goes on.
+    pub(super) fn weak_source(&mut self) {
+        self.times(1, 3, |p| {
+            p.add(Fault::Isolate(FOLLOWER));
+            p.wait(800, 2500);
+            p.add(Fault::SlowDisk { who: LEADER, times: 30 });
+            p.add(Fault::Mend);
+            p.wait(100, 900);
+            match p.rng.below(3) {
+                0 => p.add(Fault::Isolate(LEADER)),
+                1 => p.kill(LEADER),
+                _ => p.add(Fault::Move),
+            }
+            p.wait(600, 2500);
+            p.add(Fault::Mend);
+            p.add(Fault::StartAll);
+            p.wait(300, 2000);
+        });
     }
 
     pub(super) fn switch_source(&mut self) {

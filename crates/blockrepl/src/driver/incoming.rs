@@ -1,0 +1,160 @@
+//! Who reads what comes in from one peer: the link's task, and in a stream of long messages the thread that writes them to
+//! the disk. It then has them in its processor's cache, and nobody need be woken in between.
+//!
+//! The task is woken when there is something to read. In a stream it asks the disk thread, which reads until there is
+//! nothing left. Should that thread hang in its disk, the task reads on after a moment: what a peer says must be heard.
+
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::io::AsyncRead;
+
+use super::inbox::Inbox;
+use super::link::LinkError;
+use super::shared::Shared;
+use crate::core::{Input, LinkId};
+use crate::wire::{Message, Refusal};
+
+/// How long the task leaves the reading to a disk thread of which nothing is heard.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The way in from one peer, for whoever has the turn.
+pub(super) struct Incoming {
+    link: LinkId,
+    stream: Mutex<Option<Stream>>,
+    turn: Mutex<Turn>,
+}
+
+struct Stream {
+    io: Pin<Box<dyn AsyncRead + Send>>,
+    inbox: Inbox,
+    refused: Option<Refusal>,
+}
+
+#[derive(Default)]
+struct Turn {
+    task: Option<Waker>,
+    /// Long messages come: the disk thread is to read.
+    long: bool,
+    /// When it was asked to, or has read last.
+    asked: Option<Instant>,
+    /// Why there is nothing to be read any more.
+    ended: Option<LinkError>,
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Incoming").field("link", &self.link).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Incoming {
+    /// What comes by `io`.
+    pub(super) fn new(link: LinkId, io: impl AsyncRead + Send + 'static, inbox: Inbox) -> Arc<Self> {
+        let stream = Stream { io: Box::pin(io), inbox, refused: None };
+        Arc::new(Incoming { link, stream: Mutex::new(Some(stream)), turn: Mutex::default() })
+    }
+
+    /// The link's task: reads, or has the disk thread read. Ready when the stream has ended.
+    pub(super) fn poll(self: &Arc<Self>, shared: &Shared, cx: &mut Context<'_>) -> Poll<LinkError> {
+        loop {
+            let mut turn = lock(&self.turn);
+            if let Some(why) = turn.ended.take() {
+                return Poll::Ready(why);
+            }
+            if turn.task.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+                turn.task = Some(cx.waker().clone());
+            }
+            let hangs = turn.asked.is_some_and(|at| at.elapsed() >= PATIENCE);
+            if turn.long && !hangs {
+                let ask = turn.asked.is_none();
+                turn.asked.get_or_insert_with(Instant::now);
+                drop(turn);
+                if ask {
+                    shared.have_read(self.clone());
+                }
+                return Poll::Pending;
+            }
+            drop(turn);
+            if self.poll_message(shared, cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// The disk thread: reads one message, if it is here, and says whether to go on.
+    pub(super) fn read(&self, shared: &Shared) -> bool {
+        let mut turn = lock(&self.turn);
+        let Some(task) = turn.task.clone() else { return false };
+        // Before it is certain that nothing is here: what comes from then on wakes the task, which asks again.
+        turn.asked = None;
+        drop(turn);
+        let read = self.poll_message(shared, &mut Context::from_waker(&task)).is_ready();
+        let mut turn = lock(&self.turn);
+        if read && turn.ended.is_none() && turn.long {
+            turn.asked = Some(Instant::now());
+            return true;
+        }
+        drop(turn);
+        if read {
+            task.wake();
+        }
+        false
+    }
+
+    /// Reads and handles the next message. Ready also at the end.
+    fn poll_message(&self, shared: &Shared, cx: &mut Context<'_>) -> Poll<()> {
+        let mut guard = lock(&self.stream);
+        let Some(stream) = guard.as_mut() else {
+            lock(&self.turn).ended = Some(LinkError::Closed);
+            return Poll::Ready(());
+        };
+        let read = stream.poll_next(cx);
+        let long = stream.inbox.is_long();
+        match read {
+            Poll::Pending => {
+                lock(&self.turn).long = long;
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(message)) => {
+                shared.counters.got(&message);
+                shared.input(Input::Message { link: self.link, message });
+                lock(&self.turn).long = long;
+            }
+            Poll::Ready(Err(why)) => lock(&self.turn).ended = Some(why),
+        }
+        Poll::Ready(())
+    }
+
+    /// Reads nothing more, and lets go of the stream.
+    pub(super) fn close(&self) {
+        *lock(&self.stream) = None;
+    }
+}
+
+impl Stream {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, LinkError>> {
+        loop {
+            if let Some(message) = self.inbox.next()? {
+                if let Message::Refused(why) = &message {
+                    self.refused = Some(why.clone());
+                }
+                return Poll::Ready(Ok(message));
+            }
+            // A read that is given up has read nothing.
+            let why = match pin!(self.inbox.read(&mut self.io)).poll(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(0)) => LinkError::ClosedByPeer,
+                Poll::Ready(Ok(_)) => continue,
+                Poll::Ready(Err(e)) => LinkError::Io(e),
+            };
+            return Poll::Ready(Err(self.refused.take().map_or(why, LinkError::Refused)));
+        }
+    }
+}
