@@ -52,29 +52,11 @@ pub(crate) fn run(pair: Pair) -> Result<(), String> {
 }
 
 async fn serve(pair: Pair) -> Result<(), String> {
-    let links = Links::new(&pair)?;
-    let volume = pair.open()?;
     let control = pair.me.control();
+    let (daemon, mut to_watch) = Daemon::new(pair)?;
     // Opening the volume locked it: whoever listened here before has gone.
     drop(std::fs::remove_file(&control));
     let commands = UnixListener::bind(&control).map_err(|e| format!("{}: {e}", control.display()))?;
-    let place = Place::new(pair.dual);
-    let (handlers, work) = Handlers::new(&pair);
-    tokio::spawn(work);
-    let (events, mut to_watch) = mpsc::unbounded_channel();
-    drop(events.send(volume.events()));
-    let daemon = Arc::new(Daemon {
-        pair,
-        volume: StdMutex::new(volume),
-        events,
-        links,
-        place: Mutex::new(place),
-        handlers,
-        paused: AtomicBool::new(false),
-        held: AtomicBool::new(false),
-        pausing: StdMutex::default(),
-        waits_for: StdMutex::default(),
-    });
     daemon.accept_links().await?;
     let mut term = signal(SignalKind::terminate()).map_err(|e| format!("signals: {e}"))?;
     eprintln!("nbd-pair: node {} follows", daemon.pair.me.id);
@@ -92,6 +74,30 @@ async fn serve(pair: Pair) -> Result<(), String> {
 }
 
 impl Daemon {
+    /// And the events of its volumes.
+    pub(crate) fn new(pair: Pair) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<Receiver<Event>>), String> {
+        let links = Links::new(&pair)?;
+        let volume = pair.open()?;
+        let place = Place::new(pair.dual);
+        let (handlers, work) = Handlers::new(&pair);
+        tokio::spawn(work);
+        let (events, to_watch) = mpsc::unbounded_channel();
+        drop(events.send(volume.events()));
+        let daemon = Daemon {
+            pair,
+            volume: StdMutex::new(volume),
+            events,
+            links,
+            place: Mutex::new(place),
+            handlers,
+            paused: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            pausing: StdMutex::default(),
+            waits_for: StdMutex::default(),
+        };
+        Ok((Arc::new(daemon), to_watch))
+    }
+
     pub(crate) fn volume(&self) -> Volume {
         self.volume.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

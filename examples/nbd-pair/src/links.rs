@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use posthaste_blockrepl::bond::{Acceptor, Bond, BondConfig, Monitor, Stream};
+use posthaste_blockrepl::bond::{Acceptor, Bond, BondConfig, Monitor, PathEvent, Stream};
 use posthaste_blockrepl::wire::Refusal;
 use posthaste_blockrepl::{Hello, Identity, Link, LinkError, NodeId, Secret, Volume};
 use socket2::{SockRef, TcpKeepalive};
@@ -92,10 +92,18 @@ impl Links {
         if !self.is_bond() {
             return String::new();
         }
-        let status = lock(&self.monitor).as_ref().filter(|m| !m.is_over()).map(Monitor::status);
+        let monitor = lock(&self.monitor).clone().filter(|m| !m.is_over());
+        let status = monitor.as_ref().map(Monitor::status);
         let line = |(rank, address): (usize, &SocketAddr)| {
             let path = status.as_ref().map(|paths| paths[rank]).filter(|path| path.up);
-            let how = path.map_or("down", |path| if path.carries { "carries the link" } else { "up" });
+            let how = match path {
+                Some(path) if path.carries => "carries the link".into(),
+                Some(_) => "up".into(),
+                None => match monitor.as_ref().and_then(|m| m.failure(rank)) {
+                    Some(why) => format!("down: {why}"),
+                    None => "down".to_owned(),
+                },
+            };
             format!("path        {rank} to {address}: {how}\n")
         };
         self.theirs.iter().enumerate().map(line).collect()
@@ -108,10 +116,19 @@ impl Links {
     /// Remembers the newest link's paths, and tells what happens to them.
     fn watch(&self, monitor: Monitor) {
         let (mut events, theirs) = (monitor.events(), self.theirs.clone());
+        // What went wrong before anybody listened.
+        for (rank, address) in theirs.iter().enumerate() {
+            if let Some(why) = monitor.failure(rank) {
+                eprintln!("nbd-pair: path {rank} to {address}: {why}");
+            }
+        }
         *lock(&self.monitor) = Some(monitor);
         tokio::spawn(async move {
             loop {
                 match events.recv().await {
+                    Ok(PathEvent::Failed { rank, why }) => {
+                        eprintln!("nbd-pair: path {rank} to {}: {why}", theirs[rank]);
+                    }
                     Ok(event) => eprintln!("nbd-pair: of the paths to {theirs:?}: {event:?}"),
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,

@@ -407,3 +407,39 @@ async fn flushed(device: Arc<dyn BlockDevice>) -> Result<(), String> {
         _ => Err("the last flush is not done after 30 s; it goes on as before".into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::{Listen, fresh};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_other_machine_is_fenced_for_what_is_then_done_and_not_left_out_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, fenced) = (dir.path().join("fence"), dir.path().join("fenced"));
+        std::fs::write(&program, format!("#!/bin/sh\ntouch {}\n", fenced.display())).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let text = fresh(8, ["192.0.2.1", "192.0.2.2"]).unwrap();
+        let mut pair = Pair::parse(&text, 1).unwrap();
+        pair.me.dir = dir.path().into();
+        pair.me.nbd = vec![Listen::Unix(dir.path().join("nbd"))];
+        pair.handlers =
+            toml::from_str(&format!("fence_peer = [{:?}]", program.display().to_string())).unwrap();
+        pair.create().unwrap();
+        let (daemon, _events) = Daemon::new(pair).unwrap();
+        // The copy is blank: it may not lead, and the other machine may.
+        let refused = daemon.promote(false, false, false).await.unwrap_err();
+        assert!(refused.contains("blank") && !fenced.exists(), "{refused}");
+        daemon.promote(false, false, true).await.unwrap();
+        assert!(!fenced.exists());
+        // The other machine was in sync, and is away.
+        daemon.place.lock().await.leading.as_mut().unwrap().grant.in_sync = daemon.pair.both();
+        let refused = daemon.change_protocol(Protocol::A).await.unwrap_err();
+        assert!(refused.contains("`alone` first"), "{refused}");
+        let alone = daemon.alone(false).await;
+        assert!(alone.is_ok() && fenced.exists(), "{alone:?}");
+        daemon.change_protocol(Protocol::A).await.unwrap();
+    }
+}
