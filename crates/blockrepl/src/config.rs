@@ -73,7 +73,7 @@ pub enum LowRedundancy {
     /// They wait, and so do flushes. The default.
     #[default]
     Suspend,
-    /// The leader's own are answered with [`Denied::Redundancy`](crate::Denied::Redundancy); those of other writers wait.
+    /// They are answered with [`Denied::Redundancy`](crate::Denied::Redundancy), those of other writers too.
     Fail,
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct Links {
     acceptor: Acceptor,
     /// The paths of the newest link, if there are several.
     monitor: Mutex<Option<Monitor>>,
+    /// Why each path could not be dialled, as last told.
+    told: Mutex<Vec<String>>,
     /// What is wrong with connections that came.
     said: Said,
     /// The link that the other machine dialled.
@@ -77,6 +79,7 @@ impl Links {
             tls,
             secret: pair.link_secret.as_ref().map(read_secret).transpose()?,
             monitor: Mutex::default(),
+            told: Mutex::new(vec![String::new(); pair.peer.replication.len()]),
             said: Said::default(),
             accepted: Mutex::default(),
             relink: Notify::new(),
@@ -114,22 +117,23 @@ impl Links {
     }
 
     /// Remembers the newest link's paths, and tells what happens to them.
-    fn watch(&self, monitor: Monitor) {
-        let (mut events, theirs) = (monitor.events(), self.theirs.clone());
+    fn watch(self: &Arc<Self>, monitor: Monitor) {
+        let (mut events, links) = (monitor.events(), self.clone());
         // What went wrong before anybody listened.
-        for (rank, address) in theirs.iter().enumerate() {
-            if let Some(why) = monitor.failure(rank) {
-                eprintln!("nbd-pair: path {rank} to {address}: {why}");
-            }
+        for rank in 0..self.theirs.len() {
+            monitor.failure(rank).into_iter().for_each(|why| self.tell(rank, why));
         }
         *lock(&self.monitor) = Some(monitor);
         tokio::spawn(async move {
             loop {
                 match events.recv().await {
-                    Ok(PathEvent::Failed { rank, why }) => {
-                        eprintln!("nbd-pair: path {rank} to {}: {why}", theirs[rank]);
+                    Ok(PathEvent::Failed { rank, why }) => links.tell(rank, why),
+                    Ok(event) => {
+                        if let PathEvent::Up { rank } = event {
+                            lock(&links.told)[rank].clear();
+                        }
+                        eprintln!("nbd-pair: of the paths to {:?}: {event:?}", links.theirs);
                     }
-                    Ok(event) => eprintln!("nbd-pair: of the paths to {theirs:?}: {event:?}"),
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 }
@@ -148,11 +152,20 @@ impl Links {
         let links = self.clone();
         let connect = move |rank| {
             let links = links.clone();
-            async move { links.open(rank).await }
+            async move { links.open(rank).await.inspect_err(|why| links.tell(rank, why.to_string())) }
         };
         let bond = Bond::dial(&self.us, peer, self.bond, self.theirs.len(), connect).await?;
         self.watch(bond.monitor());
         volume.attach(peer, bond).await
+    }
+
+    /// Why one path of several is not there, once.
+    fn tell(&self, rank: usize, why: String) {
+        let told = &mut lock(&self.told)[rank];
+        if *told != why {
+            eprintln!("nbd-pair: path {rank} to {}: {why}", self.theirs[rank]);
+            *told = why;
+        }
     }
 
     /// A connection to the other machine on one path, on which it has proved who it is.
@@ -202,7 +215,7 @@ impl Links {
         Ok(listeners)
     }
 
-    async fn welcome(&self, volume: Volume, io: TcpStream) -> Result<(), LinkError> {
+    async fn welcome(self: &Arc<Self>, volume: Volume, io: TcpStream) -> Result<(), LinkError> {
         watched(&io)?;
         let io: Box<dyn Stream> = match &self.tls {
             None => Box::new(io),

@@ -125,12 +125,10 @@ impl Replica {
 
     fn admit(&mut self, head: Queued) {
         match head {
-            Queued::Local { request, offset, data } => {
-                self.order_write(Asker::Owner(request), None, offset, data);
+            Queued::Local { request, seen, offset, data } => {
+                self.order_write(Asker::Owner(request), seen, offset, data);
             }
-            Queued::Forward { link, id, seen, leased, offset, data } => {
-                // A lease has put it behind what it would otherwise have raced with.
-                let seen = Some(if leased { self.seq } else { seen });
+            Queued::Forward { link, id, seen, offset, data } => {
                 self.order_write(Asker::Writer { link, id }, seen, offset, data);
             }
             Queued::Remote { link, seq, offset, data } => {

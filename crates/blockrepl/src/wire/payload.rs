@@ -196,7 +196,7 @@ impl Message {
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
             16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
-            32..=47 | 52..=53 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
+            32..=47 | 52..=54 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
             48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, chunk: r.u32()? },
             49 => {
                 let (id, blocks) = (r.u64()?, r.u32()?);

@@ -1,4 +1,4 @@
-//! What a leader and the other writers of its epoch say to each other: kinds 32 to 47, 52 and 53.
+//! What a leader and the other writers of its epoch say to each other: kinds 32 to 47 and 52 to 54.
 
 use bytes::Bytes;
 
@@ -118,6 +118,15 @@ pub enum WriterMessage {
         /// The request.
         id: u64,
     },
+    /// A forward or a flush is not carried out: the in-sync set has too few copies, and the leader's policy is to fail.
+    TooFew {
+        /// The request.
+        id: u64,
+        /// Copies in the set.
+        have: u32,
+        /// Copies that are asked for.
+        need: u32,
+    },
     /// A read of the leader's copy.
     ReadAt {
         /// The leader's epoch.
@@ -188,7 +197,11 @@ impl WriterMessage {
             | M::LeaseAsk { epoch, .. }
             | M::Release { epoch, .. }
             | M::Leave { epoch } => Some(*epoch),
-            M::Vouched { .. } | M::Flushed { .. } | M::ReadData { .. } | M::Leased { .. } => None,
+            M::Vouched { .. }
+            | M::Flushed { .. }
+            | M::TooFew { .. }
+            | M::ReadData { .. }
+            | M::Leased { .. } => None,
         }
     }
 
@@ -240,6 +253,7 @@ impl WriterMessage {
             M::Leave { epoch } => kind(47, w.u64(*epoch)),
             M::VouchAsk { epoch, id } => kind(52, w.u64(*epoch).u64(*id)),
             M::Vouched { id, counted } => kind(53, w.u64(*id).u8(u8::from(*counted))),
+            M::TooFew { id, have, need } => kind(54, w.u64(*id).u32(*have).u32(*need)),
         }
     }
 
@@ -279,6 +293,7 @@ impl WriterMessage {
             47 => M::Leave { epoch: r.u64()? },
             52 => M::VouchAsk { epoch: r.u64()?, id: r.u64()? },
             53 => M::Vouched { id: r.u64()?, counted: r.flag()? },
+            54 => M::TooFew { id: r.u64()?, have: r.u32()?, need: r.u32()? },
             _ => return Err(Short),
         };
         r.end()?;

@@ -487,6 +487,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (47, w(W::Leave { epoch: 2 }), e()),
         (52, w(W::VouchAsk { epoch: 2, id: 3 }), [e(), n(3)].concat()),
         (53, w(W::Vouched { id: 3, counted: true }), [n(3), vec![1]].concat()),
+        (54, w(W::TooFew { id: 3, have: 4, need: 5 }), [n(3), i(4), i(5)].concat()),
         (48, M::Fetch { epoch: 2, id: 3, chunk: 4 }, [e(), n(3), i(4)].concat()),
         (
             49,

@@ -17,6 +17,7 @@ fn writer_message() -> impl Strategy<Value = WriterMessage> {
         any::<(u64, u64, bool)>().prop_map(|(epoch, session, again)| M::Join { epoch, session, again }),
         any::<(u64, u64)>().prop_map(|(epoch, id)| M::VouchAsk { epoch, id }),
         any::<(u64, bool)>().prop_map(|(id, counted)| M::Vouched { id, counted }),
+        any::<(u64, u32, u32)>().prop_map(|(id, have, need)| M::TooFew { id, have, need }),
         (any::<(u64, u64)>(), pairs, proptest::collection::vec(any::<u64>(), 0..9))
             .prop_map(|((epoch, session), ordered, leases)| M::Joined { epoch, session, ordered, leases }),
         any::<(u64, u64)>().prop_map(|(epoch, seq)| M::ReadHere { epoch, seq }),

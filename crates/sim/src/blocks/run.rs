@@ -213,11 +213,12 @@ impl World {
         if self.oracle.acked <= acked {
             self.judge("liveness", Err("the last flush is not acknowledged".to_owned()));
         }
+        let overlaps = self.replica(leader).map_or(0, |r| r.status().overlaps);
         let size = self.replica(leader).map_or(0, |r| r.size());
         let images = |n: usize| self.machines[n].disks.as_ref().map(|[data, _]| data);
         let Some(first) = images(leader) else { return };
         let mut verdict = match &mut self.history {
-            Some(history) => history.quiet(&first.live),
+            Some(history) => history.quiet(&first.live, overlaps),
             None => self.oracle.quiet(&first.live),
         };
         for n in (0..self.copies).filter(|n| *n != leader) {

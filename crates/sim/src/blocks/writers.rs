@@ -9,13 +9,15 @@ use posthaste_blockrepl::NodeId;
 use posthaste_blockrepl::core::{Denied, Event as Told, Input, LeaseId, RemoteOp, Reply, RequestId, Waiting};
 
 use super::authority::{Grants, LEASE, MARGIN};
-use super::history::Asks;
+use super::history::{Asks, Race};
 use super::layout::{PLACE, SECTORS, decode_bytes, offset, range, sectors};
 use super::oracle::id;
 use super::owner::{Asked, Stage, node};
 use super::world::{Event, MS, World};
 use crate::disk::SECTOR;
 
+/// Where nothing goes wrong a message takes no longer: it is delayed by 30 ms at most.
+const LATE: u64 = 40 * MS;
 /// Operations that the clients of one node have under way; fewer bytes than a session may forward at once.
 const UNDER_WAY: usize = 8;
 
@@ -176,13 +178,15 @@ impl World {
 
     /// A replica has answered: from this moment on it has promised, if the lease holds.
     pub(super) fn shared_promise(&mut self, n: usize, request: RequestId, result: &Result<Reply, Denied>) {
-        let local = self.local(n);
+        let (now, local) = (self.now, self.local(n));
         let epoch = self.procs[n].as_ref().and_then(|p| p.epoch()).unwrap_or(0);
         let leased = self.procs[n].as_ref().is_some_and(|p| local < p.lease);
         let calm = self.calm();
         let Some(history) = &mut self.history else { return };
         let stale = epoch != history.epoch;
-        let Some((asks, began, void)) = history.end(n, request, result.is_ok() && !stale) else { return };
+        let Some((asks, began, void)) = history.end(n, request, result.is_ok() && !stale, now) else {
+            return;
+        };
         let (rule, verdict) = match (asks, result) {
             (Asks::Read { .. }, Err(Denied::Corrupt { offset, len })) if self.setting.checks() => {
                 let what =
@@ -239,35 +243,40 @@ impl World {
         self.judge("R2", verdict);
     }
 
-    /// Who leads, if nothing has gone wrong so far and all writers read their own copies.
+    /// Who leads, if nothing has gone wrong so far, all writers read their own copies, and writes wait for these.
     fn calm(&self) -> Option<usize> {
         let leader = self.authority.current().leader.filter(|_| self.undisturbed)?;
+        let waited_for = self.replica(leader)?.status().writers;
         let reads = |m: usize| {
-            m == leader || self.replica(m).is_some_and(|r| r.status().session.is_some_and(|s| s.reads_here))
+            let here = self.replica(m).is_some_and(|r| r.status().session.is_some_and(|s| s.reads_here));
+            m == leader || here && waited_for.contains(&(NodeId(m as u64 + 1), true))
         };
         (0..self.copies).all(reads).then_some(leader)
     }
 
     pub(super) fn unlease(&mut self, n: usize, lease: LeaseId) {
         if let Some(history) = &mut self.history {
-            history.released(n, lease);
+            history.released(n, lease, self.now);
         }
         self.input(n, Input::Unlease(lease));
     }
 
     /// What a replica says of writers, the moment it says so.
     pub(super) fn told_of_writers(&mut self, n: usize, event: &Told) {
+        let epoch = self.procs[n].as_ref().and_then(|p| p.stage.epoch());
+        let late_us = self.undisturbed.then_some(LATE);
         let Some(history) = &mut self.history else { return };
         match event {
-            Told::Overlap { offset: at, len, .. } => {
+            Told::Overlap { first, second, offset: at, len } if epoch == Some(history.epoch) => {
                 let touched =
                     |sector: &usize| offset(*sector) < at + len && *at < offset(*sector) + SECTOR as u64;
                 let touched: Vec<usize> = (0..history.sectors()).filter(touched).collect();
-                let first = touched.first().copied().unwrap_or(0);
-                let verdict = history.overlapped((first, touched.len()));
+                let sectors = (touched.first().copied().unwrap_or(0), touched.len());
+                let (first, second, at_us) = (node(*first), node(*second), self.now);
+                let verdict = history.overlapped(Race { first, second, sectors, at_us, late_us });
                 self.judge("N3", verdict);
             }
-            Told::LeaseLost { holder, lease } => history.lost(node(*holder), *lease),
+            Told::LeaseLost { holder, lease } => history.lost(node(*holder), *lease, self.now),
             Told::WriterLeft { peer } => history.only(|m| m != node(*peer)),
             Told::SessionEnded { .. } => {
                 history.dies(n);
