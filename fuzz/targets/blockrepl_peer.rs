@@ -354,8 +354,8 @@ impl Victim {
 
 /// Any message but those whose data may reach the disk.
 fn noise(script: &mut Script<'_>, epoch: u64) -> Option<Message> {
-    let (kind, len) = (script.byte() % 72, usize::from(script.byte()));
-    if matches!(kind, 5 | 10 | 36 | 49) {
+    let (kind, len) = (script.byte() % 99, usize::from(script.byte()));
+    if matches!(kind, 5 | 10 | 36 | 49 | 72) {
         return None;
     }
     let mut payload = epoch.to_le_bytes().to_vec();

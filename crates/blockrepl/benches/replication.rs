@@ -1,11 +1,14 @@
 //! The driver beside what the disk and the loopback can do at all: two replicas in one process, linked by TCP over
 //! loopback, each on files of one file system. `cargo bench -p posthaste-blockrepl --benches -- [--quick] [qd1] [qd32] [sequential] [log] [read] [nbd]
-//! [resync] [reconnect] [disks] [memory]`; with `--features io-uring` for `disks` by that.
+//! [resync] [links] [reconnect] [disks] [memory]`; with `--features io-uring` for `disks` by that, with `--features secret` for
+//! `links` by that.
 //!
 //! Both sides give the same durability: whatever is timed ends when its bytes are on both files by `fdatasync`, and nothing
 //! is flushed that was not asked for. Ours keeps epoch, activity log and checksums besides.
 //!
 //! Each figure is the median of ratios; ours and the raw side are timed in turn, within a second of each other.
+
+mod links;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeSet;
@@ -64,6 +67,9 @@ fn main() {
     let mut pair = pair;
     if run("resync") {
         runtime.block_on(resync(&mut pair, &raw, if quick { 1 } else { 5 }));
+    }
+    if run("links") {
+        links::links(&runtime, &mut pair, if quick { 1 } else { 9 });
     }
     if run("reconnect") {
         runtime.block_on(pair.reconnect(if quick { 3 } else { 21 }));

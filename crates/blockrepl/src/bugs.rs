@@ -52,6 +52,7 @@ bugs! {
     VisibleEarly = "visible-early": "A write is complete before the copies that are read elsewhere have it.",
     ForwardTwice = "forward-twice": "A writer that was taken out and returns is not told which of its writes were ordered, and sends them again.",
     UnvouchedRead = "unvouched-read": "A writer shows what it read at home without asking whether its leader still waits for that copy.",
+    RaceForgotten = "race-forgotten": "Two writes raced, and the first is complete when the second gets its turn: that is not told.",
     GrownEarly = "grown-early": "A growth is told before it is durable.",
     SnapshotForgets = "snapshot-forgets": "What a snapshot lists as written lacks its last range.",
     SnapshotLate = "snapshot-late": "The loser's image is called whole before all of it is copied.",

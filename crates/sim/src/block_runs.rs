@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use posthaste_sim::blocks::{Bug, Job, Report, SCENARIOS, Scenario, bugs};
+use posthaste_sim::blocks::{Bug, Job, Report, SCENARIOS, Scenario, Times, bugs};
 
 /// What to run.
 #[derive(Debug)]
@@ -93,6 +93,7 @@ struct Totals {
     resyncs: u64,
     epochs: u64,
     slowest_us: u64,
+    times: Times,
 }
 
 impl Totals {
@@ -104,6 +105,8 @@ impl Totals {
         self.resyncs += report.resyncs;
         self.epochs += report.epochs;
         self.slowest_us = self.slowest_us.max(report.recovered_us);
+        self.times.takeovers.extend(&report.times.takeovers);
+        self.times.returns.extend(&report.times.returns);
         if let Some(v) = &report.violation {
             self.failed += 1;
             let (job, at) = (&report.job, v.at as f64 / 1e6);
@@ -124,6 +127,22 @@ impl Totals {
             self.epochs,
             self.slowest_us as f64 / 1e6,
         );
+        figures("takeover", &self.times.takeovers, 2000);
+        // An end may hold its old link for seconds before it notices.
+        figures("return", &self.times.returns, 5000);
+    }
+}
+
+/// What half of them, nine of ten and all but one in a hundred stay below, in simulated milliseconds.
+fn figures(what: &str, times_us: &[u64], last_ms: u64) {
+    let mut sorted = times_us.to_vec();
+    sorted.sort_unstable();
+    let Some(longest) = sorted.last() else { return };
+    println!("{what}: {} times, at most {:.0} ms (simulated)", sorted.len(), *longest as f64 / 1e3);
+    for (per_cent, target_ms) in [(50, 1000), (90, 1500), (99, last_ms)] {
+        let ms = sorted[(sorted.len() * per_cent / 100).min(sorted.len() - 1)] / 1000;
+        let verdict = if ms <= target_ms { "ok" } else { "short" };
+        println!("figure blockrepl/sim-{what}-p{per_cent} {ms} ms target <= {target_ms} {verdict}");
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Links {
     acceptor: Acceptor,
     /// The paths of the newest link, if there are several.
     monitor: Mutex<Option<Monitor>>,
+    /// Why each path could not be dialled, as last told.
+    told: Mutex<Vec<String>>,
     /// The link that the other machine dialled.
     accepted: Mutex<Option<Link>>,
     /// The dialled link is to be replaced by a new one.
@@ -70,6 +72,7 @@ impl Links {
             tls,
             secret: pair.link_secret.as_ref().map(read_secret).transpose()?,
             monitor: Mutex::default(),
+            told: Mutex::new(vec![String::new(); pair.peer.replication.len()]),
             accepted: Mutex::default(),
             relink: Notify::new(),
         }))
@@ -123,11 +126,21 @@ impl Links {
         let links = self.clone();
         let connect = move |rank| {
             let links = links.clone();
-            async move { links.open(rank).await }
+            async move { links.open(rank).await.inspect_err(|why| links.tell(rank, why)) }
         };
         let bond = Bond::dial(&self.us, peer, self.bond, self.theirs.len(), connect).await?;
         self.watch(bond.monitor());
         volume.attach(peer, bond).await
+    }
+
+    /// Why one path of several is not there, once.
+    fn tell(&self, rank: usize, why: &LinkError) {
+        let why = why.to_string();
+        let told = &mut lock(&self.told)[rank];
+        if *told != why {
+            eprintln!("nbd-pair: path {rank} to {}: {why}", self.theirs[rank]);
+            *told = why;
+        }
     }
 
     /// A connection to the other machine on one path, on which it has proved who it is.

@@ -20,8 +20,8 @@ use crate::pool::Pool;
 const INBOX: usize = 64 << 10;
 /// The rest of a segment of this length or more is read to where it is wanted.
 const LONG: usize = 16 << 10;
-/// Data of this length or more lies in buffers that are used again.
-const POOLED: usize = 64 << 10;
+/// Data of this length or more lies in buffers that are used again, which are twice as long.
+const POOLED: usize = 512 << 10;
 const EVENTS_MAX: usize = 256;
 
 /// One stream: its state, its connections, and who waits for them.
@@ -29,7 +29,9 @@ const EVENTS_MAX: usize = 256;
 pub(super) struct Shared {
     state: Mutex<State>,
     /// Apart from the state: a connection may wake us while we use it.
-    waiting: Mutex<Waiting>,
+    waiting: Arc<Waiting>,
+    /// Wakes who reads.
+    arrived: Waker,
     /// The keeper has something to do.
     kick: Notify,
     /// A path came up or went down.
@@ -50,8 +52,26 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    /// Somebody waits, and nothing has come for him.
+    reader: Mutex<Option<Waker>>,
+    writer: Mutex<Option<Waker>>,
+}
+
+/// Something came on a connection.
+impl Wake for Waiting {
+    fn wake(self: Arc<Self>) {
+        wake(&self.reader);
+    }
+}
+
+/// Whether somebody waited.
+fn wake(waiting: &Mutex<Option<Waker>>) -> bool {
+    let waker = lock(waiting).take();
+    let waited = waker.is_some();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+    waited
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -61,10 +81,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A connection takes more.
 impl Wake for Shared {
     fn wake(self: Arc<Self>) {
-        let writer = lock(&self.waiting).writer.take();
-        match writer {
-            Some(writer) => writer.wake(),
-            None => self.kick.notify_one(),
+        if !wake(&self.waiting.writer) {
+            self.kick.notify_one();
         }
     }
 }
@@ -84,9 +102,11 @@ impl Shared {
     pub(super) fn new(paths: usize, config: &BondConfig) -> Arc<Self> {
         let bundle = Bundle::new(paths, config.limits());
         let state = State { bundle, paths: (0..paths).map(|_| None).collect(), turn: 0, starved: false };
+        let waiting: Arc<Waiting> = Arc::default();
         Arc::new(Shared {
             state: Mutex::new(state),
-            waiting: Mutex::default(),
+            arrived: Waker::from(waiting.clone()),
+            waiting,
             kick: Notify::new(),
             changed: Notify::new(),
             events: broadcast::channel(EVENTS_MAX).0,
@@ -123,6 +143,12 @@ impl Shared {
         self.wake_all();
     }
 
+    /// The stream was dropped: nobody waits for it, and whoever drops it may hold what a waker needs.
+    pub(super) fn close(self: &Arc<Self>) {
+        drop((lock(&self.waiting.reader).take(), lock(&self.waiting.writer).take()));
+        self.fail(Over::Closed);
+    }
+
     pub(super) fn status(&self) -> Vec<PathStatus> {
         let state = lock(&self.state);
         let active = state.bundle.active();
@@ -143,15 +169,8 @@ impl Shared {
         (state.bundle.moves, state.bundle.resent)
     }
 
-    fn wake_reader(&self) {
-        let reader = lock(&self.waiting).reader.take();
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-    }
-
     fn wake_all(self: &Arc<Self>) {
-        self.wake_reader();
+        wake(&self.waiting.reader);
         self.clone().wake();
         self.changed.notify_waiters();
     }
@@ -186,7 +205,7 @@ impl Shared {
                 _ = ticks.tick() => true,
                 () = self.kick.notified() => false,
             };
-            let listening = lock(&self.waiting).reader.is_some();
+            let listening = lock(&self.waiting.reader).is_some();
             let mut state = lock(&self.state);
             if ticked {
                 state.bundle.tick(listening);
@@ -205,9 +224,11 @@ impl Shared {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let mut state = lock(&self.state);
-        let read = state.poll_read(cx, buf);
-        if read.is_pending() {
-            lock(&self.waiting).reader = Some(cx.waker().clone());
+        // Before the connections are asked: they may wake at once.
+        *lock(&self.waiting.reader) = Some(cx.waker().clone());
+        let read = state.poll_read(&mut Context::from_waker(&self.arrived), buf);
+        if read.is_ready() {
+            *lock(&self.waiting.reader) = None;
         }
         self.settle(&mut state);
         let fed = state.starved && state.bundle.room() > 0;
@@ -232,7 +253,7 @@ impl Shared {
         if let Some(over) = state.bundle.over {
             return Poll::Ready(Err(error(over)));
         }
-        lock(&self.waiting).writer = Some(cx.waker().clone());
+        *lock(&self.waiting.writer) = Some(cx.waker().clone());
         let wanted = bufs.iter().map(|b| b.len()).sum::<usize>().min(SEGMENT_MAX);
         let len = wanted.min(state.bundle.room() as usize);
         if len > 0 {
@@ -280,7 +301,7 @@ impl Shared {
         if end {
             state.bundle.end();
         }
-        lock(&self.waiting).writer = Some(cx.waker().clone());
+        *lock(&self.waiting.writer) = Some(cx.waker().clone());
         self.settle(&mut state);
         let State { bundle, paths, .. } = &mut *state;
         let active = bundle.active().and_then(|rank| paths[rank].as_mut());

@@ -71,7 +71,7 @@ pub use accept::Acceptor;
 pub use metrics::BondMetrics;
 
 use crate::ids::NodeId;
-use bundle::{Limits, Over};
+use bundle::Limits;
 use io::Shared;
 
 /// The most paths of one bond.
@@ -214,7 +214,7 @@ impl Bond {
 
 impl Drop for Bond {
     fn drop(&mut self) {
-        self.shared.fail(Over::Closed);
+        self.shared.close();
     }
 }
 

@@ -61,24 +61,35 @@ impl Replica {
             base: self.slot_of(leader).map(|s| self.slots[s].head.base).unwrap_or_default(),
             consistent: self.sb.consistent,
             sync: self.sb.sync,
-            dirty: self.dirty_towards(leader),
+            dirty: self.dirty_towards(link, leader),
         };
         self.send(link, answer);
     }
 
     /// What may differ here from the leader's copy. Without a bitmap for it: what was hot, and what any other may lack.
-    fn dirty_towards(&mut self, leader: DeviceId) -> Vec<(u32, u32)> {
-        if let Some(slot) = self.slot_of(leader) {
-            return self.slots[slot].bits.runs(RUNS_MAX);
-        }
+    fn dirty_towards(&self, link: LinkId, leader: DeviceId) -> Vec<(u32, u32)> {
+        let unknown = self.slot_of(leader).is_none();
         let mut bits = Bitmap::new(self.layout.granules());
-        for extent in self.hot.keys() {
+        for extent in self.hot.keys().filter(|_| unknown) {
             let (first, count) = self.layout.extent_granules(*extent);
             bits.set_run(first, count);
         }
-        let others = self.slots.iter().flat_map(|s| s.bits.runs(RUNS_MAX));
-        others.for_each(|(first, count)| bits.set_run(first, count));
+        let since = self.led_since(link);
+        let lacks = |s: &&Slot| unknown || s.head.device == leader || since.contains(&s.head.device);
+        for (first, count) in self.slots.iter().filter(lacks).flat_map(|s| s.bits.runs(RUNS_MAX)) {
+            bits.set_run(first, count);
+        }
         bits.runs(RUNS_MAX)
+    }
+
+    /// Those that began the generations which this copy has not: the leader's may have been copied from theirs, and then
+    /// what was copied to it from here before is not there any more.
+    fn led_since(&self, link: LinkId) -> BTreeSet<DeviceId> {
+        let Some(theirs) = self.links.get(&link).and_then(|l| l.lineage.as_ref()) else {
+            return BTreeSet::new();
+        };
+        let common = self.sb.lineage.common(theirs);
+        theirs.entries().iter().rev().take_while(|g| Some(**g) != common).map(|g| g.device).collect()
     }
 
     /// Whether the message comes from the leader we follow, in its epoch. Answers if not.

@@ -88,6 +88,12 @@ impl Leases {
         holders.into_iter()
     }
 
+    /// Whether the node keeps all others out of the whole range.
+    pub(super) fn cover(&self, node: NodeId, span: Span) -> bool {
+        let holds = |l: &Lease| l.granted && l.holder == node && l.span.holds(span);
+        self.list.iter().any(holds)
+    }
+
     /// Whether lease `n` waits for an earlier one of somebody else.
     fn behind(&self, n: usize) -> bool {
         let lease = &self.list[n];
@@ -162,10 +168,7 @@ impl Replica {
                 n += 1;
                 continue;
             }
-            if let Some(mut entry) = self.writers.leases.parked.remove(n) {
-                if let Queued::Forward { leased, .. } = &mut entry {
-                    *leased = true;
-                }
+            if let Some(entry) = self.writers.leases.parked.remove(n) {
                 self.enqueue(entry);
                 moved = true;
             }

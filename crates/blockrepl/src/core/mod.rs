@@ -309,10 +309,12 @@ enum CopyState {
     },
 }
 
+/// What waits for its turn in the stream. `seen`: all writes up to there were complete when this one was asked for, as far
+/// as its node knew.
 #[derive(Debug)]
 enum Queued {
-    Local { request: RequestId, offset: u64, data: Data },
-    Forward { link: LinkId, id: u64, seen: u64, leased: bool, offset: u64, data: Data },
+    Local { request: RequestId, seen: u64, offset: u64, data: Data },
+    Forward { link: LinkId, id: u64, seen: u64, offset: u64, data: Data },
     Remote { link: LinkId, seq: u64, offset: u64, data: Data },
     Copy { link: LinkId, granule: u32, data: Data, damaged: Vec<DamagedBlock> },
     Flush { link: LinkId, id: u64 },

@@ -27,32 +27,29 @@ impl Replica {
         self.too_few().map(|(have, need)| Waiting::Redundancy { have, need })
     }
 
-    /// By policy, the owner's writes and flushes fail instead of waiting. What other writers forwarded keeps its place.
+    /// By policy, writes and flushes fail instead of waiting, the owner's and those of other writers.
     pub(super) fn fail_for_redundancy(&mut self) {
         if self.config.low_redundancy == LowRedundancy::Suspend {
             return;
         }
         let Some((have, need)) = self.too_few() else { return };
-        let mut requests: Vec<RequestId> = Vec::new();
-        self.queue.retain(|q| match q {
-            Queued::Local { request, .. } => {
-                requests.push(*request);
-                false
+        let mut askers: Vec<Asker> = self.flushes.drain(..).map(|f| f.by).collect();
+        let queue = std::mem::take(&mut self.queue);
+        for entry in queue {
+            match entry {
+                Queued::Local { request, .. } => askers.push(Asker::Owner(request)),
+                Queued::Forward { link, id, ref data, .. } => {
+                    self.writers.taken(link, data.len());
+                    askers.push(Asker::Writer { link, id });
+                }
+                other => self.queue.push_back(other),
             }
-            _ => true,
-        });
-        self.flushes.retain(|f| match f.by {
-            Asker::Owner(request) => {
-                requests.push(request);
-                false
-            }
-            Asker::Writer { .. } => true,
-        });
-        if !requests.is_empty() {
+        }
+        if !askers.is_empty() {
             self.queued_bytes = self.queue.iter().map(Queued::len).sum();
         }
-        for request in requests {
-            self.done(request, Err(Denied::Redundancy { have, need }));
+        for asker in askers {
+            self.answer(asker, Err(Denied::Redundancy { have, need }));
         }
     }
 }

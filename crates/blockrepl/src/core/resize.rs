@@ -100,9 +100,16 @@ impl Replica {
         let ours = self.layout.size;
         let Some(l) = self.links.get_mut(&link) else { return };
         l.hello.size = size;
-        if l.hello.size >= ours
-            && let Some(answer) = l.parked.take()
-        {
+        if let Side::Target(t) = &mut l.side {
+            t.shrink_told = false;
+        }
+        // It was in the midst of another change when it was told.
+        let wanted = self.resize.as_ref().filter(|r| r.shrink.is_none()).map(|r| r.size);
+        if let Some(wanted) = wanted.filter(|wanted| size < *wanted) {
+            return self.tell_size(link, wanted);
+        }
+        let Some(l) = self.links.get_mut(&link).filter(|l| l.hello.size >= ours) else { return };
+        if let Some(answer) = l.parked.take() {
             self.begin_ack(link, answer);
         }
     }

@@ -335,7 +335,8 @@ impl Replica {
             return self.done(request, Ok(Reply::Written));
         }
         self.foreground();
-        self.take_in(Queued::Local { request, offset, data: data.into() });
+        let seen = self.writers.complete(self.seq);
+        self.take_in(Queued::Local { request, seen, offset, data: data.into() });
     }
 
     /// To the writer that it comes from goes its place only: it has the data.

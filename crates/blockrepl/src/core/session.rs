@@ -349,6 +349,7 @@ impl Replica {
             M::Vouched { id, counted: true } => session.vouch(id),
             M::Vouched { .. } => session.read_elsewhere(),
             M::Flushed { id } => self.op_answered(id, Ok(Reply::Flushed)),
+            M::TooFew { id, have, need } => self.too_few_copies(id, have as usize, need as usize),
             M::ReadData { id, sums, data } => self.read_answered(id, &sums, &data),
             M::Leased { id } => {
                 let epoch = session.epoch;
@@ -415,6 +416,13 @@ impl Replica {
             if self.bug(Bug::OwnFirst) && matches!(self.queue.front(), Some(Queued::Remote { .. })) {
                 self.queue.rotate_right(1);
             }
+        }
+    }
+
+    fn too_few_copies(&mut self, id: u64, have: usize, need: usize) {
+        let waits = |op: &&Op| matches!(op.what, What::Write { seq: None, .. } | What::Flush);
+        if self.session.as_ref().and_then(|s| s.ops.get(&id)).filter(waits).is_some() {
+            self.op_answered(id, Err(Denied::Redundancy { have, need }));
         }
     }
 

@@ -102,7 +102,9 @@ impl Replica {
     /// A synced peer whose device is larger than that of a leader which was made smaller.
     pub(super) fn tell_large_ones(&mut self) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch).filter(|_| self.sb.shrunk) else { return };
-        if self.growth.is_some() {
+        // In the midst of a growth they are larger first.
+        let grows = self.resize.as_ref().is_some_and(|r| r.shrink.is_none());
+        if self.growth.is_some() || grows {
             return;
         }
         let size = self.layout.size;

@@ -9,6 +9,7 @@ use crate::bitmap::{CHUNK_MAX, EXTENT};
 use crate::meta::{
     self, BLOCK, SUMS_PER_PAGE, SumsOfPage, block_sum, decode_sums, encode_sums, no_sums, sum_of_crc,
 };
+use crate::zeros::Zeros;
 
 /// Pages kept besides those of hot extents.
 const SPARE_PAGES: usize = 64;
@@ -149,11 +150,13 @@ impl Replica {
     /// Notes what a write makes of the checksums: known for whole blocks, void for parts of one.
     pub(super) fn note_sums(&mut self, offset: u64, data: &Data) {
         let end = offset + data.len() as u64;
-        let known = if offset.is_multiple_of(BLOCK) { data.crcs() } else { &[] };
+        let of_zeros = Zeros::of(data).map(|_| block_sum(&[0; BLOCK as usize]));
+        let known = if of_zeros.is_none() && offset.is_multiple_of(BLOCK) { data.crcs() } else { &[] };
         for block in offset / BLOCK..end.div_ceil(BLOCK) {
             let from = block * BLOCK;
             let whole = from >= offset && from + BLOCK <= end;
             let sum = match whole {
+                true if let Some(sum) = of_zeros => sum,
                 true if !known.is_empty() => sum_of_crc(known[(block - offset / BLOCK) as usize]),
                 true => block_sum(&data[(from - offset) as usize..][..BLOCK as usize]),
                 false => VOID,
@@ -191,6 +194,11 @@ impl Replica {
             if !set.contains(&(index as u32)) {
                 page.sums[index] = *sum;
             }
+        }
+        // What is known to be damaged is so whatever became of the page: it may be of another run, or damaged itself.
+        let first = u64::from(number) * u64::from(SUMS_PER_PAGE);
+        for (block, right) in self.damage.held(first, first + u64::from(SUMS_PER_PAGE) - 1) {
+            page.sums[index_of(block) as usize] = right;
         }
     }
 

@@ -47,6 +47,10 @@ impl Span {
         self.start < other.end && other.start < self.end
     }
 
+    pub(super) fn holds(self, other: Span) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+
     fn common(self, other: Span) -> (u64, u64) {
         let (start, end) = (self.start.max(other.start), self.end.min(other.end));
         (start, end.saturating_sub(start))
@@ -81,6 +85,8 @@ struct Joined {
     /// Its forwards that were ordered and that it may not know of as complete.
     ordered: BTreeMap<u64, u64>,
     last_id: u64,
+    /// All that was complete when it joined first, and so before it asked for anything.
+    since: u64,
     seen: u64,
     told: u64,
     queued_bytes: u64,
@@ -96,6 +102,8 @@ struct Flight {
     span: Span,
     request: Option<RequestId>,
     here: bool,
+    /// Its writer held the range: whoever comes after it has waited for it, and not raced.
+    leased: bool,
 }
 
 impl Writers {
@@ -111,9 +119,21 @@ impl Writers {
         self.overlaps
     }
 
+    /// All writes up to this number are complete, if `last` is the last one.
+    pub(super) fn complete(&self, last: u64) -> u64 {
+        self.flights.front().map_or(last, |f| f.seq - 1)
+    }
+
     fn knows(&self, node: NodeId, session: u64) -> bool {
         let joined = self.joined.get(&node).map(|j| j.session);
         joined == Some(session) || self.gone.get(&node).is_some_and(|(of, _)| *of == session)
+    }
+
+    /// A forward of so many bytes waits for its turn no more.
+    pub(super) fn taken(&mut self, link: LinkId, len: usize) {
+        if let Some(joined) = self.on_mut(link) {
+            joined.queued_bytes = joined.queued_bytes.saturating_sub(len as u64 + 64);
+        }
     }
 
     /// Those who joined, and whether they read their own copy.
@@ -175,6 +195,9 @@ impl Replica {
         let message = match result {
             Ok(Reply::Leased(_)) => M::Leased { id },
             Ok(_) => M::Flushed { id },
+            Err(Denied::Redundancy { have, need }) => {
+                M::TooFew { id, have: have as u32, need: need.try_into().unwrap_or(u32::MAX) }
+            }
             // Of a read: no copy is right.
             Err(_) => M::ReadData { id, sums: Vec::new(), data: Bytes::new() },
         };
@@ -289,6 +312,7 @@ impl Replica {
             applied: None,
             ordered: gone.map(|(_, ordered)| ordered).unwrap_or_default(),
             last_id: 0,
+            since: if again { 0 } else { self.writers.complete(self.seq) },
             seen: 0,
             told: 0,
             queued_bytes: 0,
@@ -406,11 +430,12 @@ impl Replica {
             return self.refuse(link, Refusal::Protocol);
         }
         joined.last_id = id;
-        self.take_in(Queued::Forward { link, id, seen, leased: false, offset, data: data.into() });
+        let seen = seen.max(joined.since);
+        self.take_in(Queued::Forward { link, id, seen, offset, data: data.into() });
     }
 
     /// One write goes to the disk and to every peer that keeps up; for the others it is noted.
-    pub(super) fn order_write(&mut self, by: Asker, seen: Option<u64>, offset: u64, data: Data) {
+    pub(super) fn order_write(&mut self, by: Asker, seen: u64, offset: u64, data: Data) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else {
             return self.answer(by, Err(Denied::NotLeading));
         };
@@ -445,13 +470,13 @@ impl Replica {
         let (epoch, stable) = (self.leading().map_or(0, |l| l.grant.epoch), self.everywhere);
         let Some(joined) = self.writers.on_mut(link) else { return };
         joined.ordered.insert(id, seq);
-        joined.queued_bytes = joined.queued_bytes.saturating_sub(len as u64 + 64);
+        self.writers.taken(link, len);
         if !told {
             self.send(link, Message::Writer(M::Ordered { epoch, seq, stable, id, apply: false }));
         }
     }
 
-    fn depart(&mut self, by: Asker, seen: Option<u64>, seq: u64, span: Span) {
+    fn depart(&mut self, by: Asker, seen: u64, seq: u64, span: Span) {
         let origin = self.origin(by);
         if let Some((first, other)) = self.raced(origin, seen, span) {
             let (offset, len) = span.common(other);
@@ -462,14 +487,15 @@ impl Replica {
             Asker::Owner(request) => Some(request),
             Asker::Writer { .. } => None,
         };
-        self.writers.flights.push_back(Flight { seq, origin, span, request, here: false });
+        let leased = self.writers.leases.cover(origin, span);
+        self.writers.flights.push_back(Flight { seq, origin, span, request, here: false, leased });
     }
 
-    /// Another's write to the same bytes that was not complete when this one was begun. `seen`: what
-    /// its writer knew to be complete; without it, what is complete now.
-    fn raced(&self, origin: NodeId, seen: Option<u64>, span: Span) -> Option<(NodeId, Span)> {
+    /// Another's write to the same bytes that was not complete when this one was begun, as far as its writer knew.
+    fn raced(&self, origin: NodeId, seen: u64, span: Span) -> Option<(NodeId, Span)> {
         let flying = self.writers.flights.iter().map(|f| (f.seq, f.origin, f.span));
-        let past = self.writers.past.iter().copied().filter(|(seq, ..)| seen.is_some_and(|seen| *seq > seen));
+        let remembers = !self.bug(Bug::RaceForgotten);
+        let past = self.writers.past.iter().copied().filter(|(seq, ..)| *seq > seen && remembers);
         flying
             .chain(past)
             .find(|(_, other, s)| *other != origin && s.meets(span))
@@ -490,7 +516,9 @@ impl Replica {
         let mut moved = false;
         while let Some(flight) = self.writers.flights.pop_front_if(|f| f.here && f.seq <= everywhere) {
             moved = true;
-            self.writers.past.push_back((flight.seq, flight.origin, flight.span));
+            if !flight.leased {
+                self.writers.past.push_back((flight.seq, flight.origin, flight.span));
+            }
             if let Some(request) = flight.request {
                 self.done(request, Ok(Reply::Written));
             }
@@ -504,7 +532,7 @@ impl Replica {
 
     fn tell_visible(&mut self) {
         let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
-        let seq = self.writers.flights.front().map_or(self.seq, |f| f.seq - 1);
+        let seq = self.writers.complete(self.seq);
         for joined in self.writers.joined.values_mut() {
             let Some(link) = joined.link.filter(|_| joined.told < seq && !joined.revoked) else { continue };
             joined.told = seq;

@@ -209,13 +209,13 @@ impl Outbox {
                     continue;
                 }
             }
-            if queue.dropped {
-                stream.io = None;
-            }
+            // Dropped below: a stream that ends may wake us.
+            let gone = if queue.dropped { stream.io.take() } else { None };
             let again = std::mem::take(&mut queue.again);
             let left = queue.turn == Turn::TheTask && (again || !task && !waits);
             let ended = !task && (queue.closing || queue.dropped);
             drop(queue);
+            drop(gone);
             if left || ended {
                 self.wake_task();
             }
@@ -265,8 +265,11 @@ impl Stream {
         {
             message.encode_head(&mut self.head);
             match message {
-                Message::Write { data, .. } | Message::Copy { data, .. } if data.len() >= LONG => {
-                    self.data = data.into_bytes();
+                // Some zeros are in the head already.
+                Message::Write { ref data, .. } | Message::Copy { ref data, .. }
+                    if message.data().len() >= LONG =>
+                {
+                    self.data = Bytes::clone(data);
                 }
                 short => self.head.extend_from_slice(short.data()),
             }

@@ -1,10 +1,13 @@
-//! What a leader and the other writers of its epoch say to each other: kinds 32 to 47, 52 and 53.
+//! What a leader and the other writers of its epoch say to each other: kinds 32 to 47 and 52 to 54.
 
 use bytes::Bytes;
 
 use crate::codec::{Reader, Short, Writer};
 use crate::core::WRITE_MAX;
 use crate::meta::BLOCK;
+use crate::zeros::Zeros;
+
+use super::payload::{put_zeros, take_zeros};
 
 /// Forwards that a leader may list as ordered when a writer joins again.
 pub(crate) const ORDERED_MAX: usize = 65_536;
@@ -118,6 +121,15 @@ pub enum WriterMessage {
         /// The request.
         id: u64,
     },
+    /// A forward or a flush is not carried out: the in-sync set has too few copies, and the leader's policy is to fail.
+    TooFew {
+        /// The request.
+        id: u64,
+        /// Copies in the set.
+        have: u32,
+        /// Copies that are asked for.
+        need: u32,
+    },
     /// A read of the leader's copy.
     ReadAt {
         /// The leader's epoch.
@@ -188,12 +200,17 @@ impl WriterMessage {
             | M::LeaseAsk { epoch, .. }
             | M::Release { epoch, .. }
             | M::Leave { epoch } => Some(*epoch),
-            M::Vouched { .. } | M::Flushed { .. } | M::ReadData { .. } | M::Leased { .. } => None,
+            M::Vouched { .. }
+            | M::Flushed { .. }
+            | M::TooFew { .. }
+            | M::ReadData { .. }
+            | M::Leased { .. } => None,
         }
     }
 
     pub(crate) fn data(&self) -> &[u8] {
         match self {
+            M::Forward { data, .. } if Zeros::of(data).is_some() => &[],
             M::Forward { data, .. } | M::ReadData { data, .. } => data,
             _ => &[],
         }
@@ -216,8 +233,9 @@ impl WriterMessage {
                 34
             }
             M::ReadHere { epoch, seq } => kind(35, w.u64(*epoch).u64(*seq)),
-            M::Forward { epoch, id, seen, offset, .. } => {
-                kind(36, w.u64(*epoch).u64(*id).u64(*seen).u64(*offset))
+            M::Forward { epoch, id, seen, offset, data } => {
+                w.u64(*epoch).u64(*id).u64(*seen).u64(*offset);
+                if put_zeros(w, data) { 77 } else { 36 }
             }
             M::Ordered { epoch, seq, stable, id, apply } => {
                 kind(37, w.u64(*epoch).u64(*seq).u64(*stable).u64(*id).u8(u8::from(*apply)))
@@ -240,6 +258,7 @@ impl WriterMessage {
             M::Leave { epoch } => kind(47, w.u64(*epoch)),
             M::VouchAsk { epoch, id } => kind(52, w.u64(*epoch).u64(*id)),
             M::Vouched { id, counted } => kind(53, w.u64(*id).u8(u8::from(*counted))),
+            M::TooFew { id, have, need } => kind(54, w.u64(*id).u32(*have).u32(*need)),
         }
     }
 
@@ -258,6 +277,10 @@ impl WriterMessage {
             36 => {
                 let (epoch, id, seen, offset) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
                 M::Forward { epoch, id, seen, offset, data: tail(r) }
+            }
+            77 => {
+                let (epoch, id, seen, offset) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
+                M::Forward { epoch, id, seen, offset, data: take_zeros(r)? }
             }
             37 => {
                 let (epoch, seq, stable, id) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
@@ -279,6 +302,7 @@ impl WriterMessage {
             47 => M::Leave { epoch: r.u64()? },
             52 => M::VouchAsk { epoch: r.u64()?, id: r.u64()? },
             53 => M::Vouched { id: r.u64()?, counted: r.flag()? },
+            54 => M::TooFew { id: r.u64()?, have: r.u32()?, need: r.u32()? },
             _ => return Err(Short),
         };
         r.end()?;

@@ -237,6 +237,50 @@ async fn a_bond_ends_in_good_order_and_a_new_one_of_the_same_peer_takes_its_plac
     );
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_side_that_does_not_read_for_a_while_loses_no_path() {
+    let acceptor = acceptor(1);
+    let (mut dialled, mut accepted) = bonds(&acceptor).await;
+    // It asked, and then has other things to do.
+    let mut got = [0; 4];
+    let asked = tokio::time::timeout(Duration::from_millis(1), accepted.read_exact(&mut got)).await;
+    assert!(asked.is_err());
+    tokio::time::sleep(3 * config().silence).await;
+    let _heard = tokio::time::timeout(Duration::from_millis(1), dialled.read_exact(&mut got)).await;
+    dialled.write_all(b"late").await.unwrap();
+    dialled.flush().await.unwrap();
+    accepted.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"late");
+    assert_eq!((dialled.monitor().status()[0].losses, accepted.monitor().status()[0].losses), (0, 0));
+}
+
+struct Counter(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Who drops it may hold a lock that his waker wants.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bond_that_is_dropped_wakes_nobody() {
+    let acceptor = acceptor(1);
+    let (mut dialled, _accepted) = bonds(&acceptor).await;
+    let counter = Arc::new(Counter(Default::default()));
+    let waker = std::task::Waker::from(counter.clone());
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut pinned = std::pin::Pin::new(&mut dialled);
+    assert!(tokio::io::AsyncWrite::poll_write(pinned.as_mut(), &mut cx, b"more").is_ready());
+    let mut got = [0; 1];
+    let mut buf = tokio::io::ReadBuf::new(&mut got);
+    assert!(tokio::io::AsyncRead::poll_read(pinned, &mut cx, &mut buf).is_pending());
+    let woken = || counter.0.load(std::sync::atomic::Ordering::Relaxed);
+    let before = woken();
+    drop(dialled);
+    assert_eq!(woken(), before);
+}
+
 fn frame(message: &Message) -> Vec<u8> {
     let mut out = bytes::BytesMut::new();
     message.encode(&mut out);

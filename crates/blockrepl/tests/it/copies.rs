@@ -1,7 +1,7 @@
 //! Three copies, and copies that come and go for good.
 
 use posthaste_blockrepl::core::{Denied, Event, LinkStatus, Reply};
-use posthaste_blockrepl::{GRANULE, NodeId};
+use posthaste_blockrepl::{Config, GRANULE, NodeId};
 
 use crate::harness::*;
 
@@ -25,6 +25,37 @@ fn without_two(net: &mut Net) {
     net.put(0, 3 * GRANULE, b"missed");
     net.flush(0);
     net.idle();
+}
+
+/// A leader that nobody in the set hears writes, and brings a third copy in step. Whoever is led next brings that one in step
+/// anew, so it no longer has what it was copied: when it leads, the former leader must not take that for known there.
+#[test]
+fn what_a_former_leader_copied_to_one_that_was_copied_anew_since_is_not_taken_for_there() {
+    for seed in 0..30 {
+        let mut net = Net::with(3, seed, Config { unflushed_writes_max: 4, ..small() });
+        net.connect(0, 1);
+        net.connect(0, 2);
+        net.lead(0, grant(1, 0, &[0, 1, 2], 1));
+        net.settle();
+        without_two(&mut net);
+        net.cut(0, 1);
+        (9..30).for_each(|n| net.put(0, n * GRANULE, b"not acknowledged"));
+        net.connect(0, 2);
+        for _ in 0..seed * 15 {
+            net.step();
+        }
+        net.cut(0, 2);
+        net.lead(1, grant(2, 1, &[1], 3));
+        net.connect(1, 2);
+        net.idle();
+        net.set_grant(1, grant(2, 1, &[1, 2], 3)).unwrap();
+        net.settle();
+        net.crash(1);
+        net.lead(2, grant(3, 2, &[2], 4));
+        net.connect(2, 0);
+        net.idle();
+        net.assert_identical(2, 0);
+    }
 }
 
 #[test]

@@ -69,6 +69,27 @@ fn verify_names_the_copy_that_is_wrong_and_heals_it_from_the_right_one() {
     }
 }
 
+/// Each has to be made hot before it is rewritten: they must not take that from each other for ever.
+#[test]
+fn damage_in_several_cold_extents_is_healed_though_all_that_may_be_hot_is() {
+    let mut net = Net::pair(5);
+    (0..SIZE >> 20).for_each(|n| net.put(0, n << 20, &[n as u8 + 1; BLOCK]));
+    net.flush(0);
+    net.idle();
+    for cold in [0..4, 4..8, 8..12, 0..4] {
+        cold.for_each(|n| flip(&mut net, 0, n << 20));
+        // All are judged before the first extent is hot.
+        net.hung = Some(0);
+        let request = net.verify(0);
+        net.settle();
+        net.hung = None;
+        net.settle();
+        assert!(matches!(&net.answers[&request], Ok(Reply::Verified(report)) if report.differing.len() == 4));
+    }
+    net.idle();
+    net.assert_identical(0, 1);
+}
+
 #[test]
 fn a_scrub_of_either_side_finds_and_heals_its_own_damage() {
     for (seed, victim) in (0..8).map(|s| (s, s as usize % 2)) {

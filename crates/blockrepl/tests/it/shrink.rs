@@ -79,6 +79,34 @@ fn the_leader_becomes_smaller_first_and_what_is_cut_off_is_gone_for_good() {
 }
 
 #[test]
+fn it_may_shrink_again_over_the_same_link() {
+    let mut net = Net::pair(3);
+    assert_eq!(shrink(&mut net, 0), Ok(Reply::Resized { size: SMALLER }));
+    let size = SMALLER - (1 << 20);
+    let request = net.shrink(0, size);
+    net.settle();
+    assert_eq!(net.answers[&request], Ok(Reply::Resized { size }));
+    assert_eq!((net.status(0).size, net.status(1).size), (size, size));
+}
+
+#[test]
+fn a_follower_that_has_grown_first_is_not_told_to_shrink_again() {
+    for seed in 0..12 {
+        let mut net = Net::new(3, seed);
+        net.connect(0, 1);
+        net.connect(0, 2);
+        net.lead(0, grant(1, 0, &[0, 1, 2], 1));
+        net.settle();
+        assert_eq!(shrink(&mut net, 0), Ok(Reply::Resized { size: SMALLER }));
+        assert_eq!(grow(&mut net, 0), Ok(Reply::Resized { size: SIZE }));
+        assert!((0..3).all(|n| net.status(n).size == SIZE));
+        assert!((0..3).all(|n| !net.heard(n, |e| matches!(e, Event::PeerLost { .. }))));
+        let sizes = |e: &Event| matches!(e, Event::Resized { .. });
+        assert!((0..3).all(|n| net.nodes[n].events.iter().filter(|e| sizes(e)).count() == 2), "down and up");
+    }
+}
+
+#[test]
 fn it_must_be_asked_for_and_every_known_copy_must_be_there() {
     let mut net = Net::pair(1);
     let unasked = net.resize(0, SMALLER);

@@ -281,6 +281,56 @@ fn a_range_lease_keeps_the_other_writer_out_until_it_is_given_back() {
     assert_eq!(net.status(0).overlaps, 0);
 }
 
+/// It waits behind a write of its own that is kept out; nobody holds its own range.
+#[test]
+fn what_waits_for_a_lease_has_not_raced_and_what_waits_for_its_own_turn_may_have() {
+    let mut net = pair(43);
+    let asked = lease(&mut net, 0, 1, 0, 4096);
+    let Ok(Reply::Leased(held)) = answer(&mut net, asked) else { panic!("no lease") };
+    let parked = [far_write(&mut net, 1, 7, 4000, &[1; 200]), far_write(&mut net, 1, 7, 4100, &[2; 200])];
+    net.settle();
+    let near = [net.write(0, 4000, &[3; 50]), net.write(0, 4250, &[4; 10])];
+    near.into_iter().for_each(|r| assert_eq!(answer(&mut net, r), Ok(Reply::Written)));
+    assert!(!parked.iter().any(|r| net.answered(*r)) && net.status(0).overlaps == 0);
+    net.input(0, Input::Unlease(held));
+    parked.into_iter().for_each(|r| assert_eq!(answer(&mut net, r), Ok(Reply::Written)));
+    assert_eq!(net.status(0).overlaps, 1);
+    let told =
+        |e: &Event| matches!(e, Event::Overlap { offset: 4250, len: 10, first, .. } if *first == NodeId(0));
+    assert!(net.heard(0, told));
+    net.assert_identical(0, 1);
+}
+
+#[test]
+fn what_was_complete_before_a_session_has_not_raced_with_it() {
+    let mut net = pair(44);
+    net.put(0, 0, b"long ago");
+    net.input(1, Input::Leave { session: 7 });
+    net.settle();
+    let joined = join(&mut net, 1, 1, 8);
+    // Before it has heard what is complete.
+    let write = far_write(&mut net, 1, 8, 0, b"now");
+    assert_eq!([joined, write].map(|r| answer(&mut net, r)), [Ok(Reply::Joined), Ok(Reply::Written)]);
+    assert_eq!(net.status(0).overlaps, 0);
+}
+
+/// It waits for the activity log while the other one's write, which came first, is done and complete.
+#[test]
+fn a_write_of_the_leader_that_waits_for_its_turn_may_race() {
+    let mut net = pair(45);
+    net.hung = Some(0);
+    let far = far_write(&mut net, 1, 7, 9 << 20, b"far");
+    let near = [net.write(0, 5 << 20, b"cold"), net.write(0, 9 << 20, b"near")];
+    net.settle();
+    assert!(!net.answered(far));
+    net.hung = None;
+    for request in [far, near[0], near[1]] {
+        assert_eq!(answer(&mut net, request), Ok(Reply::Written));
+    }
+    assert_eq!(net.status(0).overlaps, 1);
+    net.assert_identical(0, 1);
+}
+
 #[test]
 fn a_lease_of_the_leader_keeps_a_remote_writer_out_and_leases_are_given_in_turn() {
     let mut net = pair(12);

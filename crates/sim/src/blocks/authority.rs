@@ -112,6 +112,7 @@ impl World {
         self.mark(next.epoch, next.generation);
         self.say(|| format!("GRANTED {next:?}"));
         self.authority.history.push(Rc::new(next));
+        self.time_grant();
     }
 
     /// Tells `n` what is granted, unless the answer is lost.

@@ -40,7 +40,7 @@ pub fn haunt(bug: Bug) -> Option<&'static str> {
         "clear-before-flush" => Some("resync-interrupt-variants"),
         "copy-overtakes" => Some("busy-resync"),
         "forget-unflushed" => Some("suspend-io"),
-        "own-first" | "visible-early" => Some("writers-overlap"),
+        "own-first" | "visible-early" | "race-forgotten" => Some("writers-overlap"),
         "lease-outlives" | "lease-ignored" => Some("range-leases"),
         "unvouched-read" => Some("writers-silent-cut"),
         "forward-twice" => Some("writers-cut"),

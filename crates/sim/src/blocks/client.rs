@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use posthaste_blockrepl::core::{Denied, Input, Reply, RequestId};
+use posthaste_blockrepl::LowRedundancy;
+use posthaste_blockrepl::core::{Denied, Event as Told, Input, Reply, RequestId};
 
-use super::layout::{PLACE, decode, decode_bytes, encode, offset, range, whole_blocks};
+use super::layout::{PLACE, decode, decode_bytes, offset, range};
 use super::oracle::id;
 use super::owner::{Asked, Stage};
-use super::scenarios::Setting;
 use super::world::{Event, World};
 use crate::disk::SECTOR;
 
@@ -24,6 +24,10 @@ pub(super) struct Session {
     /// A flush covers so many of `done`.
     flushes: BTreeMap<RequestId, usize>,
     busy: usize,
+    /// A shrinking is under way.
+    pub(super) shrinking: bool,
+    /// Writes up to this one were given to it while enough copies were in sync.
+    redundant: u64,
     /// The write that is being given to the replica.
     writing: Option<(u64, usize, usize)>,
     /// Reads through the core: from which sector on, and what they must show at least.
@@ -72,16 +76,13 @@ impl World {
             p.session.busy = busy;
         }
         let (mut first, mut len) = range(&mut self.rng, p.session.busy, self.oracle.sectors());
-        if self.setting == Setting::Checksums {
+        if self.setting.checks() {
             (first, len) = (first / PLACE * PLACE, PLACE);
         }
         p.session.next += 1;
         let name = id(p.session.epoch, p.session.next);
         self.oracle.issue(name, first, len);
-        let (offset, data) = match self.setting {
-            Setting::Checksums => whole_blocks(first, name),
-            _ => (offset(first), encode(first, len, name)),
-        };
+        let (offset, data) = self.setting.bytes(first, len, name);
         self.say(|| format!("client on {n} writes {}.{} to {first}+{len}", name >> 32, name & 0xffff_ffff));
         let Some(p) = self.proc(n) else { return };
         p.session.writing = Some((name, first, len));
@@ -102,7 +103,7 @@ impl World {
         let leads = self.leads(n) && self.proc(n).is_some_and(|p| local < p.lease);
         let Some(disks) = self.machines[n].disks.as_ref().filter(|_| leads) else { return };
         let first = self.rng.below((self.oracle.sectors() / PLACE) as u64) as usize * PLACE;
-        if self.setting == Setting::Checksums {
+        if self.setting.checks() {
             return self.client_reads_checked(n, first);
         }
         if self.machines[n].distrusted {
@@ -169,18 +170,18 @@ impl World {
 
     /// A replica answers: from this moment on it has promised.
     pub(super) fn promise(&mut self, n: usize, request: RequestId, result: &Result<Reply, Denied>) {
+        self.size_answered(n, request, result);
         if self.history.is_some() {
             return self.shared_promise(n, request, result);
         }
         self.read_answered(n, request, result);
+        self.check_redundancy(n, request, result);
         let Some(p) = self.procs[n].as_mut() else { return };
         let session = &mut p.session;
-        if let (Ok(Reply::Resized { size }), true) = (result, session.epoch == self.oracle.epoch) {
-            self.oracle.grown(*size);
-        }
         if let Some((name, first, len)) = session.writes.remove(&request) {
             match result {
                 Ok(_) => {
+                    self.stopwatch.writes(session.epoch, self.now);
                     session.done.extend((first..first + len).map(|sector| (name, sector)));
                     self.oracle.written(name, first, len);
                 }
@@ -204,5 +205,58 @@ impl World {
         let verdict = self.oracle.flushed(&session.done[from..covers], &images);
         self.mark(n as u64, covers as u64);
         self.judge("R2", verdict);
+    }
+}
+
+impl World {
+    /// A change of the size is answered.
+    fn size_answered(&mut self, n: usize, request: RequestId, result: &Result<Reply, Denied>) {
+        let Some(p) = self.procs[n].as_mut() else { return };
+        let current = p.session.epoch == self.oracle.epoch;
+        let shrinks = p.asked.get(&request) == Some(&Asked::Shrink);
+        p.session.shrinking &= !shrinks;
+        match result {
+            Ok(Reply::Resized { size }) if current => {
+                self.oracle.resized(*size);
+                self.history.iter_mut().for_each(|h| h.grown(*size));
+            }
+            Err(_) if current && shrinks && p.replica.size() == self.oracle.size => {
+                self.oracle.does_not_shrink();
+            }
+            _ => {}
+        }
+    }
+
+    /// What a replica says of its size, the moment it is so.
+    pub(super) fn told_of_size(&mut self, n: usize, event: &Told) {
+        let Some(p) = &self.procs[n] else { return };
+        if let (Told::Resized { size }, Some(epoch)) = (event, p.stage.epoch())
+            && epoch == self.oracle.epoch
+        {
+            self.oracle.leader_has(*size);
+        }
+    }
+
+    /// M8: with fewer copies in sync than are asked for no flush is answered, and no write that came then; what waits says
+    /// so; and only then they fail.
+    fn check_redundancy(&mut self, n: usize, request: RequestId, result: &Result<Reply, Denied>) {
+        let need = self.config.min_redundancy;
+        let Some(p) = self.procs[n].as_mut() else { return };
+        let Some(known) = p.known.as_ref().filter(|k| k.leader == Some(n) && need > 1) else { return };
+        let have = known.in_sync.len();
+        let enough = have >= need || known.epoch != p.session.epoch;
+        let name = p.session.writes.get(&request).map(|(name, ..)| name & 0xffff_ffff);
+        if enough {
+            p.session.redundant = p.session.next;
+        }
+        let early = match result {
+            Ok(Reply::Flushed) => !enough,
+            Ok(Reply::Written) => !enough && name.is_some_and(|name| name > p.session.redundant),
+            Err(Denied::Redundancy { .. }) => enough || self.config.low_redundancy == LowRedundancy::Suspend,
+            _ => false,
+        };
+        if early {
+            self.judge("M8", Err(format!("{result:?} of node {n} with {have} copies in sync of {need}")));
+        }
     }
 }

@@ -88,6 +88,10 @@ pub enum Fault {
     Verify,
     /// An operator makes the device larger.
     Resize,
+    /// Or smaller.
+    Shrink,
+    /// So many copies must be in sync for writes.
+    Redundancy(usize),
     /// Who is not counted as in sync gets a new, blank device.
     Replace(Who),
     /// The operator lets a node lead that nobody counts.

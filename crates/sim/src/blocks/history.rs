@@ -2,11 +2,11 @@
 //! asked and were answered. A leader that takes over may lose what no flush has acknowledged, and nothing
 //! that a reader saw before such a flush was asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use posthaste_blockrepl::core::{LeaseId, RequestId};
 
-use super::layout::decode;
+use super::layout::{decode, sectors};
 use super::world::MS;
 use crate::checkers::Verdict;
 use crate::disk::Image;
@@ -73,16 +73,44 @@ struct Held {
     clean: bool,
 }
 
-/// A write that was answered, to find those that certainly raced.
+/// A write, to hold against it which races were told.
 #[derive(Debug, Clone, Copy)]
-struct Done {
+struct Wrote {
     node: usize,
     sectors: (usize, usize),
     began: u64,
+    began_us: u64,
+    /// When it was answered; never, if it failed or is not answered yet.
+    ended_us: u64,
 }
+
+/// Two writes overlapped, as a leader has told.
+#[derive(Debug, Clone, Copy)]
+pub struct Race {
+    /// Whose came first.
+    pub first: usize,
+    /// Whose came second.
+    pub second: usize,
+    /// Which sectors they have in common.
+    pub sectors: (usize, usize),
+    /// When it was told.
+    pub at_us: u64,
+    /// How long it takes at most, while nothing is wrong, until all nodes know that a write is complete.
+    pub late_us: Option<u64>,
+}
+
+/// Races and writes that are remembered: more than the core remembers.
+const REMEMBERED: usize = 4096;
+/// After a range was held, writes to it may still have waited for that at the leader.
+const LEASED_US: u64 = 200 * MS;
 
 fn meet(a: (usize, usize), b: (usize, usize)) -> bool {
     a.0 < b.0 + b.1 && b.0 < a.0 + a.1
+}
+
+fn common(a: (usize, usize), b: (usize, usize)) -> (usize, usize) {
+    let first = a.0.max(b.0);
+    (first, (a.0 + a.1).min(b.0 + b.1).saturating_sub(first))
 }
 
 /// What clients did since a leader opened, and what they saw.
@@ -91,13 +119,20 @@ pub struct History {
     registers: Vec<Vec<Op>>,
     open: BTreeMap<(usize, RequestId), Open>,
     held: Vec<Held>,
-    done: Vec<Done>,
+    wrote: VecDeque<Wrote>,
+    told: VecDeque<Race>,
+    /// When a range with this sector was last asked for, held or given back, in microseconds.
+    leased_us: Vec<u64>,
+    /// Since when nothing has gone wrong and all copies are read.
+    calm_since: Option<u64>,
     dirty: BTreeSet<usize>,
     time: u64,
     /// When the newest flush that was acknowledged was asked for.
     flushed: u64,
     /// The epoch that is open.
     pub epoch: u64,
+    /// An operator accepts whatever the next leader opens with.
+    pub accepts_loss: bool,
     /// Pairs of writes that raced for certain, while nothing was wrong.
     pub races: u64,
     /// Races that leaders have told of.
@@ -112,19 +147,45 @@ impl History {
             registers: vec![blank; sectors],
             open: BTreeMap::new(),
             held: Vec::new(),
-            done: Vec::new(),
+            wrote: VecDeque::new(),
+            told: VecDeque::new(),
+            leased_us: vec![0; sectors],
+            calm_since: None,
             dirty: BTreeSet::new(),
             time: 1,
             flushed: 0,
             epoch: 0,
+            accepts_loss: false,
             races: 0,
             overlaps: 0,
         }
     }
 
+    /// The device has this size; what is new is zero.
+    pub fn grown(&mut self, size: u64) {
+        let blank = vec![Op { write: true, value: 0, began: 0, ended: 0 }];
+        let sectors = sectors(size).max(self.registers.len());
+        self.registers.resize(sectors, blank);
+        self.leased_us.resize(sectors, 0);
+    }
+
+    /// Sectors that clients may write.
+    pub fn sectors(&self) -> usize {
+        self.registers.len()
+    }
+
+    /// Whether a flush has acknowledged what it shows.
+    pub fn is_acknowledged(&self, sector: usize) -> bool {
+        let written = |op: &&Op| op.write && op.value > 0;
+        self.registers[sector].iter().filter(written).any(|op| op.ended < self.flushed)
+    }
+
     /// A client asks.
     pub fn begin(&mut self, node: usize, request: RequestId, asks: Asks, now_us: u64) {
         self.time += 1;
+        if let Asks::Lease { first, len } = asks {
+            self.note_lease((first, len), now_us);
+        }
         self.open.insert((node, request), Open { asks, began: self.time, since_us: now_us, void: false });
     }
 
@@ -140,13 +201,32 @@ impl History {
     }
 
     /// An answer that counts: what was asked for, when, and whether a range that it grants may be another's by now.
-    pub fn end(&mut self, node: usize, request: RequestId, ok: bool) -> Option<(Asks, u64, bool)> {
-        let Open { asks, began, void, .. } = self.open.remove(&(node, request))?;
+    pub fn end(
+        &mut self,
+        node: usize,
+        request: RequestId,
+        ok: bool,
+        now_us: u64,
+    ) -> Option<(Asks, u64, bool)> {
+        let open = self.open.remove(&(node, request))?;
+        let Open { asks, began, void, .. } = open;
         self.time += 1;
+        self.remember(node, open, if ok { now_us } else { NEVER });
         if let Asks::Write { id, first, len } = asks {
             self.note_write((id, first, len), began, if ok { self.time } else { NEVER });
         }
         Some((asks, began, void))
+    }
+
+    fn remember(&mut self, node: usize, open: Open, ended_us: u64) {
+        if let Some(wrote) = wrote(node, &open, ended_us) {
+            self.wrote.push_back(wrote);
+            self.wrote.drain(..self.wrote.len().saturating_sub(REMEMBERED));
+        }
+    }
+
+    fn note_lease(&mut self, (first, len): (usize, usize), now_us: u64) {
+        self.leased_us[first..first + len].fill(now_us);
     }
 
     fn note_write(&mut self, (value, first, len): (u64, usize, usize), began: u64, ended: u64) {
@@ -158,7 +238,7 @@ impl History {
 
     /// A write by `node` was answered: nobody else held the range meanwhile. `calm`: who leads, while nothing goes
     /// wrong and all copies are read. A write of the leader that was asked for and answered while another's was
-    /// under way has raced with that for certain.
+    /// under way has raced with that for certain: it was told.
     pub fn written(
         &mut self,
         node: usize,
@@ -166,18 +246,52 @@ impl History {
         began: u64,
         calm: Option<usize>,
     ) -> Verdict {
+        let calm_since = calm.map(|_| self.calm_since.unwrap_or(self.time));
+        self.calm_since = calm_since;
         let inside = |h: &&Held| h.node != node && h.began < began && meet((h.first, h.len), sectors);
         if let Some(held) = self.held.iter().find(inside) {
             return Err(format!("node {node} writes to sectors {sectors:?}, though {held:?}"));
         }
-        let raced =
-            |d: &Done| Some(d.node) == calm && d.node != node && meet(d.sectors, sectors) && d.began > began;
-        self.races += u64::from(self.done.iter().any(raced));
-        if self.done.len() > 256 {
-            self.done.drain(..128);
+        let Some(since) = calm_since.filter(|since| *since < began) else { return Ok(()) };
+        let inside = |w: &&Wrote| {
+            Some(w.node) == calm && w.node != node && meet(w.sectors, sectors) && w.began > began.max(since)
+        };
+        let outer = Wrote {
+            node,
+            sectors,
+            began,
+            began_us: self.wrote.back().map_or(0, |w| w.began_us),
+            ended_us: NEVER,
+        };
+        let certain: Vec<Wrote> =
+            self.wrote.iter().filter(inside).filter(|w| self.free(&outer, w)).copied().collect();
+        self.races += certain.len() as u64;
+        match certain.iter().find(|inner| !self.was_told(&outer, inner)) {
+            Some(inner) => Err(format!("{inner:?} raced with {outer:?}, and no leader has told so")),
+            None => Ok(()),
         }
-        self.done.push(Done { node, sectors, began });
-        Ok(())
+    }
+
+    /// No lease has kept the two apart.
+    fn free(&self, outer: &Wrote, inner: &Wrote) -> bool {
+        let (first, len) = outer.sectors;
+        let (from, n) = inner.sectors;
+        let leased = |sector: usize| self.leased_us[sector] + LEASED_US > outer.began_us;
+        let spans = [outer.sectors, inner.sectors];
+        let held = |h: &Held| spans.iter().any(|span| meet((h.first, h.len), *span));
+        let asked = |open: &Open| matches!(open.asks, Asks::Lease { first, len } if spans.iter().any(|span| meet((first, len), *span)));
+        !(first..first + len).chain(from..from + n).any(leased)
+            && !self.held.iter().any(held)
+            && !self.open.values().any(asked)
+    }
+
+    /// The second of the two was told to have raced, with the first or with a third.
+    fn was_told(&self, outer: &Wrote, inner: &Wrote) -> bool {
+        let second =
+            |race: &Race, w: &Wrote| race.second == w.node && common(race.sectors, w.sectors) == race.sectors;
+        let told =
+            |race: &&Race| race.at_us >= outer.began_us && (second(race, outer) || second(race, inner));
+        self.told.iter().any(|race| told(&race))
     }
 
     /// A reader was shown these values.
@@ -205,13 +319,16 @@ impl History {
     }
 
     /// It is not any more.
-    pub fn released(&mut self, node: usize, lease: LeaseId) {
+    pub fn released(&mut self, node: usize, lease: LeaseId, now_us: u64) {
+        let mine = |h: &&Held| h.node == node && h.lease == lease;
+        let ranges: Vec<_> = self.held.iter().filter(mine).map(|h| (h.first, h.len)).collect();
+        ranges.into_iter().for_each(|range| self.note_lease(range, now_us));
         self.held.retain(|h| h.node != node || h.lease != lease);
     }
 
     /// The leader has taken this one away, if it was granted; and what else it grants that node may be void.
-    pub fn lost(&mut self, node: usize, lease: LeaseId) {
-        self.released(node, lease);
+    pub fn lost(&mut self, node: usize, lease: LeaseId, now_us: u64) {
+        self.released(node, lease, now_us);
         self.make_void(|n| n == node);
     }
 
@@ -225,9 +342,23 @@ impl History {
         self.open.iter_mut().filter(|((n, _), _)| of(*n)).for_each(|(_, open)| open.void = true);
     }
 
-    /// Two writers raced for these sectors, a leader says.
-    pub fn overlapped(&mut self, sectors: (usize, usize)) -> Verdict {
+    /// Two writers raced, a leader says: the first one's write may not have been complete for what the second one knew
+    /// when it asked for its own, which nobody has been answered yet, and these sectors are what the two have in common.
+    pub fn overlapped(&mut self, race: Race) -> Verdict {
         self.overlaps += 1;
+        self.told.push_back(race);
+        self.told.drain(..self.told.len().saturating_sub(REMEMBERED));
+        let Race { first, second, sectors, late_us, .. } = race;
+        let open: Vec<Wrote> = self.open.iter().filter_map(|((n, _), open)| wrote(*n, open, NEVER)).collect();
+        let all = || open.iter().chain(&self.wrote);
+        let pair = |v: &Wrote, w: &Wrote| {
+            let late = late_us.is_some_and(|late| v.ended_us.saturating_add(late) < w.began_us);
+            v.node == first && common(v.sectors, w.sectors) == sectors && !late
+        };
+        let seconds = || all().filter(|w| w.node == second && w.ended_us == NEVER);
+        if first == second || !seconds().any(|w| all().any(|v| pair(v, w))) {
+            return Err(format!("{race:?} is told, and no two writes can have raced so"));
+        }
         match self.held.iter().find(|h| h.clean && meet((h.first, h.len), sectors)) {
             Some(held) => Err(format!("writes to {sectors:?} overlapped, though {held:?}")),
             None => Ok(()),
@@ -239,6 +370,7 @@ impl History {
         self.held.retain(|h| h.node != node);
         let gone: Vec<_> = self.open.extract_if(.., |(n, _), _| *n == node).map(|(_, open)| open).collect();
         for open in gone {
+            self.remember(node, open, NEVER);
             if let Asks::Write { id, first, len } = open.asks {
                 self.note_write((id, first, len), open.began, NEVER);
             }
@@ -284,12 +416,17 @@ impl History {
     }
 
     /// A leader opens on this image: all before is judged, and what it shows is what happened.
-    pub fn open(&mut self, epoch: u64, image: &Image) -> Verdict {
+    pub fn open(&mut self, epoch: u64, size: u64, image: &Image) -> Verdict {
         if epoch <= self.epoch {
             return Err(format!("epoch {epoch} opens after epoch {}", self.epoch));
         }
+        if sectors(size) < self.registers.len() {
+            return Err(format!("epoch {epoch} opens with {size} bytes, though the device had grown"));
+        }
         self.settle()?;
+        self.grown(size);
         self.epoch = epoch;
+        let accepts_loss = std::mem::take(&mut self.accepts_loss);
         self.time += 1;
         let time = self.time;
         for sector in 0..self.registers.len() {
@@ -303,13 +440,16 @@ impl History {
                 }
             }
             kept.push(Op { write: false, value: found, began: time, ended: time });
-            linearizable(&kept).map_err(|why| {
+            let verdict = if accepts_loss { Ok(()) } else { linearizable(&kept) };
+            verdict.map_err(|why| {
                 format!("epoch {epoch} opens with sector {sector} showing {found:#x}: {why}")
             })?;
             self.registers[sector] = vec![Op { write: true, value: found, began: time, ended: time }];
         }
         self.flushed = time;
-        self.done.clear();
+        self.wrote.clear();
+        self.told.clear();
+        (self.overlaps, self.calm_since) = (0, None);
         Ok(())
     }
 
@@ -325,8 +465,11 @@ impl History {
         Ok(())
     }
 
-    /// All is answered and at rest: the last history, and the image of the leader.
-    pub fn quiet(&mut self, image: &Image) -> Verdict {
+    /// All is answered and at rest: the last history, the image of the leader, and how many races it has counted.
+    pub fn quiet(&mut self, image: &Image, counted: u64) -> Verdict {
+        if counted != self.overlaps {
+            return Err(format!("the leader counts {counted} overlaps, and has told of {}", self.overlaps));
+        }
         if let Some((node, asks, since)) = self.oldest() {
             return Err(format!("{asks:?} of node {node} was never answered, since {} ms", since / MS));
         }
@@ -335,6 +478,11 @@ impl History {
         self.read(0, &values, self.time)?;
         self.settle()
     }
+}
+
+fn wrote(node: usize, open: &Open, ended_us: u64) -> Option<Wrote> {
+    let Asks::Write { first, len, .. } = open.asks else { return None };
+    Some(Wrote { node, sectors: (first, len), began: open.began, began_us: open.since_us, ended_us })
 }
 
 /// Whether a history of one register, whose writes all differ, has a linear order (Gibbons and Korach): each
@@ -396,10 +544,10 @@ mod tests {
         let lease = LeaseId { epoch: 1, number: 1 };
         history.leased(0, lease, (4, 4)).unwrap();
         history.begin(1, RequestId(1), Asks::Write { id: 1, first: 6, len: 4 }, 0);
-        let (_, began, _) = history.end(1, RequestId(1), true).unwrap();
+        let (_, began, _) = history.end(1, RequestId(1), true, 0).unwrap();
         assert!(history.written(1, (6, 4), began, None).is_err());
         assert!(history.written(0, (6, 4), began, None).is_ok(), "the holder may");
-        history.released(0, lease);
+        history.released(0, lease, 0);
         assert!(history.written(1, (6, 4), began, None).is_ok());
     }
 }

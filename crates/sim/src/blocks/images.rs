@@ -1,12 +1,13 @@
 //! Images of what a split brain's loser had: made, flushed, lost with the power, and judged in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use posthaste_blockrepl::core::{Input, Snapshot, SnapshotOp};
+use posthaste_blockrepl::core::{DiskOp, Input, Snapshot, SnapshotOp};
 
+use super::layout::decode;
 use super::owner::Asked;
-use super::world::World;
+use super::world::{MS, World};
 use crate::checkers::Verdict;
 use crate::disk::Image;
 use crate::rng::Rng;
@@ -25,7 +26,24 @@ pub(super) struct Lost {
     node: usize,
     image: Image,
     parted: Option<Image>,
+    /// Granules that it may have to list, if that is known.
+    touched: Option<BTreeSet<u64>>,
 }
+
+/// What was written where an operator's force led.
+#[derive(Debug, Default)]
+pub(super) struct Forced {
+    pub(super) node: usize,
+    /// When somebody was cut off last.
+    pub(super) parted_at: u64,
+    /// Name, first sector, sectors, in their order.
+    pub(super) writes: Vec<(u64, usize, usize)>,
+    /// A flush of them was acknowledged.
+    pub(super) durable: bool,
+}
+
+/// What was written so long before the copies parted is durable on both, and known to be.
+const SETTLED: u64 = 2000 * MS;
 
 impl Images {
     /// Does it, at its turn among the operations on the data, which hold `live` now.
@@ -61,8 +79,23 @@ impl Images {
 impl World {
     /// A copy is given up: what it holds must be kept.
     pub(super) fn note_lost(&mut self, node: usize) {
-        let Some([data, _]) = &self.machines[node].disks else { return };
-        self.lost.push(Lost { node, image: data.when_done(), parted: self.parted.clone() });
+        let machine = &self.machines[node];
+        let Some([data, _]) = &machine.disks else { return };
+        let since = self.forced.parted_at.saturating_sub(SETTLED);
+        // After a crash it takes what was hot for written.
+        let lived = machine.died.is_none_or(|died| died < since) && self.promoted == 0;
+        let late = machine.touched.iter().filter(|(_, at)| **at >= since).map(|(granule, _)| *granule);
+        let touched = lived.then(|| late.collect());
+        self.lost.push(Lost { node, image: data.when_done(), parted: self.parted.clone(), touched });
+    }
+
+    /// A copy is written to.
+    pub(super) fn note_touched(&mut self, n: usize, what: &DiskOp) {
+        let DiskOp::Write { offset, data } = what else { return };
+        let granule = self.config.granule_bytes;
+        let (first, last) = (offset / granule, (offset + data.len() as u64 - 1) / granule);
+        let now = self.now;
+        self.machines[n].touched.extend((first..=last).map(|granule| (granule, now)));
     }
 
     /// There is no room for another snapshot: the operator deletes the oldest.
@@ -107,11 +140,43 @@ impl World {
         let Some(parted) = &lost.parted else { return Ok(()) };
         let told =
             |at: u64, len: u64| snapshot.written.iter().any(|(from, n)| at < from + n && *from < at + len);
-        match lost.image.differing_pages(parted).find(|(at, len)| !told(*at, *len)) {
-            Some((at, _)) => {
-                let told = &snapshot.written;
-                Err(format!("snapshot {id} of node {n} was written at byte {at} since, and tells {told:?}"))
+        if let Some((at, _)) = lost.image.differing_pages(parted).find(|(at, len)| !told(*at, *len)) {
+            let told = &snapshot.written;
+            return Err(format!(
+                "snapshot {id} of node {n} was written at byte {at} since, and tells {told:?}"
+            ));
+        }
+        self.lists_only_what_was_written(n, snapshot, lost)?;
+        self.has_what_was_forced(n, image)
+    }
+
+    /// Nothing is listed that the loser has not written since they parted, or shortly before.
+    fn lists_only_what_was_written(&self, n: usize, snapshot: &Snapshot, lost: &Lost) -> Verdict {
+        let Some(touched) = &lost.touched else { return Ok(()) };
+        let granule = self.config.granule_bytes;
+        let listed = snapshot.written.iter();
+        let listed = listed.flat_map(|(at, len)| at / granule..(at + len).div_ceil(granule));
+        match listed.into_iter().find(|granule| !touched.contains(granule)) {
+            Some(granule) => {
+                let id = snapshot.id;
+                Err(format!("snapshot {id} of node {n} lists granule {granule}, which it has not written"))
             }
+            None => Ok(()),
+        }
+    }
+
+    /// What was acknowledged on the losing side is in its snapshot.
+    fn has_what_was_forced(&self, n: usize, image: &Image) -> Verdict {
+        let Forced { node, writes, durable, .. } = &self.forced;
+        if *node != n || !durable {
+            return Ok(());
+        }
+        let sectors = writes.iter().flat_map(|(id, first, len)| (*first..first + len).map(move |s| (s, *id)));
+        let newest: BTreeMap<usize, u64> = sectors.collect();
+        match newest.into_iter().find(|(sector, id)| decode(image, *sector) != Some(*id)) {
+            Some((sector, id)) => Err(format!(
+                "the snapshot of node {n} lacks write {id:#x} to sector {sector}, which was acknowledged"
+            )),
             None => Ok(()),
         }
     }

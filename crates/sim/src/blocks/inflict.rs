@@ -5,7 +5,6 @@ use posthaste_blockrepl::core::Input;
 use super::faults::{Fault, Who};
 use super::layout::{BLOCK, SECTORS, decode, offset};
 use super::owner::Asked;
-use super::scenarios::Setting;
 use super::world::World;
 use crate::disk::{Disk, SECTOR};
 
@@ -30,6 +29,12 @@ impl World {
 
     pub(super) fn inflict(&mut self, fault: Fault) {
         self.say(|| format!("FAULT {fault:?}"));
+        let well = self.is_well();
+        self.carry_out(fault);
+        self.time_fault(fault, well);
+    }
+
+    fn carry_out(&mut self, fault: Fault) {
         self.undisturbed &=
             matches!(fault, Fault::Pace(_) | Fault::Delay(_) | Fault::Leases(_) | Fault::SlowDisk { .. });
         match fault {
@@ -61,6 +66,7 @@ impl World {
                 for m in (0..3).filter(|m| *m != n) {
                     (self.net.cut[n][m], self.net.cut[m][n]) = (true, true);
                 }
+                self.forced.parted_at = self.now;
                 self.links_time_out();
             }
             Fault::LinkCut(who) => {
@@ -99,6 +105,8 @@ impl World {
             Fault::Move => self.begin_move(),
             Fault::Verify => self.begin_verify(),
             Fault::Resize => self.resize(),
+            Fault::Shrink => self.shrink(),
+            Fault::Redundancy(copies) => self.ask_for_copies(copies),
             Fault::ForcedWins => self.decide_for_the_forced(),
             Fault::Force(who) => {
                 let n = self.whom(who);
@@ -116,6 +124,14 @@ impl World {
                 }
             }
             disk => self.spoil(disk),
+        }
+    }
+
+    /// Whether a checksum was made of what it holds.
+    fn is_acknowledged(&self, sector: usize) -> bool {
+        match &self.history {
+            Some(history) => history.is_acknowledged(sector),
+            None => self.oracle.is_acknowledged(sector),
         }
     }
 
@@ -164,7 +180,7 @@ impl World {
             }
             Fault::Misdirect(who) => {
                 // With checksums whoever leads may be hit: what it tears has some.
-                let far = if self.setting == Setting::Checksums { 64 << 10 } else { 1 << 20 };
+                let far = if self.setting.checks() { 64 << 10 } else { 1 << 20 };
                 let aside = self.rng.pick(&[SECTOR as u64, 4096, 64 << 10, far]);
                 self.disk_of(who, false).into_iter().for_each(|d| d.wrong.misdirect = Some(aside));
                 self.machines[self.last_hit].distrusted = true;
@@ -176,7 +192,7 @@ impl World {
             Fault::Flip(who) => {
                 let sector = self.rng.below(SECTORS as u64) as usize;
                 let at = offset(sector) + self.rng.below(SECTOR as u64);
-                if self.setting == Setting::Checksums && !self.oracle.is_acknowledged(sector) {
+                if self.setting.checks() && !self.is_acknowledged(sector) {
                     // No checksum was ever made of it.
                     return;
                 }

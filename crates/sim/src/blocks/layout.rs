@@ -21,9 +21,10 @@ pub const PLACES: usize = (SIZE / EXTENT) as usize * PLACES_PER_EXTENT - 1;
 /// Sectors that clients write.
 pub const SECTORS: usize = PLACES * PLACE;
 
-/// Sectors that clients write on a device of `size` bytes.
+/// Sectors of places on a device of `size` bytes; of the last place there may be a part.
 pub fn sectors(size: u64) -> usize {
-    ((size / EXTENT) as usize * PLACES_PER_EXTENT - 1) * PLACE
+    let most = (size / EXTENT + 1) as usize * PLACES_PER_EXTENT * PLACE;
+    (0..most).rev().find(|sector| offset(*sector) + SECTOR as u64 <= size).map_or(0, |last| last + 1)
 }
 
 /// Where a sector lies, in bytes.
@@ -107,5 +108,7 @@ mod tests {
         image.write(offset(3) as usize, &encode(4, 1, 7));
         assert_eq!(decode(&image, 3), None, "a sector of another place");
         assert!(offset(SECTORS - 1) + SECTOR as u64 <= SIZE);
+        assert_eq!(sectors(SIZE) / PLACE, PLACES);
+        assert_eq!((sectors(SIZE - 4096) / PLACE, sectors(SIZE - 4096) % PLACE), (PLACES, 0));
     }
 }

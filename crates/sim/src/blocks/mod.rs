@@ -31,6 +31,7 @@ pub mod oracle;
 mod owner;
 mod run;
 pub mod scenarios;
+mod stopwatch;
 mod world;
 mod writers;
 
@@ -38,3 +39,4 @@ pub use bugs::Bug;
 pub use faults::Fault;
 pub use run::{Job, RECOVERS_WITHIN_S, Report};
 pub use scenarios::{SCENARIOS, Scenario};
+pub use stopwatch::Times;

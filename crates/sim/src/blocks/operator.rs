@@ -28,6 +28,31 @@ impl World {
         }
     }
 
+    /// Whoever serves is asked to be smaller; what lies behind is not used any more.
+    pub(super) fn shrink(&mut self) {
+        let serves = |p: &super::owner::Proc| matches!(p.stage, Stage::Serving(_));
+        let Some(n) = (0..3).find(|n| self.procs[*n].as_ref().is_some_and(serves)) else { return };
+        let Some(Stage::Serving(epoch)) = self.procs[n].as_ref().map(|p| p.stage) else { return };
+        let less = self.chance.pick(&[1, 2, 3]) * (1 << 20) + self.chance.pick(&[0, 12_288]);
+        let size = self.replica(n).map_or(SIZE, |r| r.size()).saturating_sub(less);
+        let busy = self.procs[n].as_ref().is_some_and(|p| p.session.shrinking);
+        if size >= SIZE / 2 && epoch == self.oracle.epoch && !busy {
+            self.oracle.shrinks(size);
+            self.proc(n).into_iter().for_each(|p| p.session.shrinking = true);
+            self.ask(n, Asked::Shrink, |request| Input::Shrink { request, size });
+        }
+    }
+
+    /// The operator wants so many copies in sync before anything is written.
+    pub(super) fn ask_for_copies(&mut self, copies: usize) {
+        self.config.min_redundancy = copies;
+        for n in 0..3 {
+            let now = self.replica_now(n);
+            self.proc(n).into_iter().for_each(|p| p.replica.set_min_redundancy(now, copies));
+            self.drain(n);
+        }
+    }
+
     /// The leader forgets what it knows of a copy that is not counted.
     pub(super) fn forget_member(&mut self, n: usize) {
         let (device, current) = (self.me(n).device, self.authority.current());
@@ -67,6 +92,7 @@ impl World {
             writers: Default::default(),
         };
         self.oracle.accept = Loss::Any;
+        self.history.iter_mut().for_each(|h| h.accepts_loss = true);
         self.say(|| format!("the operator decides: {next:?}"));
         self.authority.history.push(std::rc::Rc::new(next));
     }
@@ -142,8 +168,10 @@ impl World {
         for number in 1..20 {
             let (first, len) = range(&mut self.rng, number as usize, SECTORS);
             let (offset, data) = (offset(first), encode(first, len, id(epoch, number)));
+            self.forced.writes.push((id(epoch, number), first, len));
             self.ask(n, Asked::Client, |request| Input::Write { request, offset, data });
         }
-        self.ask(n, Asked::Client, |request| Input::Flush { request });
+        self.forced.node = n;
+        self.ask(n, Asked::ForcedFlush, |request| Input::Flush { request });
     }
 }

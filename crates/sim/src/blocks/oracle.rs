@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::authority::Grants;
-use super::layout::{PLACE, SECTORS, SIZE, decode, sectors};
+use super::layout::{PLACE, SIZE, decode, sectors};
 use crate::checkers::Verdict;
 use crate::disk::Image;
 
@@ -56,6 +56,12 @@ pub struct Oracle {
     pub accept: Loss,
     /// The device's size, as it was last told.
     pub size: u64,
+    /// Some leader has been smaller than before.
+    pub shrunk: bool,
+    /// A shrinking to this size was asked for, and nobody knows what became of it.
+    cut: Option<u64>,
+    /// The open leader is smaller than was told.
+    smaller: Option<u64>,
     /// Sectors that may be damaged on all copies, and the newest write to each when that began.
     rotten: BTreeMap<usize, u64>,
 }
@@ -63,12 +69,15 @@ pub struct Oracle {
 impl Default for Oracle {
     fn default() -> Self {
         Self {
-            registers: vec![Register::default(); SECTORS],
+            registers: vec![Register::default(); sectors(SIZE)],
             epoch: 0,
             acked: 0,
             reads: 0,
             accept: Loss::Nothing,
             size: SIZE,
+            shrunk: false,
+            cut: None,
+            smaller: None,
             rotten: BTreeMap::new(),
         }
     }
@@ -82,17 +91,23 @@ impl Oracle {
     /// A client gives a write to its leader.
     pub fn issue(&mut self, id: u64, first: usize, len: usize) {
         if id >> 32 == self.epoch {
-            for register in &mut self.registers[first..first + len] {
+            for register in self.of(first, len) {
                 register.issued.insert(id);
                 register.all.push(id);
             }
         }
     }
 
+    /// Those of these sectors that are still there.
+    fn of(&mut self, first: usize, len: usize) -> &mut [Register] {
+        let end = self.registers.len();
+        &mut self.registers[first.min(end)..(first + len).min(end)]
+    }
+
     /// It was refused: nothing happened.
     pub fn refused(&mut self, id: u64, first: usize, len: usize) {
         if id >> 32 == self.epoch {
-            self.registers[first..first + len].iter_mut().for_each(|r| r.all.retain(|other| *other != id));
+            self.of(first, len).iter_mut().for_each(|r| r.all.retain(|other| *other != id));
         }
     }
 
@@ -119,13 +134,36 @@ impl Oracle {
 
     /// Sectors that clients may write.
     pub fn sectors(&self) -> usize {
-        self.registers.len()
+        self.cut.map_or(self.registers.len(), sectors)
     }
 
-    /// The device has this size, and what is new is zero.
-    pub fn grown(&mut self, size: u64) {
-        self.size = self.size.max(size);
-        self.registers.resize(sectors(self.size), Register::default());
+    /// An operator asks for less: what lies behind may be gone from now on, for the next leader, or for none.
+    pub fn shrinks(&mut self, to: u64) {
+        self.cut = Some(self.cut.map_or(to, |cut| cut.min(to)));
+        self.registers.iter_mut().skip(sectors(to)).for_each(|r| r.issued.extend([0]));
+    }
+
+    /// It was refused, and the leader is as large as before.
+    pub fn does_not_shrink(&mut self) {
+        if self.smaller.is_none() {
+            self.cut = None;
+        }
+    }
+
+    /// The open leader has this size now; nobody was told yet.
+    pub fn leader_has(&mut self, size: u64) {
+        if size < self.size {
+            self.shrunk = true;
+            self.smaller = Some(self.smaller.map_or(size, |smaller| smaller.min(size)));
+        }
+    }
+
+    /// The operator is told that the device has this size: what is new is zero, what is behind it is gone.
+    pub fn resized(&mut self, size: u64) {
+        let kept = self.smaller.take().map_or(size, |smaller| smaller.min(size));
+        self.registers.truncate(sectors(kept));
+        (self.size, self.cut) = (size, None);
+        self.registers.resize(sectors(size), Register::default());
     }
 
     /// What a reader that asks now must see, at least.
@@ -151,7 +189,7 @@ impl Oracle {
     /// It was answered.
     pub fn written(&mut self, id: u64, first: usize, len: usize) {
         if id >> 32 == self.epoch {
-            for register in &mut self.registers[first..first + len] {
+            for register in self.of(first, len) {
                 register.seen = register.seen.max(id);
             }
         }
@@ -183,13 +221,13 @@ impl Oracle {
 
     /// A leader opens on this image.
     pub fn open(&mut self, epoch: u64, size: u64, image: &Image) -> Verdict {
-        if size < self.size {
-            return Err(format!(
-                "epoch {epoch} opens with {size} bytes; the device had grown to {}",
-                self.size
-            ));
+        let least = self.cut.take().unwrap_or(self.size);
+        if size < least {
+            return Err(format!("epoch {epoch} opens with {size} bytes; the device had {least}"));
         }
-        self.grown(size);
+        self.smaller = None;
+        self.size = size;
+        self.registers.resize(sectors(size), Register::default());
         if epoch <= self.epoch {
             return Err(format!("epoch {epoch} opens after epoch {}", self.epoch));
         }
@@ -241,7 +279,8 @@ impl Oracle {
     /// A flush is acknowledged that covers these writes to sectors. `images` are the media of the in-sync set.
     pub fn flushed(&mut self, covers: &[(u64, usize)], images: &[(usize, &Image)]) -> Verdict {
         self.acked += 1;
-        for (id, sector) in covers {
+        let end = self.sectors();
+        for (id, sector) in covers.iter().filter(|(_, sector)| *sector < end) {
             let register = &mut self.registers[*sector];
             if id >> 32 < self.epoch && *id > register.base {
                 return Err(format!(
@@ -272,7 +311,7 @@ impl Oracle {
 
     /// What the image of a quiet leader lacks or has too much.
     pub fn quiet(&self, image: &Image) -> Verdict {
-        for (sector, register) in self.registers.iter().enumerate() {
+        for (sector, register) in self.registers.iter().enumerate().take(self.sectors()) {
             let found = decode(image, sector);
             let damaged = found.is_none() && self.rotten.contains_key(&sector);
             if found != Some(register.seen) && !damaged {
@@ -312,7 +351,7 @@ pub fn granted(before: &Grants, after: &Grants) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::blocks::layout::{SIZE, encode, offset};
+    use crate::blocks::layout::{SECTORS, SIZE, encode, offset};
 
     fn show(image: &mut Image, sector: usize, id: u64) {
         image.write(offset(sector) as usize, &encode(sector, 1, id));
@@ -381,12 +420,34 @@ mod tests {
         let mut image = Image::new(SIZE);
         let mut oracle = Oracle::default();
         oracle.open(1, SIZE, &image).unwrap();
-        oracle.grown(SIZE + (1 << 20));
+        oracle.resized(SIZE + (1 << 20));
         assert!(oracle.open(2, SIZE, &image).is_err());
         image.grow(SIZE + (1 << 20));
         let mut dirty = image.clone();
-        show(&mut dirty, SECTORS, id(1, 9));
+        show(&mut dirty, sectors(SIZE), id(1, 9));
         assert!(oracle.open(3, SIZE + (1 << 20), &dirty).is_err());
         assert!(oracle.open(4, SIZE + (1 << 20), &image).is_ok());
+    }
+
+    #[test]
+    fn what_a_shrinking_cut_off_does_not_come_back_once_that_was_told() {
+        let mut image = Image::new(SIZE);
+        let mut oracle = Oracle::default();
+        oracle.open(1, SIZE, &image).unwrap();
+        let (last, smaller) = (SECTORS - 1, SIZE - (1 << 20));
+        oracle.issue(id(1, 1), last, 1);
+        oracle.written(id(1, 1), last, 1);
+        show(&mut image, last, id(1, 1));
+        oracle.flushed(&[(id(1, 1), last)], &[(0, &image)]).unwrap();
+        assert!(oracle.open(2, smaller, &image).is_err(), "nobody asked for it");
+        oracle.shrinks(smaller);
+        assert!(oracle.sectors() < SECTORS, "clients keep off");
+        oracle.open(3, SIZE, &image).expect("it may not have happened");
+        oracle.shrinks(smaller);
+        oracle.leader_has(smaller);
+        oracle.resized(smaller);
+        oracle.resized(SIZE);
+        assert!(oracle.open(4, SIZE, &image).is_err(), "what is new is zero");
+        assert!(oracle.open(5, SIZE, &Image::new(SIZE)).is_ok());
     }
 }

@@ -26,7 +26,7 @@ const DISK_PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Proc {
     pub(super) replica: Replica,
-    asked: BTreeMap<RequestId, Asked>,
+    pub(super) asked: BTreeMap<RequestId, Asked>,
     next_request: u64,
     pub(super) known: Option<Rc<Grants>>,
     raised: Option<Raised>,
@@ -92,6 +92,8 @@ pub(super) enum Asked {
     /// An operator's force: to lead without the authority.
     ForcedRaise,
     ForcedLead(u64),
+    ForcedFlush,
+    Shrink,
     Drain(u64),
     /// Epoch and session.
     Join(u64, u64),
@@ -326,7 +328,7 @@ impl World {
         let size = self.replica(n).map_or(0, |r| r.size());
         let Some(disks) = &self.machines[n].disks else { return };
         let verdict = match &mut self.history {
-            Some(history) => history.open(epoch, &disks[0].live),
+            Some(history) => history.open(epoch, size, &disks[0].live),
             None => self.oracle.open(epoch, size, &disks[0].live),
         };
         self.oracle.epoch = epoch;
@@ -532,7 +534,8 @@ impl World {
             Asked::Verify => self.verified(n, result),
             Asked::ForcedRaise => self.forced_raised(n),
             Asked::ForcedLead(epoch) => self.forced_writes(n, epoch),
-            Asked::Client => {}
+            Asked::ForcedFlush => self.forced.durable |= result.is_ok(),
+            Asked::Client | Asked::Shrink => {}
         }
     }
 

@@ -8,6 +8,7 @@ use posthaste_blockrepl::core::{LinkStatus, PeerStatus};
 
 use super::owner::{Stage, node};
 use super::scenarios::Scenario;
+use super::stopwatch::Times;
 use super::world::{MS, World};
 use crate::rng::Rng;
 use crate::world::Violation;
@@ -51,6 +52,8 @@ pub struct Report {
     pub resyncs: u64,
     /// Leaderships opened: the newest epoch.
     pub epochs: u64,
+    /// How long takeovers and returns took.
+    pub times: Times,
     /// The trace's lines, if they were kept.
     pub trace: Vec<String>,
 }
@@ -105,6 +108,7 @@ impl Job {
             reads: world.oracle.reads,
             resyncs: world.resyncs,
             epochs: world.oracle.epoch,
+            times: std::mem::take(&mut world.stopwatch.times),
             trace: world.take_trace(),
         }
     }
@@ -153,7 +157,7 @@ impl World {
         }
     }
 
-    fn serving(&self) -> Option<usize> {
+    pub(super) fn serving(&self) -> Option<usize> {
         let serves = |n: &usize| {
             let stage = self.procs[*n].as_ref().map(|p| p.stage);
             matches!(stage, Some(Stage::Serving(epoch)) if epoch == self.authority.current().epoch)
@@ -171,6 +175,12 @@ impl World {
             let status = r.status();
             status.peers.iter().filter(|p| self.me(node(p.node)).device == p.device).all(follows)
         });
+        let size = self.replica(leader).map(|r| r.size());
+        // What an attempt to grow that failed has left is of no importance.
+        let differs = |other: Option<u64>| other < size || other > size && self.oracle.shrunk;
+        if let Some(other) = (0..self.copies).find(|n| differs(self.replica(*n).map(|r| r.size()))) {
+            return Some(format!("the copy of node {other} has not the size of node {leader}"));
+        }
         if current.in_sync.len() < (0..self.copies).filter(counts).count() || !all_follow {
             let peers = self.replica(leader).map(|r| r.status().peers);
             return Some(format!("a copy is not in sync: {:?}; peers {peers:?}", current.in_sync));
@@ -190,17 +200,25 @@ impl World {
     fn come_to_rest(&mut self) {
         self.clients_stop = true;
         let Some(leader) = self.serving().filter(|_| self.violation.is_none()) else { return };
-        self.run_to(self.now + 200 * MS);
+        // What is still under way no flush covers.
+        for _ in 0..50 {
+            self.run_to(self.now + 200 * MS);
+            if self.procs[leader].as_ref().is_none_or(|p| p.session.writes.is_empty()) {
+                break;
+            }
+        }
         let acked = self.oracle.acked;
         self.client_flushes(leader);
         self.run_to(self.now + 3000 * MS);
         if self.oracle.acked <= acked {
             self.judge("liveness", Err("the last flush is not acknowledged".to_owned()));
         }
+        let overlaps = self.replica(leader).map_or(0, |r| r.status().overlaps);
+        let size = self.replica(leader).map_or(0, |r| r.size());
         let images = |n: usize| self.machines[n].disks.as_ref().map(|[data, _]| data);
         let Some(first) = images(leader) else { return };
         let mut verdict = match &mut self.history {
-            Some(history) => history.quiet(&first.live),
+            Some(history) => history.quiet(&first.live, overlaps),
             None => self.oracle.quiet(&first.live),
         };
         for n in (0..self.copies).filter(|n| *n != leader) {
@@ -208,7 +226,7 @@ impl World {
             for (what, a, b) in
                 [("at rest", &first.live, &other.live), ("on the media", &first.durable, &other.durable)]
             {
-                if let Some(at) = a.difference(b) {
+                if let Some(at) = a.difference_within(b, size) {
                     let differs = format!("{what} the copies of {leader} and {n} differ at byte {at}");
                     verdict = verdict.and(Err(differs));
                 }
@@ -242,12 +260,16 @@ impl World {
     fn differs_from(&mut self, leader: usize) -> bool {
         self.clients_stop = true;
         self.run_to(self.now + 1000 * MS);
+        let size = self.replica(leader).map_or(0, |r| r.size());
         let image = |n: usize| self.machines[n].disks.as_ref().map(|[data, _]| &data.live);
-        let differs = (0..self.copies)
-            .any(|n| image(leader).zip(image(n)).is_some_and(|(a, b)| a.difference(b).is_some()));
+        let differs = (0..self.copies).any(|n| {
+            image(leader).zip(image(n)).is_some_and(|(a, b)| a.difference_within(b, size).is_some())
+        });
         self.clients_stop = false;
-        if let Some(Stage::Serving(epoch)) = self.procs[leader].as_ref().map(|p| p.stage) {
-            self.begin_clients(leader, epoch);
+        for n in 0..3 {
+            if let Some(epoch) = self.procs[n].as_ref().and_then(|p| p.epoch()) {
+                self.begin_clients(n, epoch);
+            }
         }
         differs
     }

@@ -15,12 +15,13 @@ use super::bugs::Bug;
 use super::faults::Fault;
 use super::followers::Follows;
 use super::history::{Asks, History};
-use super::images::{Images, Lost};
-use super::layout::{SECTORS, SIZE, config};
+use super::images::{Forced, Images, Lost};
+use super::layout::{SIZE, config, sectors};
 use super::net::Net;
 use super::oracle::Oracle;
 use super::owner::Proc;
 use super::scenarios::Setting;
+use super::stopwatch::Stopwatch;
 use crate::checkers::Verdict;
 use crate::disk::{Disk, Image};
 use crate::rng::Rng;
@@ -54,7 +55,8 @@ pub(super) enum Ending {
     Write { meta: bool, seq: u64 },
     Read { meta: bool, offset: u64, len: u32 },
     Flush { meta: bool, mark: u64 },
-    Grow { meta: bool, to: u64 },
+    Grow { meta: bool, from: u64, to: u64 },
+    Shrink { meta: bool, to: u64 },
     Snapshot { meta: bool },
 }
 
@@ -116,6 +118,10 @@ pub(super) struct Machine {
     pub(super) slow: u64,
     /// A disk lies, or damaged what it was given: what it holds proves nothing.
     pub(super) distrusted: bool,
+    /// Granules that were written to, and when last.
+    pub(super) touched: BTreeMap<u64, u64>,
+    /// When it died last.
+    pub(super) died: Option<u64>,
     /// What it was when the last resync into it began.
     pub(super) before: Option<Before>,
 }
@@ -146,7 +152,7 @@ pub(super) struct World {
     /// Of their operations, per mille, ask for a range.
     pub(super) leases: u64,
     /// Chance for what was added later, so that the older traces stay.
-    chance: Rng,
+    pub(super) chance: Rng,
     /// What is waited for, per node.
     pub(super) protocols: [Protocol; 3],
     pub(super) follows: [Follows; 3],
@@ -162,6 +168,9 @@ pub(super) struct World {
     pub(super) clients_stop: bool,
     /// How long owners wait for a member that is away, in microseconds.
     pub(super) patience: u64,
+    pub(super) stopwatch: Stopwatch,
+    /// What was written where an operator's force led.
+    pub(super) forced: Forced,
     /// The oracle opens the disks; else it sees what a client sees.
     pub(super) opens_disks: bool,
     /// Replicas that hold data which an operator has split off: nobody judges it.
@@ -201,7 +210,7 @@ impl World {
             procs: [None, None, None],
             authority: Authority::new((0..copies).map(|n| member(n, 0)).collect()),
             oracle: Oracle::default(),
-            history: setting.shares().then(|| History::new(SECTORS)),
+            history: setting.shares().then(|| History::new(sectors(SIZE))),
             asking: None,
             written_ids: 0,
             leases: 50,
@@ -216,6 +225,8 @@ impl World {
             pace,
             clients_stop: false,
             patience: super::owner::PATIENCE,
+            stopwatch: Stopwatch::default(),
+            forced: Forced::default(),
             opens_disks: true,
             split: false,
             differing: 0,
@@ -386,6 +397,7 @@ impl World {
         self.procs[n] = None;
         self.history.iter_mut().for_each(|h| h.dies(n));
         let machine = &mut self.machines[n];
+        machine.died = Some(self.now);
         machine.life += 1;
         machine.paused_until = None;
         machine.held.clear();
@@ -477,6 +489,7 @@ impl World {
                 }
                 Output::Event(event) => {
                     self.note_before(n, &event);
+                    self.told_of_size(n, &event);
                     self.told_of_writers(n, &event);
                     self.told_of_followers(n, &event);
                     let after = self.rng.between(5, 200);
@@ -493,6 +506,7 @@ impl World {
         let flush = matches!(what, DiskOp::Flush | DiskOp::MetaFlush);
         let takes = slow * if flush { self.rng.between(200, 1500) } else { self.rng.between(10, 60) };
         let now = self.now;
+        self.note_touched(n, &what);
         self.check_mark(n, &what);
         let Some(disk) = self.machines[n].disks.as_mut().map(|d| &mut d[usize::from(meta)]) else { return };
         let what = match what {
@@ -507,9 +521,8 @@ impl World {
                 self.machines[n].image_ops.insert(op, what);
                 Ending::Snapshot { meta: false }
             }
-            DiskOp::Grow { to, .. } | DiskOp::MetaGrow { to, .. } => Ending::Grow { meta, to },
-            // Nothing shrinks here.
-            DiskOp::Shrink { to } => Ending::Grow { meta, to },
+            DiskOp::Grow { from, to } | DiskOp::MetaGrow { from, to } => Ending::Grow { meta, from, to },
+            DiskOp::Shrink { to } => Ending::Shrink { meta, to },
         };
         // Flushes of the data run beside later writes; the metadata is one lane.
         let beside = flush && !meta;
@@ -565,6 +578,7 @@ impl World {
         | Ending::Read { meta, .. }
         | Ending::Flush { meta, .. }
         | Ending::Grow { meta, .. }
+        | Ending::Shrink { meta, .. }
         | Ending::Snapshot { meta, .. }) = what;
         let life = self.machines[n].life;
         let Machine { disks, images, image_ops, .. } = &mut self.machines[n];
@@ -572,7 +586,7 @@ impl World {
         if disk.wrong.hangs {
             return self.push(20 * MS, Event::DiskEnds { n, life, op, what });
         }
-        let fails = !matches!(what, Ending::Flush { .. } | Ending::Snapshot { .. })
+        let fails = !matches!(what, Ending::Flush { .. } | Ending::Snapshot { .. } | Ending::Shrink { .. })
             && std::mem::take(&mut disk.wrong.fail_io);
         let result = match what {
             _ if fails => Err("injected: input or output error".into()),
@@ -589,8 +603,15 @@ impl World {
                 Ok(step.map(|step| images.apply(step, &disk.live)).unwrap_or_default())
             }
             Ending::Grow { .. } if disk.wrong.no_room => Err("injected: no room".into()),
-            Ending::Grow { to, .. } => {
-                disk.grow(to);
+            Ending::Grow { from, to, .. } => {
+                disk.grow(from, to);
+                Ok(Bytes::new())
+            }
+            Ending::Shrink { to, .. } => {
+                // A raw device gives nothing back.
+                if self.chance.chance(500) {
+                    disk.cut(to);
+                }
                 Ok(Bytes::new())
             }
             Ending::Flush { mark, .. } => {
@@ -671,6 +692,8 @@ impl Machine {
             image_ops: BTreeMap::new(),
             slow: 1,
             distrusted: false,
+            touched: BTreeMap::new(),
+            died: None,
             before: None,
         }
     }

@@ -9,13 +9,15 @@ use posthaste_blockrepl::NodeId;
 use posthaste_blockrepl::core::{Denied, Event as Told, Input, LeaseId, RemoteOp, Reply, RequestId, Waiting};
 
 use super::authority::{Grants, LEASE, MARGIN};
-use super::history::Asks;
-use super::layout::{PLACE, SECTORS, decode_bytes, encode, offset, range};
+use super::history::{Asks, Race};
+use super::layout::{PLACE, SECTORS, decode_bytes, offset, range, sectors};
 use super::oracle::id;
 use super::owner::{Asked, Stage, node};
 use super::world::{Event, MS, World};
 use crate::disk::SECTOR;
 
+/// Where nothing goes wrong a message takes no longer: it is delayed by 30 ms at most.
+const LATE: u64 = 40 * MS;
 /// Operations that the clients of one node have under way; fewer bytes than a session may forward at once.
 const UNDER_WAY: usize = 8;
 
@@ -118,7 +120,11 @@ impl World {
             return;
         }
         let busy = (self.now / (300 * MS)) as usize;
-        let (first, len) = range(&mut self.rng, busy, SECTORS);
+        let sectors = self.shared_sectors(n);
+        let (mut first, mut len) = range(&mut self.rng, busy, sectors);
+        if self.setting.checks() {
+            (first, len) = (first / PLACE * PLACE, PLACE);
+        }
         let asks = match self.rng.below(93) {
             _ if self.rng.chance(self.leases) => Asks::Lease { first, len },
             0..=49 => {
@@ -131,6 +137,12 @@ impl World {
         self.shared_ask(n, epoch, session, asks);
     }
 
+    /// Sectors that a handle on this node has.
+    fn shared_sectors(&self, n: usize) -> usize {
+        let here = self.replica(n).map_or(SECTORS, |r| sectors(r.size()));
+        self.history.as_ref().map_or(SECTORS, |h| h.sectors().min(here))
+    }
+
     pub(super) fn shared_flushes(&mut self, n: usize) {
         let Some(epoch) = self.procs[n].as_ref().and_then(|p| p.stage.epoch()) else { return };
         self.shared_ask(n, epoch, None, Asks::Flush);
@@ -139,10 +151,12 @@ impl World {
     fn shared_ask(&mut self, n: usize, epoch: u64, session: Option<u64>, asks: Asks) {
         self.say(|| format!("client on {n} asks {asks:x?}"));
         self.asking = Some(asks);
+        let setting = self.setting;
         self.ask(n, Asked::Client, |request| {
             let op = match asks {
                 Asks::Write { id, first, len } => {
-                    RemoteOp::Write { offset: offset(first), data: encode(first, len, id) }
+                    let (offset, data) = setting.bytes(first, len, id);
+                    RemoteOp::Write { offset, data }
                 }
                 Asks::Read { first, len } => {
                     RemoteOp::Read { offset: offset(first), len: (len * SECTOR) as u32 }
@@ -164,15 +178,23 @@ impl World {
 
     /// A replica has answered: from this moment on it has promised, if the lease holds.
     pub(super) fn shared_promise(&mut self, n: usize, request: RequestId, result: &Result<Reply, Denied>) {
-        let local = self.local(n);
+        let (now, local) = (self.now, self.local(n));
         let epoch = self.procs[n].as_ref().and_then(|p| p.epoch()).unwrap_or(0);
         let leased = self.procs[n].as_ref().is_some_and(|p| local < p.lease);
         let calm = self.calm();
         let Some(history) = &mut self.history else { return };
         let stale = epoch != history.epoch;
-        let Some((asks, began, void)) = history.end(n, request, result.is_ok() && !stale) else { return };
+        let Some((asks, began, void)) = history.end(n, request, result.is_ok() && !stale, now) else {
+            return;
+        };
         let (rule, verdict) = match (asks, result) {
+            (Asks::Read { .. }, Err(Denied::Corrupt { offset, len })) if self.setting.checks() => {
+                let what =
+                    format!("{len} bytes at {offset} cannot be read on node {n}, though a copy is whole");
+                ("checksums", Err(what))
+            }
             (Asks::Write { first, len, .. }, Ok(Reply::Written)) if !stale => {
+                self.stopwatch.writes(epoch, self.now);
                 ("N3", history.written(n, (first, len), began, calm))
             }
             (Asks::Read { .. }, Ok(_)) if stale && leased => {
@@ -203,13 +225,15 @@ impl World {
 
     fn shared_flushed(&mut self, n: usize, epoch: u64, began: u64) {
         let members = self.authority.current().in_sync.iter().map(|m| node(m.node));
-        let images = members.filter(|_| self.opens_disks).filter_map(|m| {
+        let images = members.filter(|m| self.opens_disks && !self.machines[*m].distrusted).filter_map(|m| {
             let disks = self.machines[m].disks.as_ref()?;
             Some((m, &disks[0].durable))
         });
         let images: Vec<_> = images.collect();
         let Some(history) = &mut self.history else { return };
-        let verdict = match epoch == history.epoch {
+        // What the operator has given up is nothing to anybody.
+        let given_up = self.split && epoch < self.authority.current().epoch;
+        let verdict = match epoch == history.epoch && !given_up {
             true => history.flush(began, &images),
             // What it was asked for in an epoch that is over is nothing to a newer one.
             false => Ok(()),
@@ -219,34 +243,40 @@ impl World {
         self.judge("R2", verdict);
     }
 
-    /// Who leads, if nothing has gone wrong so far and all writers read their own copies.
+    /// Who leads, if nothing has gone wrong so far, all writers read their own copies, and writes wait for these.
     fn calm(&self) -> Option<usize> {
         let leader = self.authority.current().leader.filter(|_| self.undisturbed)?;
+        let waited_for = self.replica(leader)?.status().writers;
         let reads = |m: usize| {
-            m == leader || self.replica(m).is_some_and(|r| r.status().session.is_some_and(|s| s.reads_here))
+            let here = self.replica(m).is_some_and(|r| r.status().session.is_some_and(|s| s.reads_here));
+            m == leader || here && waited_for.contains(&(NodeId(m as u64 + 1), true))
         };
         (0..self.copies).all(reads).then_some(leader)
     }
 
     pub(super) fn unlease(&mut self, n: usize, lease: LeaseId) {
         if let Some(history) = &mut self.history {
-            history.released(n, lease);
+            history.released(n, lease, self.now);
         }
         self.input(n, Input::Unlease(lease));
     }
 
     /// What a replica says of writers, the moment it says so.
     pub(super) fn told_of_writers(&mut self, n: usize, event: &Told) {
+        let epoch = self.procs[n].as_ref().and_then(|p| p.stage.epoch());
+        let late_us = self.undisturbed.then_some(LATE);
         let Some(history) = &mut self.history else { return };
         match event {
-            Told::Overlap { offset: at, len, .. } => {
+            Told::Overlap { first, second, offset: at, len } if epoch == Some(history.epoch) => {
                 let touched =
                     |sector: &usize| offset(*sector) < at + len && *at < offset(*sector) + SECTOR as u64;
-                let first = (0..SECTORS).find(touched).unwrap_or(0);
-                let verdict = history.overlapped((first, *len as usize / SECTOR));
+                let touched: Vec<usize> = (0..history.sectors()).filter(touched).collect();
+                let sectors = (touched.first().copied().unwrap_or(0), touched.len());
+                let (first, second, at_us) = (node(*first), node(*second), self.now);
+                let verdict = history.overlapped(Race { first, second, sectors, at_us, late_us });
                 self.judge("N3", verdict);
             }
-            Told::LeaseLost { holder, lease } => history.lost(node(*holder), *lease),
+            Told::LeaseLost { holder, lease } => history.lost(node(*holder), *lease, self.now),
             Told::WriterLeft { peer } => history.only(|m| m != node(*peer)),
             Told::SessionEnded { .. } => {
                 history.dies(n);

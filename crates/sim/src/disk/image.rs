@@ -20,6 +20,15 @@ impl Image {
         self.pages.resize(pages, None);
     }
 
+    /// All from `at` on is zero.
+    pub(crate) fn cut(&mut self, at: usize) {
+        let (page, within) = (at / PAGE, at % PAGE);
+        self.pages.iter_mut().skip(page + usize::from(within > 0)).for_each(|page| *page = None);
+        if let Some(Some(torn)) = self.pages.get_mut(page).filter(|_| within > 0) {
+            torn[within..].fill(0);
+        }
+    }
+
     /// Writes at an offset.
     pub(crate) fn write(&mut self, mut offset: usize, mut data: &[u8]) {
         while !data.is_empty() {
@@ -52,7 +61,13 @@ impl Image {
 
     /// The first byte at which two images differ.
     pub fn difference(&self, other: &Self) -> Option<u64> {
-        (0..self.pages.len().max(other.pages.len())).find_map(|n| {
+        self.difference_within(other, u64::MAX)
+    }
+
+    /// The first of the first `len` bytes, a multiple of a page, at which two images differ.
+    pub fn difference_within(&self, other: &Self, len: u64) -> Option<u64> {
+        let pages = (len / PAGE as u64).min(self.pages.len().max(other.pages.len()) as u64) as usize;
+        (0..pages).find_map(|n| {
             let (a, b) = (self.page(n), other.page(n));
             if a == b {
                 return None;

@@ -22,7 +22,7 @@ struct Pending {
 }
 
 /// What is wrong with a disk.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Wrong {
     /// The next flush fails, and what it was to save is lost (R11).
     pub fail_flush: bool,
@@ -116,6 +116,11 @@ impl Disk {
         buf.into()
     }
 
+    /// Whether nothing is wrong with it.
+    pub fn is_well(&self) -> bool {
+        self.wrong == Wrong::default() && self.unreadable.is_empty() && !self.poisoned
+    }
+
     /// Whether all of it can be read.
     pub fn is_readable(&self, offset: u64, len: u32) -> bool {
         let sector = SECTOR as u64;
@@ -194,11 +199,22 @@ impl Disk {
         self.wrong.hangs = false;
     }
 
-    /// The file is made longer, durably.
-    pub fn grow(&mut self, len: u64) {
+    /// The file is made longer, durably; what is behind `from` is zero.
+    pub fn grow(&mut self, from: u64, len: u64) {
+        self.cut(from);
         self.len = self.len.max(len);
         self.live.grow(self.len);
         self.durable.grow(self.len);
+    }
+
+    /// What is behind `at` is given back.
+    pub fn cut(&mut self, at: u64) {
+        let at = at as usize;
+        self.live.cut(at);
+        self.durable.cut(at);
+        self.pending.retain(|w| w.offset < at);
+        let across = self.pending.iter_mut().filter(|w| w.offset + w.data.len() > at);
+        across.for_each(|w| w.data.truncate(at - w.offset));
     }
 
     /// One bit of the medium changes by itself.
@@ -248,6 +264,22 @@ mod tests {
         assert_eq!(disk.read(0, 32 * SECTOR as u32), vec![1; 32 * SECTOR]);
         let torn = disk.read(1 << 15, 32 * SECTOR as u32);
         assert!(torn.contains(&0) && torn.contains(&2));
+    }
+
+    #[test]
+    fn what_was_cut_off_is_zero_when_the_file_grows_again() {
+        let (mut disk, mut rng) = (Disk::new(1 << 16), Rng::new(1));
+        put(&mut disk, 0, 1);
+        disk.flush(disk.mark(), &mut rng).unwrap();
+        put(&mut disk, 0, 2);
+        disk.grow(5 * SECTOR as u64 + 7, 1 << 17);
+        disk.seal();
+        for image in [&disk.live, &disk.durable] {
+            let mut bytes = vec![9; 1 << 17];
+            image.read(0, &mut bytes);
+            let (kept, new) = bytes.split_at(5 * SECTOR + 7);
+            assert!(kept.iter().all(|b| *b == 2) && new.iter().all(|b| *b == 0));
+        }
     }
 
     #[test]

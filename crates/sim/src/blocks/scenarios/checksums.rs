@@ -4,15 +4,17 @@ use super::super::faults::{Fault, Who};
 use super::{FOLLOWER, LEADER, Plan};
 
 impl Plan {
-    /// The leader's disk is damaged while it serves: readers are shown what was written all the same.
-    pub(super) fn leader_silently(&mut self, fault: Fault) {
+    /// A disk that is read is damaged meanwhile: readers are shown what was written all the same.
+    /// Always the same one, though another may lead meanwhile: where both are damaged none is right.
+    pub(super) fn silently_while_read(&mut self, who: Who, fault: fn(Who) -> Fault) {
         self.add(Fault::Pace(2500));
         self.wait(300, 1500);
+        let mut who = who;
         self.times(1, 6, |p| {
-            p.add(fault);
+            p.add(fault(std::mem::replace(&mut who, Who::Same)));
             p.wait(50, 700);
             if p.rng.chance(300) {
-                p.add(Fault::Scrub(LEADER));
+                p.add(Fault::Scrub(Who::Same));
             }
         });
     }

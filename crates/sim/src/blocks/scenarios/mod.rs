@@ -13,9 +13,11 @@ mod writers;
 
 use std::time::Duration;
 
-use posthaste_blockrepl::{Config, Congestion, Protocol};
+use bytes::Bytes;
+use posthaste_blockrepl::{Config, Congestion, LowRedundancy, Protocol};
 
 use super::faults::{Fault, Who};
+use super::layout::{encode, offset, whole_blocks};
 use crate::rng::Rng;
 
 /// A kind of schedule.
@@ -47,12 +49,29 @@ pub enum Setting {
     Checksums,
     /// The leader alone; the last copy is under protocol A or B.
     Followers,
+    /// The leader alone; nothing is written while fewer than two copies are in sync.
+    Redundant,
+    /// All nodes with a copy, whole blocks; each read is checked against checksums.
+    CheckedWriters,
 }
 
 impl Setting {
     /// Whether several nodes write.
     pub fn shares(self) -> bool {
-        matches!(self, Self::Writers | Self::Diskless)
+        matches!(self, Self::Writers | Self::Diskless | Self::CheckedWriters)
+    }
+
+    /// Whether reads are checked, and whole blocks written.
+    pub fn checks(self) -> bool {
+        matches!(self, Self::Checksums | Self::CheckedWriters)
+    }
+
+    /// Where a write to these sectors goes, and its bytes.
+    pub(super) fn bytes(self, first: usize, len: usize, id: u64) -> (u64, Bytes) {
+        match self.checks() {
+            true => whole_blocks(first, id),
+            false => (offset(first), encode(first, len, id)),
+        }
     }
 
     /// What is waited for, per node.
@@ -75,6 +94,11 @@ impl Setting {
             }
             Self::Writers | Self::Diskless => {
                 Config { lease_grace: Duration::from_millis(rng.pick(&[200, 1500, 5000])), ..config }
+            }
+            Self::CheckedWriters => Config { verify_reads: true, ..config },
+            Self::Redundant => {
+                let low_redundancy = rng.pick(&[LowRedundancy::Suspend, LowRedundancy::Fail]);
+                Config { min_redundancy: 2, low_redundancy, ..config }
             }
         }
     }
@@ -167,27 +191,32 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("resize", 0, Plan::resize),
     scenario("resize-crash", 0, Plan::resize_crash),
     scenario("resize-no-room", 0, Plan::resize_no_room),
+    scenario("shrink", 0, Plan::shrink),
+    scenario("shrink-crash", 0, Plan::shrink_crash),
+    scenario("resize-mixed", 0, Plan::resize_mixed),
+    scenario("resync-from-weak", 3, Plan::weak_source),
     scenario("add-disk-concurrent", 3, Plan::members_come_and_go),
     scenario("io-errors-metadata", 0, Plan::metadata_errors),
     scenario("read-errors-during-resync", 0, Plan::latent_errors),
     Scenario { splits: true, ..scenario("split-brain-snapshot", 2, Plan::snapshot_crash) },
+    // ---- a least redundancy ----
+    with("min-redundancy", Setting::Redundant, 0, Plan::redundancy),
+    with("min-redundancy-mixed", Setting::Redundant, 0, Plan::mixed),
     // ---- checksums ----
     with("checksums", Setting::Checksums, 0, Plan::torn_writes),
     with("checksums-read-errors", Setting::Checksums, 2, Plan::latent_reads),
     Scenario {
         silent: true,
-        ..with("checksums-flipped-bit", Setting::Checksums, 2, |p| {
-            p.leader_silently(Fault::Flip(Who::Leader))
-        })
+        ..with("checksums-flipped-bit", Setting::Checksums, 2, |p| p.silently_while_read(LEADER, Fault::Flip))
     },
     Scenario {
         silent: true,
-        ..with("checksums-lost-write", Setting::Checksums, 2, |p| p.leader_silently(Fault::Lose(Who::Leader)))
+        ..with("checksums-lost-write", Setting::Checksums, 2, |p| p.silently_while_read(LEADER, Fault::Lose))
     },
     Scenario {
         silent: true,
         ..with("checksums-misdirected-write", Setting::Checksums, 2, |p| {
-            p.leader_silently(Fault::Misdirect(Who::Leader))
+            p.silently_while_read(LEADER, Fault::Misdirect)
         })
     },
     Scenario {
@@ -213,6 +242,28 @@ pub const SCENARIOS: &[Scenario] = &[
     with("quorum-suspend-failover-dless", Setting::Diskless, 2, Plan::diskless_failover),
     with("resync-w-dless-pri", Setting::Diskless, 2, |p| p.returns(1, 20)),
     with("io-errors-diskless", Setting::Writers, 2, Plan::serves_from_the_peer),
+    with("recreate-node-day0-diskless", Setting::Diskless, 2, Plan::replace_device),
+    with("resync-after-failover-to-dless", Setting::Diskless, 2, Plan::diskless_late),
+    with("writers-resize", Setting::Writers, 0, Plan::resize),
+    Scenario { splits: true, ..with("writers-split-brain", Setting::Writers, 2, Plan::split_brain) },
+    Scenario {
+        splits: true,
+        ..with("diskless-primary-split-brain", Setting::Diskless, 2, Plan::split_brain)
+    },
+    Scenario {
+        silent: true,
+        ..with("writers-flipped-bit", Setting::CheckedWriters, 2, |p| p.either_silently(Fault::Flip))
+    },
+    Scenario {
+        silent: true,
+        ..with("writers-lost-write", Setting::CheckedWriters, 2, |p| p.either_silently(Fault::Lose))
+    },
+    Scenario {
+        silent: true,
+        ..with("writers-misdirected-write", Setting::CheckedWriters, 2, |p| {
+            p.either_silently(Fault::Misdirect)
+        })
+    },
     with("writers-mixed", Setting::Writers, 0, Plan::writers_mixed),
     with("diskless-mixed", Setting::Diskless, 2, Plan::writers_mixed),
     scenario("mixed", 0, Plan::mixed),
@@ -298,6 +349,16 @@ mod tests {
         }
         let drawn = |s: &Scenario| (1..400).any(|seed| Scenario::of_seed(seed).name == s.name);
         assert!(SCENARIOS[1..].iter().all(drawn));
+    }
+
+    /// The names in `tests` of LINBIT/drbd9-tests as of May 2026.
+    #[test]
+    fn every_scenario_of_drbds_has_its_line_in_the_readme() {
+        let (readme, names) =
+            (include_str!("../../../README.md"), include_str!("../../../tests/drbd9-tests"));
+        let words: Vec<&str> = readme.split([' ', ',', '|', '\n']).collect();
+        let missing: Vec<&str> = names.split_whitespace().filter(|name| !words.contains(name)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
     }
 
     #[test]

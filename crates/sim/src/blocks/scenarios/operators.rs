@@ -66,6 +66,83 @@ impl Plan {
         });
     }
 
+    /// The device is cut off and grows again, while copies come and go.
+    pub(super) fn shrink(&mut self) {
+        self.times(2, 6, |p| {
+            if p.rng.chance(300) {
+                // It is asked for what it must refuse, for a copy that it knows is away.
+                p.add(Fault::LinkCut(FOLLOWER));
+                p.wait(20, 1500);
+            }
+            let change = p.rng.pick(&[Fault::Shrink, Fault::Shrink, Fault::Resize]);
+            p.add(change);
+            p.wait(0, 60);
+            match p.rng.below(5) {
+                0 => p.kill(LEADER),
+                1 => p.kill(FOLLOWER),
+                2 => p.add(Fault::LinkCut(FOLLOWER)),
+                3 => p.add(Fault::Move),
+                _ => {}
+            }
+            p.wait(50, 2000);
+            p.add(Fault::Mend);
+            p.add(Fault::StartAll);
+            p.wait(200, 1500);
+        });
+    }
+
+    /// Power is cut right after it was told to shrink.
+    pub(super) fn shrink_crash(&mut self) {
+        self.add(Fault::Pace(2000));
+        self.times(1, 4, |p| {
+            p.add(Fault::Shrink);
+            p.wait(0, 25);
+            match p.rng.below(3) {
+                0 => (0..3).for_each(|n| p.add(Fault::Kill { who: Who::Member(n), power: true })),
+                1 => p.add(Fault::Kill { who: LEADER, power: true }),
+                _ => p.add(Fault::Kill { who: FOLLOWER, power: true }),
+            }
+            p.wait(100, 1500);
+            p.add(Fault::StartAll);
+            p.wait(300, 1500);
+            p.add(Fault::Resize);
+            p.wait(0, 1000);
+        });
+    }
+
+    pub(super) fn resize_mixed(&mut self) {
+        let pace = self.rng.pick(&[1500, 6000, 30_000]);
+        self.add(Fault::Pace(pace));
+        self.times(4, 12, |p| {
+            let change = p.rng.pick(&[Fault::Shrink, Fault::Resize]);
+            p.add(change);
+            p.wait(0, 100);
+            p.any();
+        });
+    }
+
+    /// Copies are away, and the operator goes on with one, or does not.
+    pub(super) fn redundancy(&mut self) {
+        self.times(1, 5, |p| {
+            match p.rng.below(4) {
+                0 => p.kill(LEADER),
+                1 => p.kill(FOLLOWER),
+                2 => p.add(Fault::LinkCut(FOLLOWER)),
+                _ => p.add(Fault::Isolate(LEADER)),
+            }
+            p.wait(300, 2500);
+            if p.rng.chance(400) {
+                p.add(Fault::Redundancy(1));
+                p.wait(50, 1000);
+            }
+            p.add(Fault::Mend);
+            p.add(Fault::StartAll);
+            p.wait(0, 800);
+            p.add(Fault::Redundancy(2));
+            p.wait(200, 1500);
+        });
+    }
+
     /// Members are taken out for good, and come back: with their old disk, or a new one.
     pub(super) fn members_come_and_go(&mut self) {
         self.times(1, 4, |p| {

@@ -118,6 +118,27 @@ impl Plan {
         self.wait(300, 2000);
     }
 
+    /// One that was away is brought in step by a leader that goes in the midst of it; the next one, which knows only what
+    /// it was told, goes on.
+    pub(super) fn weak_source(&mut self) {
+        self.times(1, 3, |p| {
+            p.add(Fault::Isolate(FOLLOWER));
+            p.wait(800, 2500);
+            p.add(Fault::SlowDisk { who: LEADER, times: 30 });
+            p.add(Fault::Mend);
+            p.wait(100, 900);
+            match p.rng.below(3) {
+                0 => p.add(Fault::Isolate(LEADER)),
+                1 => p.kill(LEADER),
+                _ => p.add(Fault::Move),
+            }
+            p.wait(600, 2500);
+            p.add(Fault::Mend);
+            p.add(Fault::StartAll);
+            p.wait(300, 2000);
+        });
+    }
+
     pub(super) fn switch_source(&mut self) {
         self.kill(FOLLOWER);
         self.wait(1000, 2500);

@@ -100,6 +100,26 @@ impl Plan {
         });
     }
 
+    /// The copy that returns reaches the other one first, and the node without a disk, which has gone on, last.
+    pub(super) fn diskless_late(&mut self) {
+        self.times(1, 4, |p| {
+            p.kill(LEADER);
+            let on = p.rng.chance(500);
+            p.add(Fault::Cut { a: 0, b: 2, on });
+            p.wait(700, 2000);
+            p.add(Fault::StartAll);
+            p.wait(100, 1500);
+            p.add(Fault::Mend);
+            p.wait(300, 2000);
+        });
+    }
+
+    /// The disk of whoever leads, or of the other writer, is damaged: both read what was written all the same.
+    pub(super) fn either_silently(&mut self, fault: fn(Who) -> Fault) {
+        let who = self.copy();
+        self.silently_while_read(who, fault);
+    }
+
     /// The leader's disk fails: it goes on through its peer, which leads now, and attaches a disk again later.
     pub(super) fn serves_from_the_peer(&mut self) {
         self.times(1, 4, |p| {
