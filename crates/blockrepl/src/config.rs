@@ -124,6 +124,10 @@ pub struct Config {
     /// small scattered writes, large ones take less memory: 32 MiB a TiB and peer at 4096, 128 KiB at 1 MiB. All copies of a
     /// volume must have the same; one that differs is refused when it connects. Default [`GRANULE`], 64 KiB: 2 MiB a TiB.
     pub granule_bytes: u64,
+    /// What is discarded ([`Zeros::Free`](crate::Zeros), such as an NBD client's `TRIM`) gives its room back to the file system, or to a raw device that
+    /// can take it. **Then a later write may find no room**, which counts as a failed disk (R11): watch the free room, as
+    /// with any thin volume. Off, such a range keeps its blocks and reads as zeros. Each replica has its own. Default false.
+    pub free_discarded: bool,
     /// Size of the undo area in bytes, fixed at creation. `None`: an eighth of the volume, at most
     /// 256 MiB.
     pub undo_bytes: Option<u64>,
@@ -207,6 +211,7 @@ impl Default for Config {
             unflushed_writes_max: 16384,
             slow_after: Duration::from_millis(300),
             granule_bytes: GRANULE,
+            free_discarded: false,
             undo_bytes: None,
             undo_policy: UndoPolicy::Continue,
             lease_grace: Duration::from_secs(5),

@@ -1,6 +1,7 @@
 //! The one thing a user of a replicated device needs to know.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,9 +25,20 @@ pub trait BlockDevice: Send + Sync + fmt::Debug + 'static {
     }
     /// Writes `data` at `offset`. No alignment is asked for.
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), DeviceError>;
-    /// As [`write_at`](Self::write_at), with bytes that can be kept until they are on all disks without a copy.
+    /// As [`write_at`](Self::write_at), with bytes that can be kept until they are on all disks without a copy; those of
+    /// [`Zeros`](crate::Zeros) are not even sent.
     fn write_bytes(&self, offset: u64, data: Bytes) -> Result<(), DeviceError> {
         self.write_at(offset, &data)
+    }
+    /// Ranges within this one, in ascending order and apart, that read as zeros, as far as that is known without reading;
+    /// at most `most`. By default: none is.
+    fn zeros_in(&self, range: Range<u64>, most: usize) -> Vec<Range<u64>> {
+        let _ = (range, most);
+        Vec::new()
+    }
+    /// Whether what is discarded here ([`Zeros::Free`](crate::Zeros)) gives its room back. By default: no.
+    fn frees_discarded(&self) -> bool {
+        false
     }
     /// Returns when all writes that completed before the call are durable on every member of
     /// the in-sync set. A failed flush is never retried (R11): the device fails from then on.
@@ -50,6 +62,12 @@ impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
     }
     fn write_bytes(&self, offset: u64, data: Bytes) -> Result<(), DeviceError> {
         (**self).write_bytes(offset, data)
+    }
+    fn zeros_in(&self, range: Range<u64>, most: usize) -> Vec<Range<u64>> {
+        (**self).zeros_in(range, most)
+    }
+    fn frees_discarded(&self) -> bool {
+        (**self).frees_discarded()
     }
     fn flush(&self) -> Result<(), DeviceError> {
         (**self).flush()

@@ -196,6 +196,7 @@ mod pool;
 mod secret;
 mod snapshot;
 pub mod wire;
+mod zeros;
 
 pub use bitmap::{EXTENT, GRANULE};
 pub use config::{Config, Congestion, LowRedundancy, Protocol, SplitBrainPolicy, UndoPolicy};
@@ -215,3 +216,4 @@ pub use order::{ResyncOrder, Turn};
 pub use secret::{Guarded, Secret, SecretError};
 pub use snapshot::{FileSnapshots, SnapshotStore};
 pub use wire::Hello;
+pub use zeros::Zeros;

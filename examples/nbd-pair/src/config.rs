@@ -44,6 +44,8 @@ struct File {
     min_redundancy: usize,
     #[serde(default)]
     low_redundancy: LowRedundancy,
+    #[serde(default)]
+    discard: Discard,
     /// Of a device that is created from this file.
     granule_kib: Option<u64>,
     #[serde(default)]
@@ -120,6 +122,19 @@ pub(crate) enum OnPeerLoss {
     Continue,
 }
 
+/// What a client's discard (`TRIM`) does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Discard {
+    /// Nothing.
+    Ignore,
+    /// The range reads as zeros, and keeps its room.
+    #[default]
+    Zero,
+    /// The same, and its room is given back.
+    Free,
+}
+
 /// What becomes of the device when the disk of the machine that leads fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -173,6 +188,7 @@ pub(crate) struct Pair {
     /// Both machines export the device.
     pub(crate) dual: bool,
     pub(crate) on_disk_error: OnDiskError,
+    pub(crate) discard: Discard,
     config: repl::Config,
     /// Its resyncs wait for those of others on the same disks.
     pub(crate) resync_group: Option<turn::Group>,
@@ -246,6 +262,7 @@ impl Pair {
             protocol: file.protocol,
             dual: file.dual,
             on_disk_error: file.on_disk_error,
+            discard: file.discard,
             config: repl::Config {
                 split_brain: file.split_brain,
                 verify_reads: file.verify_reads,
@@ -253,6 +270,7 @@ impl Pair {
                 congestion: file.congestion,
                 min_redundancy: file.min_redundancy,
                 low_redundancy: file.low_redundancy,
+                free_discarded: file.discard == Discard::Free,
                 granule_bytes: file.granule_kib.map_or(repl::GRANULE, |kib| kib.saturating_mul(1024)),
                 ..resync_config(&file.resync)?
             },
@@ -458,6 +476,8 @@ mod tests {
         assert!(with("[resync_group]\ndir = \"/run/disks\"\norder = 3").unwrap().resync_group.is_some());
         assert!(with("[resync_group]\norder = 3").is_err());
         assert!(with("[handlers]\nsplit_brain = []").is_err());
+        assert!(with("discard = \"free\"").unwrap().config.free_discarded);
+        assert!(!with("discard = \"ignore\"").unwrap().config.free_discarded);
         assert_eq!(with("granule_kib = 4").unwrap().config.granule_bytes, 4096);
         assert!(with("dual = true\nprotocol = \"A\"").is_err());
         assert!(with("min_redundancy = 3").is_err());

@@ -1,5 +1,6 @@
 //! The device as the clients hold it: the same one while its leader changes.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -218,6 +219,17 @@ impl BlockDevice for Switch {
 
     fn write_bytes(&self, offset: u64, data: Bytes) -> Result<(), DeviceError> {
         self.write(|device| device.write_bytes(offset, data.clone()))
+    }
+
+    fn zeros_in(&self, range: Range<u64>, most: usize) -> Vec<Range<u64>> {
+        match &self.state().now {
+            Now::On(device) => device.zeros_in(range, most),
+            _ => Vec::new(),
+        }
+    }
+
+    fn frees_discarded(&self) -> bool {
+        matches!(&self.state().now, Now::On(device) if device.frees_discarded())
     }
 
     fn flush(&self) -> Result<(), DeviceError> {

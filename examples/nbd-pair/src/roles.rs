@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use posthaste_blockrepl::core::{LinkStatus, RoleStatus, Status};
-use posthaste_blockrepl::nbd::{Export, Limits, Server};
+use posthaste_blockrepl::nbd::{Export, Limits, Server, Trim};
 use posthaste_blockrepl::{BlockDevice, Denied, DeviceError, Grant, Member, NodeId};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::config::{OnDiskError, OnPeerLoss, Pair};
+use crate::config::{Discard, OnDiskError, OnPeerLoss, Pair};
 use crate::daemon::Daemon;
 use crate::device::Switch;
 use crate::export::Serving;
@@ -350,6 +350,10 @@ impl Daemon {
         let mut exports = Vec::new();
         if let Some(switch) = &place.exported {
             let mut export = Export::new(&self.pair.export, switch.clone());
+            export.trim = match self.pair.discard {
+                Discard::Ignore => Trim::Ignore,
+                Discard::Zero | Discard::Free => Trim::Zero,
+            };
             export.description = match &self.pair.dual {
                 true => "on both machines".into(),
                 false => format!("led by node {}", self.pair.me.id),

@@ -1,7 +1,7 @@
 //! The ordered stream: when the next write, copy or barrier may go to the disk.
 
 use super::*;
-use crate::bitmap::GRANULES;
+use crate::zeros::Zeros;
 
 impl Queued {
     pub(super) fn len(&self) -> u64 {
@@ -166,8 +166,8 @@ impl Replica {
     }
 
     fn zeros(&self, granule: u32) -> Bytes {
-        static ZEROS: [u8; *GRANULES.end() as usize] = [0; *GRANULES.end() as usize];
-        Bytes::from_static(&ZEROS[..self.layout.granule_len(granule) as usize])
+        // Room that was kept at the source need not be kept here.
+        Zeros::Free.bytes(self.layout.granule_len(granule) as usize)
     }
 
     pub(super) fn write(&mut self, kind: OpKind, offset: u64, data: Data) {

@@ -65,6 +65,12 @@ impl Damage {
         self.0.range((block, 0)..=(block, u32::MAX)).any(|(_, m)| m.state == State::Holds)
     }
 
+    /// The damaged blocks of a range, and the checksums that they should have.
+    pub(super) fn held(&self, first: u64, last: u64) -> impl Iterator<Item = (u64, u32)> {
+        let marks = self.0.range((first, 0)..=(last, u32::MAX));
+        marks.filter(|(_, m)| m.state == State::Holds).map(|((block, _), m)| (*block, m.right))
+    }
+
     pub(super) fn overwritten(&mut self, first: u64, last: u64, order: u64) {
         for mark in self.0.range_mut((first, 0)..=(last, u32::MAX)).map(|(_, m)| m) {
             if mark.state != State::Coming {
@@ -95,28 +101,46 @@ impl Replica {
 
     /// Notes that a block is damaged. Says whether there was room for it.
     pub(super) fn note_damage(&mut self, new: DamagedBlock) -> bool {
-        let key = (new.block, new.found);
-        if !self.damage.0.contains_key(&key) {
-            if self.damage.0.len() >= MAX_DAMAGED {
-                return false;
-            }
-            let commit = self.touch();
-            self.damage.0.insert(key, Mark { right: new.right, state: State::Holds, commit });
+        self.enter(new, State::Holds)
+    }
+
+    /// A mark that is not there, is over or says something else is durable with the next commit.
+    fn enter(&mut self, new: DamagedBlock, state: State) -> bool {
+        let state = match self.damage.0.get(&(new.block, new.found)) {
+            // What was read of it before the device became smaller.
+            _ if new.block >= self.layout.size / BLOCK => return true,
+            None if self.damage.0.len() >= MAX_DAMAGED => return false,
+            None => state,
+            Some(mark) if matches!(mark.state, State::Over(_)) => state,
+            Some(mark) if mark.right == new.right => return true,
+            Some(mark) => mark.state,
+        };
+        let commit = self.touch();
+        self.damage.0.insert((new.block, new.found), Mark { right: new.right, state, commit });
+        true
+    }
+
+    /// There is no room to note what a copy brings. Says whether there will be, once marks that are over are dropped.
+    fn make_room_for_marks(&mut self) -> bool {
+        if !self.damage.0.values().any(|m| matches!(m.state, State::Over(_))) {
+            return false;
         }
+        // They are kept for what a rollback would bring back.
+        if self.undo_active() {
+            self.undo_full();
+        }
+        self.local.wanted = self.order;
         true
     }
 
     /// Whether the marks of a copy are durable, so that it may be written. One that there is no room for is refused.
     pub(super) fn damage_is_noted(&mut self, link: LinkId, copy: &[DamagedBlock]) -> bool {
         for new in copy {
-            let known = self.damage.0.contains_key(&(new.block, new.found));
-            if !self.note_damage(*new) {
-                self.refuse(link, Refusal::TooDamaged);
+            if !self.enter(*new, State::Coming) {
+                if !self.make_room_for_marks() {
+                    self.refuse(link, Refusal::TooDamaged);
+                }
                 return false;
-            }
-            let coming = |m: &&mut Mark| !known || matches!(m.state, State::Over(_));
-            if let Some(mark) = self.damage.0.get_mut(&(new.block, new.found)).filter(coming) {
-                mark.state = State::Coming;
             }
         }
         let durable = self.commit.durable;
@@ -185,7 +209,7 @@ impl Replica {
             self.disk(OpKind::DamageRead(block), what);
         }
         // What was overwritten in a resync may come back by a rollback.
-        if self.sb.sync.is_none() {
+        if !self.undo_active() {
             let (before, flushed) = (self.damage.0.len(), self.local.flushed);
             self.damage.0.retain(|_, m| !matches!(m.state, State::Over(order) if order <= flushed));
             if self.damage.0.len() < before {

@@ -396,6 +396,7 @@ fn verdict(block: usize, ours: Option<Bytes>, mend: &Mend, known_damaged: bool) 
     let span = block * BLOCK as usize..(block + 1) * BLOCK as usize;
     let state = match &ours {
         None => State::Bad,
+        Some(_) if sum == VOID && known_damaged => State::Bad,
         Some(_) if sum == VOID => State::Void,
         Some(data) if block_sum(data) == sum => State::Good,
         Some(_) => State::Bad,

@@ -61,7 +61,8 @@ impl Replica {
         let mut undo = undo::Undo::default();
         while sb.sync.is_some() && undo.next < layout.undo_slots() {
             let bytes = get(layout.undo_at(undo.next), layout.undo_len(), whole)?;
-            let Some((granule, _)) = decode_undo(&bytes, sb.undo_run, undo.next) else { break };
+            let found = decode_undo(&bytes, sb.undo_run, undo.next, layout.granules());
+            let Some((granule, _)) = found else { break };
             undo.saved.insert(granule);
             undo.next += 1;
         }

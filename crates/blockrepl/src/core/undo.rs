@@ -117,8 +117,11 @@ impl Replica {
         // They may have been given up meanwhile.
         let wanted: Vec<u32> = run.granules().filter(|granule| self.undo.reading.remove(granule)).collect();
         match result {
+            Ok(_) if wanted.is_empty() => {}
             Ok(data) => {
-                self.note_damage_before(run, sums, &data);
+                if !self.note_damage_before(run, sums, &data) {
+                    return self.undo_full();
+                }
                 self.undo.read.extend(wanted.into_iter().map(|granule| {
                     let at = (granule - run.first) as usize * size;
                     (granule, data.slice(at..data.len().min(at + size)))
@@ -131,19 +134,18 @@ impl Replica {
     }
 
     /// A state to return to that is damaged: it must be told so then as well, and the checksums that know will be gone.
-    fn note_damage_before(&mut self, run: Run, sums: &[u32], data: &Bytes) {
+    /// Says whether there was room to note it: without, there is no state to return to.
+    fn note_damage_before(&mut self, run: Run, sums: &[u32], data: &Bytes) -> bool {
         let (offset, _) = self.place_of_run(run.first, run.count);
         let damaged = Self::damaged_blocks(offset, &sums_of(data), sums);
-        if damaged.is_empty() {
-            return;
+        let noted = damaged.iter().all(|d| self.note_damage(*d));
+        if !damaged.is_empty() {
+            self.undo.noted = self.commit.wanted;
         }
-        match damaged.into_iter().all(|d| self.note_damage(d)) {
-            true => self.undo.noted = self.commit.wanted,
-            false => self.undo_full(),
-        }
+        noted
     }
 
-    fn undo_full(&mut self) {
+    pub(super) fn undo_full(&mut self) {
         if self.config.undo_policy == UndoPolicy::Hold {
             if let Some(link) = self.source_link() {
                 self.refuse(link, Refusal::UndoFull);
@@ -221,7 +223,8 @@ impl Replica {
     }
 
     pub(super) fn rollback_read(&mut self, entry: u32, bytes: &Bytes) {
-        let Some((granule, data)) = decode_undo(bytes, self.sb.undo_run, entry) else {
+        let Some((granule, data)) = decode_undo(bytes, self.sb.undo_run, entry, self.layout.granules())
+        else {
             return self.disk_failed("a before-image in the undo area is damaged".into());
         };
         let offset = self.layout.granule_at(granule);

@@ -20,6 +20,7 @@ pub fn check(blank: &dyn Fn() -> Arc<dyn Disk>) {
     keeps_what_was_written(&*blank());
     refuses_what_lies_past_the_end(&*blank());
     writes_many_as_one_by_one(&*blank());
+    zeroes_what_it_is_told_to_and_nothing_else(&*blank());
     neighbours_do_not_disturb_each_other(&blank());
 }
 
@@ -27,10 +28,17 @@ pub fn check(blank: &dyn Fn() -> Arc<dyn Disk>) {
 pub fn check_reopen(open: &dyn Fn() -> Arc<dyn Disk>) {
     let disk = open();
     disk.write_at(12_345, b"flushed").expect("a write");
+    disk.write_at(20_000, &[3; 90_000]).expect("a write");
+    disk.flush().expect("a flush");
+    disk.zero(20_000, 90_000, false).expect("zeros");
     disk.flush().expect("a flush");
     drop(disk);
     let mut seen = [0; 7];
-    open().read_at(12_345, &mut seen).expect("a read");
+    let disk = open();
+    disk.read_at(12_345, &mut seen).expect("a read");
+    let mut zeros = vec![1; 90_000];
+    disk.read_at(20_000, &mut zeros).expect("a read");
+    assert!(zeros.iter().all(|b| *b == 0), "flushed zeros are there after a reopening");
     assert_eq!(&seen, b"flushed", "a flushed write is there after a reopening");
 }
 
@@ -129,6 +137,52 @@ fn writes_many_as_one_by_one(disk: &dyn Disk) {
         }
         assert!(whole(disk) == model, "round {round}");
     }
+}
+
+fn zeroes_what_it_is_told_to_and_nothing_else(disk: &dyn Disk) {
+    let mut random = numbers();
+    let mut model = vec![0; SIZE as usize];
+    for step in 0..60_u8 {
+        let len = [1, 511, 4096, 5000, 65_536, 300_000][step as usize % 6];
+        let offset = random(SIZE - len);
+        let offset = if step % 2 == 0 { offset / 4096 * 4096 } else { offset };
+        let range = offset as usize..(offset + len) as usize;
+        match step % 3 {
+            0 => {
+                disk.write_at(offset, &vec![step + 1; len as usize]).expect("a write");
+                model[range].fill(step + 1);
+            }
+            kind => {
+                disk.zero(offset, len, kind == 2).expect("zeros");
+                model[range].fill(0);
+            }
+        }
+        if step % 7 == 0 {
+            disk.flush().expect("a flush");
+        }
+        let mut end = 4097;
+        for zeros in disk.zeros_in(4097..SIZE - 1, 100) {
+            assert!(zeros.start >= end && zeros.start < zeros.end && zeros.end < SIZE, "{zeros:?}");
+            end = zeros.end + 1;
+            let seen = &model[zeros.start as usize..zeros.end as usize];
+            assert!(seen.iter().all(|b| *b == 0), "step {step}: {zeros:?} are not zeros");
+        }
+    }
+    assert!(whole(disk) == model, "in the end");
+    disk.zero(SIZE, 0, false).expect("no zeros at the end");
+    for (offset, len) in [(SIZE, 1), (SIZE - 4096, 8192), (u64::MAX, 2), (0, u64::MAX)] {
+        assert!(disk.zero(offset, len, false).is_err(), "{len} zeros at {offset}");
+        assert!(disk.zero(offset, len, true).is_err(), "{len} zeros at {offset}, freed");
+    }
+    assert_eq!(disk.size().expect("a size"), SIZE, "the disk has another size");
+    // What was freed can be written again.
+    disk.zero(0, SIZE, true).expect("all of it");
+    assert!(whole(disk).iter().all(|b| *b == 0));
+    disk.write_at(100, &[7; 9000]).expect("a write");
+    disk.flush().expect("a flush");
+    let mut seen = vec![0; 9000];
+    disk.read_at(100, &mut seen).expect("a read");
+    assert_eq!(seen, [7; 9000]);
 }
 
 /// Writers of bytes that lie in the same blocks.

@@ -1,6 +1,7 @@
 //! Past the page cache.
 
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError, RwLock};
@@ -9,7 +10,7 @@ use rustix::fs::OFlags;
 
 #[cfg(feature = "io-uring")]
 use super::kernel::uring::Rings;
-use super::{Disk, FileDisk, check, lock};
+use super::{Disk, FileDisk, check, lock, write_zeros};
 
 /// What `O_DIRECT` asks of offsets, lengths and memory here. Some disks ask for less; none that we know for more.
 const ALIGN: usize = 4096;
@@ -194,6 +195,20 @@ impl Disk for DirectDisk {
         writes.iter().try_for_each(|(offset, data)| check(self.below.len(), *offset, data.len()))?;
         let _shared = self.parts.read().unwrap_or_else(PoisonError::into_inner);
         self.write_at_once(writes)
+    }
+
+    fn zero(&self, offset: u64, len: u64, free: bool) -> io::Result<()> {
+        check(self.below.len(), offset, usize::try_from(len).unwrap_or(usize::MAX))?;
+        let whole = {
+            let _shared = self.parts.read().unwrap_or_else(PoisonError::into_inner);
+            self.below.zero_pages(offset, len, free)?
+        };
+        write_zeros(offset, whole.start, |zeros, at| self.write_at(at, zeros))?;
+        write_zeros(whole.end, offset + len, |zeros, at| self.write_at(at, zeros))
+    }
+
+    fn zeros_in(&self, range: Range<u64>, most: usize) -> Vec<Range<u64>> {
+        self.below.holes(range, most)
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
@@ -12,7 +13,7 @@ use rustix::io::ReadWriteFlags;
 
 use super::kernel::begin_writeback;
 use super::streams::Streams;
-use super::{Disk, check, grow_within, lock, write_zeros};
+use super::{Disk, PAGE, check, grow_within, lock, write_zeros};
 
 /// A file or a raw device, through the page cache; a flush is `fdatasync`. What is written in long runs is on its way to the
 /// disk before that, so that the flush finds little left to do.
@@ -45,6 +46,47 @@ impl FileDisk {
             len => len,
         };
         Ok(FileDisk { file, size: AtomicU64::new(size), flush: Flush::default(), streams: Mutex::default() })
+    }
+
+    /// Zeros the whole pages of a range without writing them. Gives what was done: nothing, where the file system cannot.
+    pub(super) fn zero_pages(&self, offset: u64, len: u64, free: bool) -> io::Result<Range<u64>> {
+        use rustix::fs::FallocateFlags as F;
+        use rustix::io::Errno;
+        let (start, end) = (offset.next_multiple_of(PAGE), (offset + len) / PAGE * PAGE);
+        if start >= end {
+            return Ok(offset..offset);
+        }
+        // Blocks that are kept are zeroed by a mark in the file system.
+        let how = if free { F::PUNCH_HOLE } else { F::ZERO_RANGE };
+        match rustix::fs::fallocate(&self.file, how | F::KEEP_SIZE, start, end - start) {
+            Ok(()) => Ok(start..end),
+            // No room for the mark is no lack of room for the zeros.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::NOSPC | Errno::PERM) => {
+                Ok(offset..offset)
+            }
+            Err(why) => Err(why.into()),
+        }
+    }
+
+    /// Where the file has nothing but zeros: holes, and room that was never written to.
+    pub(super) fn holes(&self, range: Range<u64>, most: usize) -> Vec<Range<u64>> {
+        use rustix::fs::SeekFrom::{Data, Hole};
+        let mut holes = Vec::new();
+        let mut at = range.start;
+        while at < range.end && holes.len() < most {
+            let Ok(hole) = rustix::fs::seek(&self.file, Hole(at)) else { break };
+            let end = match rustix::fs::seek(&self.file, Data(hole)) {
+                Ok(data) => data,
+                // Nothing but a hole up to the end.
+                Err(rustix::io::Errno::NXIO) => u64::MAX,
+                Err(_) => break,
+            };
+            if hole < range.end && hole < end {
+                holes.push(hole..end.min(range.end));
+            }
+            at = end;
+        }
+        holes
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -118,6 +160,15 @@ impl Disk for FileDisk {
             begin_writeback(&self.file, run);
         }
         Ok(())
+    }
+    fn zero(&self, offset: u64, len: u64, free: bool) -> io::Result<()> {
+        check(self.len(), offset, usize::try_from(len).unwrap_or(usize::MAX))?;
+        let whole = self.zero_pages(offset, len, free)?;
+        write_zeros(offset, whole.start, |zeros, at| self.write_at(at, zeros))?;
+        write_zeros(whole.end, offset + len, |zeros, at| self.write_at(at, zeros))
+    }
+    fn zeros_in(&self, range: Range<u64>, most: usize) -> Vec<Range<u64>> {
+        self.holes(range, most)
     }
     fn flush(&self) -> io::Result<()> {
         self.flush.run(|| self.file.sync_data())

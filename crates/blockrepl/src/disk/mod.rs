@@ -16,6 +16,7 @@ mod streams;
 mod volatile;
 
 use std::io;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use direct::DirectDisk;
@@ -46,6 +47,20 @@ pub trait Disk: Send + Sync + std::fmt::Debug + 'static {
     fn write_many(&self, writes: &[(u64, &[u8])]) -> io::Result<()> {
         writes.iter().try_for_each(|(offset, data)| self.write_at(*offset, data))
     }
+    /// Makes a range read as zeros, as if they were written; where the disk can, without writing data. With `free` its room may be given back,
+    /// otherwise a later write there needs none that is not there already. After an error any part of it may be done. By default: zeros are
+    /// written.
+    fn zero(&self, offset: u64, len: u64, free: bool) -> io::Result<()> {
+        let _ = free;
+        check(self.size()?, offset, usize::try_from(len).unwrap_or(usize::MAX))?;
+        write_zeros(offset, offset + len, |zeros, at| self.write_at(at, zeros))
+    }
+    /// Ranges within this one, in ascending order and apart, that are known to read as zeros without looking at data; at most
+    /// `most`. By default: none is.
+    fn zeros_in(&self, range: Range<u64>, most: usize) -> Vec<Range<u64>> {
+        let _ = (range, most);
+        Vec::new()
+    }
     /// Makes all completed writes durable.
     fn flush(&self) -> io::Result<()>;
     /// Length in bytes.
@@ -74,7 +89,7 @@ fn grow_within(disk: &(impl Disk + ?Sized), from: u64, to: u64) -> io::Result<()
 }
 
 fn write_zeros(from: u64, to: u64, write: impl Fn(&[u8], u64) -> io::Result<()>) -> io::Result<()> {
-    let zeros = vec![0; 1 << 20];
+    let zeros = vec![0; to.saturating_sub(from).min(1 << 20) as usize];
     let mut at = from;
     while at < to {
         let n = (to - at).min(zeros.len() as u64);

@@ -1,5 +1,6 @@
 //! The leader's blocking handle.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -153,6 +154,25 @@ impl BlockDevice for Handle {
             self.owner.shared.counters.wrote(len);
         }
         Ok(())
+    }
+
+    fn zeros_in(&self, range: Range<u64>, most: usize) -> Vec<Range<u64>> {
+        let shared = &self.owner.shared;
+        // As a read that is not checked and needs nobody else.
+        let here = || !shared.checks_reads() && !shared.many.load(Ordering::SeqCst);
+        if range.end > self.size() || range.is_empty() || !here() {
+            return Vec::new();
+        }
+        let head = DATA_HEADER_LEN;
+        let mut found = shared.zeros_in(head + range.start..head + range.end, most);
+        if self.alive().is_err() || !here() {
+            found.clear();
+        }
+        found.into_iter().map(|r| r.start - head..r.end - head).collect()
+    }
+
+    fn frees_discarded(&self) -> bool {
+        self.owner.shared.free_discarded
     }
 
     fn flush(&self) -> Result<(), DeviceError> {

@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
+
 use crate::core::{DiskOp, OpId};
+use crate::zeros::Zeros;
 
 /// One operation with its name.
 pub(super) type Job = (OpId, DiskOp);
@@ -12,6 +15,9 @@ pub(super) type Job = (OpId, DiskOp);
 const WRITES: usize = 32;
 /// Their bytes, unless it is one write.
 const BYTES: u64 = 4 << 20;
+
+/// Fewer zeros are written as data: to mark each short range would cost the file system more.
+const ZEROED: usize = 64 << 10;
 
 #[derive(Debug, Default)]
 struct State {
@@ -53,8 +59,14 @@ impl State {
     }
 }
 
+/// Zeros that the disk is told of by their number.
+pub(super) fn zeroed(data: &Bytes) -> Option<Zeros> {
+    Zeros::of(data).filter(|_| data.len() >= ZEROED)
+}
+
 fn range((_, what): &Job) -> Option<std::ops::Range<u64>> {
     match what {
+        DiskOp::Write { data, .. } if zeroed(data).is_some() => None,
         DiskOp::Write { offset, data } => Some(*offset..*offset + data.len() as u64),
         _ => None,
     }

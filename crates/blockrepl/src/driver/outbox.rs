@@ -267,8 +267,11 @@ impl Stream {
         {
             message.encode_head(&mut self.head);
             match message {
-                Message::Write { data, .. } | Message::Copy { data, .. } if data.len() >= LONG => {
-                    self.data = data.into_bytes();
+                // Some zeros are in the head already.
+                Message::Write { ref data, .. } | Message::Copy { ref data, .. }
+                    if message.data().len() >= LONG =>
+                {
+                    self.data = Bytes::clone(data);
                 }
                 short => self.head.extend_from_slice(short.data()),
             }

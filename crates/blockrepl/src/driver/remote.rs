@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::shared::Shared;
+use super::shared::{LONG, Shared};
 use super::{Owner, Volume};
 use crate::config::Config;
 use crate::core::{Denied, Input, LeaseId, RemoteOp, Replica, Reply, RequestId, WRITE_MAX};
@@ -191,6 +191,17 @@ impl BlockDevice for RemoteHandle {
         for part in data.chunks(WRITE_MAX) {
             self.call(RemoteOp::Write { offset: at, data: Bytes::copy_from_slice(part) })?;
             at += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn write_bytes(&self, offset: u64, data: Bytes) -> Result<(), DeviceError> {
+        if data.len() < LONG {
+            return self.write_at(offset, &data);
+        }
+        for start in (0..data.len()).step_by(WRITE_MAX) {
+            let part = data.slice(start..data.len().min(start + WRITE_MAX));
+            self.call(RemoteOp::Write { offset: offset + start as u64, data: part })?;
         }
         Ok(())
     }

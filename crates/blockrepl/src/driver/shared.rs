@@ -1,6 +1,7 @@
 //! What the handles, the disk threads and the links of one volume share.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::Written;
 use super::inbox::Inbox;
 use super::incoming::Incoming;
-use super::lane::{Batch, Job, Lane};
+use super::lane::{Batch, Job, Lane, zeroed};
 use super::metrics::Counters;
 use super::outbox::Outbox;
 use super::reads::Reads;
@@ -26,6 +27,7 @@ use crate::meta::{BLOCK, DATA_HEADER_LEN};
 use crate::pool::Pool;
 use crate::snapshot::SnapshotStore;
 use crate::wire::{Message, Refusal};
+use crate::zeros::Zeros;
 
 /// Events kept for a slow reader before it is told that it missed some.
 const EVENTS_MAX: usize = 1024;
@@ -133,6 +135,7 @@ pub(super) struct Shared {
     damaged: AtomicBool,
     pub(super) ticking: AtomicBool,
     pub(super) verify_reads: bool,
+    pub(super) free_discarded: bool,
     /// Of the device, in bytes.
     pub(super) size: AtomicU64,
     start: Instant,
@@ -177,6 +180,7 @@ impl Shared {
             frame_limit: config.frame_bytes_max,
             unsent_limit: config.unsent_limit(),
             verify_reads: config.verify_reads,
+            free_discarded: config.free_discarded,
             size,
             start: Instant::now(),
         }
@@ -186,6 +190,11 @@ impl Shared {
     pub(super) fn read_data(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
         let _reading = self.reads.begin();
         self.data.read_at(offset, buf)
+    }
+
+    /// Where data reads as zeros, for a handle.
+    pub(super) fn zeros_in(&self, range: Range<u64>, most: usize) -> Vec<Range<u64>> {
+        self.data.zeros_in(range, most)
     }
 
     /// Whether reads are compared with the checksums: always, if anything here is known to be damaged.
@@ -396,6 +405,10 @@ impl Shared {
 
     fn perform(&self, what: DiskOp) -> std::io::Result<Bytes> {
         match what {
+            DiskOp::Write { offset, data } if let Some(zeros) = zeroed(&data) => {
+                let free = self.free_discarded && zeros == Zeros::Free;
+                self.data.zero(DATA_HEADER_LEN + offset, data.len() as u64, free)?;
+            }
             DiskOp::Write { offset, data } => {
                 let offset = DATA_HEADER_LEN + offset;
                 self.data.write_at(offset, &data)?;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    Area, BASE_VERSION, FORMAT_VERSION, Layout, MAX_BITMAPS, MAX_DAMAGED, MAX_SLOTS, MAX_SNAPSHOTS,
+    Area, BASE_VERSION, BLOCK, FORMAT_VERSION, Layout, MAX_BITMAPS, MAX_DAMAGED, MAX_SLOTS, MAX_SNAPSHOTS,
     OpenError, SB_LEN, put_identity, seal, take_identity, unseal,
 };
 use crate::bitmap::GRANULE;
@@ -54,6 +54,13 @@ pub(crate) struct DamagedBlock {
     pub(crate) found: u32,
     /// The checksum that it should have.
     pub(crate) right: u32,
+}
+
+impl DamagedBlock {
+    /// Whether it can be true of a block of a device of this size.
+    fn is_sound(&self, size: u64) -> bool {
+        self.block < size / BLOCK && self.found != 0 && self.right != 0 && self.right != self.found
+    }
 }
 
 /// All small durable state of a replica.
@@ -115,9 +122,9 @@ impl Superblock {
 
     pub(crate) fn encode(&self) -> Bytes {
         let mut w = Writer(Vec::with_capacity(SB_LEN as usize));
-        // Programs that know no other granule need not refuse the file.
+        // Programs that know no other granule, and no list of damage, need not refuse a file without.
         let usual = self.layout.granule == GRANULE;
-        let version = if usual { BASE_VERSION } else { FORMAT_VERSION };
+        let version = if usual && self.damaged.is_empty() { BASE_VERSION } else { FORMAT_VERSION };
         w.bytes(SB_MAGIC).u32(version).u32(0).u64(self.seq);
         put_identity(&mut w, &self.identity, self.layout.size);
         for area in [self.layout.bitmaps, self.layout.sums, self.layout.undo] {
@@ -171,11 +178,11 @@ impl Superblock {
         let (snapshot_counter, snapshots) = (r.u64()?, r.count(MAX_SNAPSHOTS)?);
         let snapshots = (0..snapshots).map(|_| take_snapshot(r)).collect::<Result<_, _>>()?;
         let (shrunk, granule, damaged) = (r.flag()?, r.u32()?, r.count(MAX_DAMAGED)?);
-        let damaged = (0..damaged).map(|_| take_damaged(r)).collect::<Result<_, _>>()?;
+        let damaged: Vec<_> = (0..damaged).map(|_| take_damaged(r)).collect::<Result<_, _>>()?;
         let granule = if granule == 0 { GRANULE } else { u64::from(granule) };
         // All offsets are computed from it.
         let layout = Layout { size, granule, bitmaps, sums, undo };
-        if !layout.is_sound() {
+        if !layout.is_sound() || !damaged.iter().all(|d| d.is_sound(size)) {
             return Err(Short);
         }
         Ok(Superblock {
@@ -311,7 +318,7 @@ mod tests {
     fn another_granule_is_recorded_by_a_version_of_its_own() {
         for granule in [4096, 8192, 64 << 10, 1 << 20] {
             let layout = Layout::new(1 << 30, granule, None).unwrap();
-            let sb = Superblock { layout, ..sample() };
+            let sb = Superblock { layout, damaged: Vec::new(), ..sample() };
             let bytes = sb.encode();
             assert_eq!(Superblock::decode(&bytes).unwrap(), sb);
             assert_eq!(u32::from(bytes[8]), if granule == GRANULE { BASE_VERSION } else { FORMAT_VERSION });
@@ -362,6 +369,27 @@ mod tests {
         assert!(moved.is_sound() && moved.meta_len() == sums.end());
         let sb = Superblock { layout: moved, ..sample() };
         assert_eq!(Superblock::decode(&sb.encode()).unwrap(), sb);
+    }
+
+    #[test]
+    fn a_program_that_would_drop_what_is_known_of_damage_refuses_the_file() {
+        assert_eq!(u32::from(sample().encode()[8]), FORMAT_VERSION);
+        let none = Superblock { damaged: Vec::new(), ..sample() };
+        assert_eq!(u32::from(none.encode()[8]), BASE_VERSION);
+    }
+
+    #[test]
+    fn damage_that_cannot_be_is_refused_though_the_checksum_holds() {
+        let (found, right, last) = (7, 9, (1 << 30) / BLOCK - 1);
+        let with = |damaged| Superblock { damaged: vec![damaged], ..sample() };
+        let good = with(DamagedBlock { block: last, found, right });
+        assert_eq!(Superblock::decode(&good.encode()).unwrap(), good);
+        for (block, found, right) in
+            [(last + 1, found, right), (u64::MAX, found, right), (0, 0, right), (0, found, 0), (0, 9, 9)]
+        {
+            let sb = with(DamagedBlock { block, found, right });
+            assert!(matches!(Superblock::decode(&sb.encode()), Err(OpenError::NotOurs { .. })), "{block}");
+        }
     }
 
     #[test]

@@ -34,9 +34,11 @@
 //!
 //! - `CAN_MULTI_CONN` is said because it is true: all connections share one device handle, and its flush
 //!   covers every write that was answered before, on whichever connection.
-//! - `TRIM` frees nothing, for backing files stay allocated (R11); [`Trim`] says what it does instead.
-//! - `FAST_ZERO` is always refused at once: zeros cost as much as data here.
-//! - `BLOCK_STATUS` reports the whole device as allocated data, for so it is.
+//! - `WRITE_ZEROES` sends no zeros and, where the file systems can, writes none: their blocks are marked and stay allocated (R11). With
+//!   [`Config::free_discarded`](crate::Config::free_discarded) they are freed, unless the client says `NO_HOLE`. [`Trim`] says what `TRIM` does.
+//! - `FAST_ZERO` is always refused at once: how fast the other replicas' disks are at it is not known here.
+//! - `BLOCK_STATUS` tells where the device reads as zeros, as far as the local file system knows; all is data where another writer may
+//!   change it, or reads are verified.
 //! - Not spoken: `CACHE`, `RESIZE`, extended headers (64-bit lengths), the oldstyle handshake.
 //!
 //! # Durability across a failover

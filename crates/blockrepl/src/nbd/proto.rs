@@ -137,6 +137,14 @@ pub mod flag {
     pub const FAST_ZERO: u16 = 1 << 4;
 }
 
+/// Flags of an extent in the context `base:allocation`.
+pub mod state {
+    /// Nothing is allocated for it.
+    pub const HOLE: u32 = 1;
+    /// It reads as zeros.
+    pub const ZERO: u32 = 1 << 1;
+}
+
 /// Types of the chunks of a structured reply.
 pub mod chunk {
     /// Nothing but the end.

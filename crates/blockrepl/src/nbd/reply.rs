@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::proto::{SIMPLE_REPLY_MAGIC, STRING_MAX, STRUCTURED_REPLY_MAGIC, chunk};
+use super::proto::{SIMPLE_REPLY_MAGIC, STRING_MAX, STRUCTURED_REPLY_MAGIC, chunk, state};
 
 /// What went wrong, as the protocol can say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,12 +68,15 @@ pub fn data_head(out: &mut BytesMut, style: Style, cookie: u64, offset: u64, len
     }
 }
 
-/// Appends the reply to `BLOCK_STATUS`: one extent of allocated data. It exists in chunks only.
-pub fn allocated(out: &mut BytesMut, cookie: u64, context: u32, len: u32) {
-    structured(out, chunk::BLOCK_STATUS, cookie, 12);
+/// Appends the reply to `BLOCK_STATUS`: extents as `(length, whether it reads as zeros)`; those of zeros are `holes` if nothing is
+/// kept for them. It exists in chunks only.
+pub fn block_status(out: &mut BytesMut, cookie: u64, context: u32, extents: &[(u32, bool)], holes: bool) {
+    structured(out, chunk::BLOCK_STATUS, cookie, 4 + 8 * extents.len() as u32);
     out.put_u32(context);
-    out.put_u32(len);
-    out.put_u32(0);
+    for (len, zeros) in extents {
+        out.put_u32(*len);
+        out.put_u32(if *zeros { state::ZERO | if holes { state::HOLE } else { 0 } } else { 0 });
+    }
 }
 
 fn simple(out: &mut BytesMut, errno: u32, cookie: u64) {

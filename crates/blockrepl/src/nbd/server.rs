@@ -1,6 +1,7 @@
 //! Connections on tokio.
 
 use std::io::IoSlice;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -14,9 +15,10 @@ use super::request::{Command, Decoder, Request};
 use super::{Limits, NbdError};
 use crate::device::{BlockDevice, DeviceError};
 use crate::pool::{Buffer, Pool};
+use crate::zeros::Zeros;
 
-/// Zeros are written, and discarded ranges zeroed, in pieces of this length.
-const ZEROS: usize = 1 << 20;
+/// Ranges of zeros that one answer tells of. What lies behind them counts as data.
+const EXTENTS: usize = 1024;
 /// Replies are put into one write up to this many bytes.
 const BATCH: usize = 256 << 10;
 /// Data of a reply from this length on goes to the stream from where it lies.
@@ -24,13 +26,14 @@ const LONG: usize = 32 << 10;
 /// Reads up to this length are answered by the connection's task when they need not wait for the disk.
 const AT_ONCE: u32 = 1 << 20;
 
-/// What a client's `TRIM` does. Nothing is freed either way, for backing files stay allocated (R11).
+/// What a client's `TRIM` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Trim {
     /// Nothing: it is a hint.
     #[default]
     Ignore,
-    /// The range is overwritten with zeros, on all replicas: nobody reads it again, and a resync sends it as nothing.
+    /// The range becomes zeros on all replicas, at the price of a small write: a resync sends it as nothing. Its blocks stay allocated (R11)
+    /// on those without [`Config::free_discarded`](crate::Config::free_discarded).
     Zero,
 }
 
@@ -508,7 +511,7 @@ impl Connection {
             Err((errno, why)) => reply::error(&mut head, style, cookie, errno, &why),
             Ok(data) if request.command == Command::Read => return (self.data_head(request), data),
             Ok(_) => match (request.command, self.session.allocation) {
-                (Command::BlockStatus, Some(id)) => reply::allocated(&mut head, cookie, id, request.len),
+                (Command::BlockStatus, Some(id)) => self.status(&mut head, id, request),
                 _ => reply::ok(&mut head, style, cookie),
             },
         }
@@ -524,8 +527,9 @@ impl Connection {
                 device.read_at(request.offset, buffer.as_mut())
             }
             Command::Write => device.write_bytes(request.offset, request.data.clone()),
-            Command::WriteZeroes => zero(device, request.offset, request.len),
-            Command::Trim if self.export.trim == Trim::Zero => zero(device, request.offset, request.len),
+            Command::WriteZeroes if request.flags & flag::NO_HOLE != 0 => zero(device, request, Zeros::Kept),
+            Command::WriteZeroes => zero(device, request, Zeros::Free),
+            Command::Trim if self.export.trim == Trim::Zero => zero(device, request, Zeros::Free),
             Command::Flush => device.flush(),
             Command::Trim | Command::BlockStatus | Command::Disconnect | Command::Unknown(_) => Ok(()),
         };
@@ -534,21 +538,45 @@ impl Connection {
         Ok(data)
     }
 
+    fn status(&self, head: &mut BytesMut, context: u32, request: &Request) {
+        let device = &self.export.device;
+        let range = request.offset..request.offset + u64::from(request.len);
+        let one = request.flags & flag::REQ_ONE != 0;
+        let zeros = device.zeros_in(range.clone(), if one { 1 } else { EXTENTS });
+        let mut extents = extents(range, &zeros);
+        if one {
+            extents.truncate(1);
+        }
+        reply::block_status(head, request.cookie, context, &extents, device.frees_discarded());
+    }
+
     fn must_flush(&self, request: &Request) -> bool {
         let writes = matches!(request.command, Command::Write | Command::Trim | Command::WriteZeroes);
         writes && (self.export.write_through || request.flags & flag::FUA != 0)
     }
 }
 
-fn zero(device: &dyn BlockDevice, offset: u64, len: u32) -> Result<(), DeviceError> {
-    let zeros = vec![0; ZEROS.min(len as usize)];
-    let (mut at, end) = (offset, offset + u64::from(len));
+fn zero(device: &dyn BlockDevice, request: &Request, zeros: Zeros) -> Result<(), DeviceError> {
+    let (mut at, end) = (request.offset, request.offset + u64::from(request.len));
     while at < end {
-        let n = (end - at).min(ZEROS as u64);
-        device.write_at(at, &zeros[..n as usize])?;
+        let n = (end - at).min(Zeros::MAX as u64);
+        device.write_bytes(at, zeros.bytes(n as usize))?;
         at += n;
     }
     Ok(())
+}
+
+/// A range as extents of data and of zeros: `(length, whether it is zeros)`.
+fn extents(range: Range<u64>, zeros: &[Range<u64>]) -> Vec<(u32, bool)> {
+    let (mut at, mut extents) = (range.start, Vec::new());
+    for zeros in zeros {
+        extents.push(((zeros.start - at) as u32, false));
+        extents.push(((zeros.end - zeros.start) as u32, true));
+        at = zeros.end;
+    }
+    extents.push(((range.end - at) as u32, false));
+    extents.retain(|(len, _)| *len > 0);
+    extents
 }
 
 fn refusal(why: DeviceError) -> Refused {
@@ -558,4 +586,18 @@ fn refusal(why: DeviceError) -> Refused {
         _ => Errno::Io,
     };
     (errno, why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extents_cover_a_range_without_gaps() {
+        assert_eq!(extents(10..30, &[]), [(20, false)]);
+        assert_eq!(extents(10..30, std::slice::from_ref(&(10..30))), [(20, true)]);
+        let several = [12..15, 16..20, 25..30];
+        let expected = [(2, false), (3, true), (1, false), (4, true), (5, false), (5, true)];
+        assert_eq!(extents(10..30, &several), expected);
+    }
 }

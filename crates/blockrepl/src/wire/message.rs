@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{Digest, Hello, Opening, Refusal, WriterMessage};
 use crate::data::{Data, crc_behind};
 use crate::ids::{DeviceId, GenerationId, Lineage, Member, MemberSet};
+use crate::zeros::Zeros;
 
 /// All that goes over a link. Messages of one link arrive in order or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -270,6 +271,7 @@ impl Message {
     /// What a frame carries behind its fields.
     pub(crate) fn data(&self) -> &[u8] {
         match self {
+            Message::Write { data, .. } if Zeros::of(data).is_some() => &[],
             Message::Write { data, .. } | Message::Copy { data, .. } | Message::CopyDamaged { data, .. } => {
                 data
             }
@@ -283,7 +285,10 @@ impl Message {
     pub(crate) fn payload_crc(&self, head: &[u8]) -> u32 {
         let head = crc32fast::hash(head);
         match self {
-            Message::Write { data, .. } | Message::Copy { data, .. } => data.crc_behind(head),
+            // Of some zeros there is no more than the head.
+            Message::Write { data, .. } | Message::Copy { data, .. } if self.data().len() == data.len() => {
+                data.crc_behind(head)
+            }
             other => crc_behind(head, &[], other.data()),
         }
     }

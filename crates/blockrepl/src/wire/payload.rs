@@ -6,6 +6,7 @@ use super::{Digest, Message, RUNS_MAX, WireError, WriterMessage, hello, opening,
 use crate::codec::{Reader, Short, Writer};
 use crate::data::Data;
 use crate::ids::{DeviceId, Member, NodeId};
+use crate::zeros::Zeros;
 
 impl Message {
     pub(super) fn fields(&self) -> (u8, Vec<u8>, &[u8]) {
@@ -32,7 +33,8 @@ impl Message {
             }
             Message::Write { epoch, seq, stable, offset, data } => {
                 w.u64(*epoch).u64(*seq).u64(*stable).u64(*offset);
-                (5, w.0, data)
+                let zeros = put_zeros(&mut w, data);
+                if zeros { (76, w.0, none) } else { (5, w.0, data) }
             }
             Message::Flush { epoch, id, stable } => {
                 w.u64(*epoch).u64(*id).u64(*stable);
@@ -173,6 +175,10 @@ impl Message {
                 let data = Data::with_crcs(tail(&r), crcs);
                 return Ok(Message::Write { epoch, seq, stable, offset, data });
             }
+            76 => {
+                let (epoch, seq, stable, offset) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
+                Message::Write { epoch, seq, stable, offset, data: take_zeros(&mut r)?.into() }
+            }
             6 => Message::Flush { epoch: r.u64()?, id: r.u64()?, stable: r.u64()? },
             7 => Message::FlushAck { id: r.u64()?, bytes: r.u64()? },
             8 => Message::Progress { bytes: r.u64()? },
@@ -196,7 +202,7 @@ impl Message {
             15 => Message::Verify { epoch: r.u64()?, id: r.u64()?, offset: r.u64()?, len: r.u32()? },
             16 => Message::Verified { id: r.u64()?, digest: take_digest(&mut r)? },
             17 => Message::Stable { epoch: r.u64()?, stable: r.u64()? },
-            32..=47 | 52..=54 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
+            32..=47 | 52..=54 | 77 => Message::Writer(WriterMessage::parse(kind, &mut r, &payload)?),
             48 => Message::Fetch { epoch: r.u64()?, id: r.u64()?, chunk: r.u32()? },
             49 => {
                 let (id, blocks) = (r.u64()?, r.u32()?);
@@ -230,6 +236,21 @@ impl Message {
         r.end()?;
         Ok(message)
     }
+}
+
+/// In place of data that are zeros: how many.
+pub(super) fn put_zeros(w: &mut Writer, data: &Bytes) -> bool {
+    let zeros = Zeros::of(data);
+    if let Some(zeros) = zeros {
+        w.u32(data.len() as u32).u8(u8::from(zeros == Zeros::Free));
+    }
+    zeros.is_some()
+}
+
+pub(super) fn take_zeros(r: &mut Reader<'_>) -> Result<Bytes, Short> {
+    let (len, free) = (r.count(Zeros::MAX)?, r.flag()?);
+    let zeros = if free { Zeros::Free } else { Zeros::Kept };
+    if len == 0 { Err(Short) } else { Ok(zeros.bytes(len)) }
 }
 
 fn put_digest(w: &mut Writer, d: Digest) {

@@ -5,6 +5,9 @@ use bytes::Bytes;
 use crate::codec::{Reader, Short, Writer};
 use crate::core::WRITE_MAX;
 use crate::meta::BLOCK;
+use crate::zeros::Zeros;
+
+use super::payload::{put_zeros, take_zeros};
 
 /// Forwards that a leader may list as ordered when a writer joins again.
 pub(crate) const ORDERED_MAX: usize = 65_536;
@@ -207,6 +210,7 @@ impl WriterMessage {
 
     pub(crate) fn data(&self) -> &[u8] {
         match self {
+            M::Forward { data, .. } if Zeros::of(data).is_some() => &[],
             M::Forward { data, .. } | M::ReadData { data, .. } => data,
             _ => &[],
         }
@@ -229,8 +233,9 @@ impl WriterMessage {
                 34
             }
             M::ReadHere { epoch, seq } => kind(35, w.u64(*epoch).u64(*seq)),
-            M::Forward { epoch, id, seen, offset, .. } => {
-                kind(36, w.u64(*epoch).u64(*id).u64(*seen).u64(*offset))
+            M::Forward { epoch, id, seen, offset, data } => {
+                w.u64(*epoch).u64(*id).u64(*seen).u64(*offset);
+                if put_zeros(w, data) { 77 } else { 36 }
             }
             M::Ordered { epoch, seq, stable, id, apply } => {
                 kind(37, w.u64(*epoch).u64(*seq).u64(*stable).u64(*id).u8(u8::from(*apply)))
@@ -272,6 +277,10 @@ impl WriterMessage {
             36 => {
                 let (epoch, id, seen, offset) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
                 M::Forward { epoch, id, seen, offset, data: tail(r) }
+            }
+            77 => {
+                let (epoch, id, seen, offset) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);
+                M::Forward { epoch, id, seen, offset, data: take_zeros(r)? }
             }
             37 => {
                 let (epoch, seq, stable, id) = (r.u64()?, r.u64()?, r.u64()?, r.u64()?);

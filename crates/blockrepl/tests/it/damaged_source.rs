@@ -2,7 +2,7 @@
 
 use posthaste_blockrepl::core::{Denied, Event, Finding, Input, Reply, VerifyReport, Wrong};
 use posthaste_blockrepl::wire::{Message, Refusal};
-use posthaste_blockrepl::{Config, GRANULE, NodeId, SplitBrainPolicy};
+use posthaste_blockrepl::{Config, GRANULE, NodeId, SplitBrainPolicy, UndoPolicy};
 
 use crate::harness::*;
 
@@ -403,4 +403,99 @@ fn hostile_damage_is_refused_without_effect() {
         net.settle();
         assert!(net.nodes[1].data.live == before && net.status(1).integrity.damaged_bytes == 0);
     }
+}
+
+/// A larger device has its checksums at another place, and those that are not in memory are not taken there.
+#[test]
+fn a_resize_does_not_make_damage_sound() {
+    let size: u64 = 360 << 20;
+    let mut net = Net::sized(1, 8, small(), size);
+    net.lead(0, grant(1, 0, &[0], 1));
+    net.put(0, AT, &[77; BLOCK]);
+    net.flush(0);
+    net.idle();
+    flip(&mut net, 0, AT);
+    assert_eq!(read(&mut net, 0, AT), corrupt(AT));
+    // All pages of checksums are looked at, and its extent is not hot any more.
+    for at in (4..360).step_by(4).map(|mib| mib << 20) {
+        if at < 80 << 20 {
+            net.put(0, at, &[1; BLOCK]);
+            net.flush(0);
+        }
+        read(&mut net, 0, at).unwrap();
+    }
+    net.idle();
+    let resize = net.resize(0, size + (4 << 20));
+    net.settle();
+    assert!(net.answers[&resize].is_ok());
+    assert_eq!(read(&mut net, 0, AT), corrupt(AT));
+    net.crash(0);
+    net.boot(0);
+    net.lead(0, grant(2, 0, &[0], 2));
+    assert_eq!(read(&mut net, 0, AT), corrupt(AT));
+}
+
+/// Damaged, overwritten, and damaged again in the same way before what overwrote it was durable.
+#[test]
+fn damage_that_comes_again_is_noted_again() {
+    let mut net = with(2, 9, small());
+    for _ in 0..2 {
+        net.put(0, AT, &[77; BLOCK]);
+        (0..2).for_each(|n| flip(&mut net, n, AT));
+        assert_eq!(read(&mut net, 0, AT), corrupt(AT));
+        assert_eq!(net.status(0).integrity.damaged_bytes, BLOCK as u64);
+    }
+    net.flush(0);
+    net.idle();
+    (0..2).for_each(|n| net.crash(n));
+    net.boot(0);
+    net.lead(0, grant(2, 0, &[0], 2));
+    assert_eq!(read(&mut net, 0, AT), corrupt(AT));
+}
+
+/// Node 1 missed that 600 blocks were written, and `rotten` of those that it has are damaged.
+fn behind_and_damaged(seed: u64, config: Config, rotten: u64) -> Net {
+    let mut net = with(2, seed, Config { undo_bytes: Some(8 << 20), ..config });
+    let put = |net: &mut Net, byte: u8| {
+        for n in 0..3 {
+            net.put(0, n << 20, &[byte; 1 << 20]);
+        }
+        net.flush(0);
+        net.idle();
+    };
+    put(&mut net, 8);
+    without_the_last(&mut net);
+    put(&mut net, 9);
+    (0..rotten).for_each(|block| flip(&mut net, 1, block * BLOCK as u64));
+    net
+}
+
+/// There is no way back to what could not be noted: then it is not overwritten.
+#[test]
+fn a_before_image_whose_damage_cannot_be_noted_is_none() {
+    let config = Config { undo_policy: UndoPolicy::Hold, ..small() };
+    let mut net = behind_and_damaged(10, config, 600);
+    come_back(&mut net);
+    assert!(net.heard(1, |e| matches!(e, Event::Refused { why: Refusal::UndoFull, .. })));
+    net.cut(0, 1);
+    let rollback = net.rollback(1);
+    net.settle();
+    assert_eq!(net.answers[&rollback], Ok(Reply::RolledBack));
+    net.lead(1, grant(2, 1, &[1], 3));
+    for at in (0..600).map(|block| block * BLOCK as u64) {
+        assert_eq!(read(&mut net, 1, at), corrupt(at));
+    }
+}
+
+/// What is noted for a rollback only makes room for what must be noted to be copied at all.
+#[test]
+fn marks_of_what_was_overwritten_do_not_hold_up_a_resync() {
+    let mut net = behind_and_damaged(11, small(), 300);
+    (0..300).for_each(|block| flip(&mut net, 0, block * BLOCK as u64));
+    come_back(&mut net);
+    assert!(!net.heard(1, |e| matches!(e, Event::Refused { .. })));
+    assert!(net.heard(1, |e| *e == Event::UndoLost));
+    assert!(net.synced(0, 1));
+    net.assert_identical(0, 1);
+    assert_eq!(net.status(1).integrity.damaged_bytes, 300 * BLOCK as u64);
 }

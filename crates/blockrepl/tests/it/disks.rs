@@ -64,6 +64,45 @@ fn a_file_past_the_page_cache_conforms() {
 }
 
 #[test]
+fn zeros_are_marked_and_not_written_and_their_blocks_are_kept_or_freed() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = dir();
+    let blank = blanks(dir.path());
+    type Open = fn(&Path) -> std::io::Result<Box<dyn Disk>>;
+    let open: [Open; 2] = [
+        |path| FileDisk::open(path).map(|d| Box::new(d) as _),
+        |path| DirectDisk::open(path).map(|d| Box::new(d) as _),
+    ];
+    for open in open {
+        let path = blank();
+        let Ok(disk) = open(&path) else { continue };
+        let blocks = || {
+            disk.flush().unwrap();
+            path.metadata().unwrap().blocks() * 512
+        };
+        disk.write_at(0, &vec![5; conformance::SIZE as usize]).unwrap();
+        let all = blocks();
+        assert!(disk.zeros_in(0..conformance::SIZE, 9).is_empty());
+        disk.zero(1 << 20, 1 << 20, false).unwrap();
+        let kept = blocks();
+        let zeros = |most: usize| -> Vec<(u64, u64)> {
+            let found = disk.zeros_in(0..conformance::SIZE, most);
+            found.into_iter().map(|r| (r.start, r.end)).collect()
+        };
+        let marked = zeros(9);
+        if skip("zeroing without writing", marked.is_empty().then(|| "this file system".into())) {
+            return;
+        }
+        assert_eq!(marked, [(1 << 20, 2 << 20)]);
+        assert!(kept >= all, "{kept} bytes of {all} are allocated: a later write might find no room (R11)");
+        disk.zero(2 << 20, 1 << 20, true).unwrap();
+        assert!(blocks() + (1 << 20) <= kept, "nothing was freed");
+        assert_eq!(zeros(9), [(1 << 20, 3 << 20)]);
+        assert_eq!(zeros(0), []);
+    }
+}
+
+#[test]
 fn a_raw_device_conforms() {
     let dir = dir();
     let path = blanks(dir.path())();

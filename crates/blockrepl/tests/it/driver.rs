@@ -7,8 +7,8 @@ use std::time::Duration;
 use posthaste_blockrepl::core::{Denied, Event, LinkStatus, RoleStatus, Waiting};
 use posthaste_blockrepl::wire::{Hello, Refusal};
 use posthaste_blockrepl::{
-    BlockDevice, ClusterId, DATA_HEADER_LEN, DeviceError, DeviceId, Disk, FileDisk, Identity, Link,
-    LinkError, NodeId, OpenError, Options, Paths, VolatileDisk, Volume, VolumeId,
+    BlockDevice, ClusterId, Config, DATA_HEADER_LEN, DeviceError, DeviceId, Disk, FileDisk, Identity, Link,
+    LinkError, NodeId, OpenError, Options, Paths, VolatileDisk, Volume, VolumeId, Zeros,
 };
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
@@ -104,6 +104,51 @@ pub async fn write(
 ) -> Result<(), DeviceError> {
     let device = device.clone();
     spawn_blocking(move || device.write_at(offset, data)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zeros_cost_neither_copy_data_and_a_replica_frees_them_only_if_told_to() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let free = Config { free_discarded: true, ..Config::default() };
+    let options = Options { config: free, ..Options::default() };
+    let a = Volume::create(&paths(dir.path(), 0), &identity(0), SIZE, Options::default()).unwrap();
+    let b = Volume::create(&paths(dir.path(), 1), &identity(1), SIZE, options).unwrap();
+    let device = lead(&a, 1, 0, &[0, 1], 1).await;
+    let (_link, _) = connect(&a, &b).await;
+    until("sync", || link_status(&a) == Some(LinkStatus::Synced)).await;
+    let d = device.clone();
+    spawn_blocking(move || d.write_at(0, &vec![7; SIZE as usize]).and_then(|()| d.flush()))
+        .await
+        .unwrap()
+        .unwrap();
+    let blocks = |n: usize| paths(dir.path(), n).data.metadata().unwrap().blocks() * 512;
+    let (before, written) = ([0, 1].map(blocks), [&a, &b].map(|v| v.written().data));
+    assert!(device.zeros_in(0..SIZE, 4).is_empty());
+    let d = device.clone();
+    let zero = move || {
+        d.write_bytes(0, Zeros::Kept.bytes(1 << 20))?;
+        for i in 1..8 {
+            d.write_bytes(i << 20, Zeros::Free.bytes(1 << 20))?;
+        }
+        d.write_bytes((8 << 20) + 100, Zeros::Free.bytes(5000))?;
+        d.flush()
+    };
+    spawn_blocking(zero).await.unwrap().unwrap();
+    let mut expected = vec![0; 8 << 20];
+    expected.resize(SIZE as usize, 7);
+    expected[(8 << 20) + 100..][..5000].fill(0);
+    assert!(content(&dir, 0) == expected && content(&dir, 1) == expected);
+    if device.zeros_in(0..SIZE, 4).is_empty() {
+        eprintln!("skipped: this file system does not zero without writing");
+        return;
+    }
+    let found = device.zeros_in(4096..SIZE, 4);
+    assert!(found.len() == 1 && found[0] == (4096..8 << 20), "{found:?}");
+    let data = [&a, &b].map(|v| v.written().data);
+    assert!(data.iter().zip(written).all(|(now, then)| now - then <= 16 << 10), "{written:?} {data:?}");
+    assert!(blocks(0) >= before[0], "the leader keeps its room");
+    assert!(blocks(1) + (7 << 20) <= before[1], "the other one gives back what may be freed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use posthaste_blockrepl::core::{PeerStatus, Replica};
 use posthaste_blockrepl::wire::{Digest, HEADER_LEN, Hello, Message, Opening, Refusal, WriterMessage};
 use posthaste_blockrepl::{
     Config, DeviceId, FileSnapshots, GRANULE, GenerationId, Lineage, Options, Paths, SnapshotStore,
-    SplitBrainPolicy, Volume,
+    SplitBrainPolicy, Volume, Zeros,
 };
 
 use crate::harness::*;
@@ -94,7 +94,8 @@ struct Superblock {
 fn whole(bytes: &[u8], magic: &[u8; 8]) -> bool {
     let mut copy = bytes.to_vec();
     copy[12..16].fill(0);
-    bytes[..8] == *magic && u32_at(bytes, 8) == 2 && u32_at(bytes, 12) == crc32fast::hash(&copy)
+    let version = if magic == b"PHREPLMD" { 2..=3 } else { 2..=2 };
+    bytes[..8] == *magic && version.contains(&u32_at(bytes, 8)) && u32_at(bytes, 12) == crc32fast::hash(&copy)
 }
 
 /// The one in force.
@@ -140,6 +141,8 @@ fn superblock(meta: &[u8]) -> Superblock {
         damaged: f.list(512, |f| (f.u64(), f.u32(), f.u32())),
     };
     assert!(f.0.iter().all(|b| *b == 0), "zeros behind the last field");
+    let usual = drawn.granule == 0 && drawn.damaged.is_empty();
+    assert_eq!(u32_at(sb, 8), if usual { 2 } else { 3 });
     drawn
 }
 
@@ -459,6 +462,16 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
             34,
             w(W::Joined { epoch: 2, session: 3, ordered: vec![(4, 5)], leases: vec![6, 7] }),
             [e(), n(3), i(1), n(4), n(5), i(2), n(6), n(7)].concat(),
+        ),
+        (
+            76,
+            M::Write { epoch: 2, seq: 3, stable: 4, offset: 5, data: Zeros::Free.bytes(6).into() },
+            [e(), n(3), n(4), n(5), i(6), vec![1]].concat(),
+        ),
+        (
+            77,
+            w(W::Forward { epoch: 2, id: 3, seen: 4, offset: 5, data: Zeros::Kept.bytes(6) }),
+            [e(), n(3), n(4), n(5), i(6), vec![0]].concat(),
         ),
         (35, w(W::ReadHere { epoch: 2, seq: 3 }), [e(), n(3)].concat()),
         (

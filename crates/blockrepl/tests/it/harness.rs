@@ -12,6 +12,7 @@ use posthaste_blockrepl::core::{
 use posthaste_blockrepl::wire::{Decoder, Message, WriterMessage};
 use posthaste_blockrepl::{
     ClusterId, Config, DeviceId, Grant, Identity, Member, MemberSet, NodeId, Protocol, Raised, VolumeId,
+    Zeros,
 };
 
 /// More extents than may be hot at once.
@@ -40,6 +41,9 @@ impl Disk {
     /// A bit changes by itself, on the medium.
     pub fn rot(&mut self, at: usize) {
         [&mut self.live, &mut self.durable].into_iter().for_each(|image| image[at] ^= 4);
+        for (from, data) in &mut self.unsynced {
+            data.get_mut(at.wrapping_sub(*from)).into_iter().for_each(|byte| *byte ^= 4);
+        }
     }
 
     /// Durable at once, as the length of a file is.
@@ -496,6 +500,12 @@ impl Net {
 
     pub fn write(&mut self, n: usize, offset: u64, data: &[u8]) -> RequestId {
         let data = Bytes::copy_from_slice(data);
+        self.request(n, |request| Input::Write { request, offset, data })
+    }
+
+    /// Zeros that travel as their number.
+    pub fn zero(&mut self, n: usize, offset: u64, len: usize) -> RequestId {
+        let data = Zeros::Free.bytes(len);
         self.request(n, |request| Input::Write { request, offset, data })
     }
 

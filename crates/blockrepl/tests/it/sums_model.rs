@@ -23,7 +23,13 @@ fn scrub(net: &mut Net, n: usize) -> Option<Vec<Finding>> {
 
 fn some_writes(net: &mut Net, leader: usize, count: u64) {
     for i in 0..count {
-        let (at, len) = match net.random(3) {
+        let (at, len) = match net.random(4) {
+            3 => {
+                let at = net.random(SIZE - (1 << 20)) / BLOCK * BLOCK;
+                let len = 1 + net.random(100_000) as usize;
+                net.zero(leader, at, len);
+                continue;
+            }
             0 => (net.random(SIZE / BLOCK) * BLOCK, BLOCK),
             1 => (net.random(SIZE / GRANULE) * GRANULE, GRANULE),
             _ => (net.random(SIZE - 9000), 1 + net.random(9000)),

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use posthaste_blockrepl::wire::{
     Decoder, Digest, HEADER_LEN, Message, Opening, Refusal, WireError, WriterMessage,
 };
-use posthaste_blockrepl::{ClusterId, Data, DeviceId, GenerationId, Member, NodeId, VolumeId};
+use posthaste_blockrepl::{ClusterId, Data, DeviceId, GenerationId, Member, NodeId, VolumeId, Zeros};
 use proptest::prelude::*;
 
 fn writer_message() -> impl Strategy<Value = WriterMessage> {
@@ -207,6 +207,49 @@ proptest! {
             Ok(None) => prop_assert!(false, "the frame is whole"),
             Err(e) => prop_assert_eq!(e, WireError::Malformed { kind }),
         }
+    }
+}
+
+#[test]
+fn zeros_cross_a_link_as_their_number_and_arrive_as_what_they_were() {
+    for zeros in [Zeros::Kept, Zeros::Free] {
+        let data = zeros.bytes(Zeros::MAX);
+        let write = Message::Write { epoch: 1, seq: 2, stable: 1, offset: 4096, data: data.clone().into() };
+        let forward =
+            WriterMessage::Forward { epoch: 1, id: 3, seen: 2, offset: 4096, data: data.slice(..70_000) };
+        let sent = [write, Message::Writer(forward)];
+        let bytes = encode(&sent);
+        assert!(bytes.len() < 200, "{} bytes", bytes.len());
+        let mut decoder = Decoder::new(4096);
+        decoder.buffer().extend_from_slice(&bytes);
+        for message in sent {
+            let got = decoder.next().unwrap().unwrap();
+            assert_eq!(got, message);
+            let zero = match got {
+                Message::Write { data, .. } => data.as_ptr(),
+                Message::Writer(WriterMessage::Forward { data, .. }) => data.as_ptr(),
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(zero, data.as_ptr(), "known again at the next step");
+        }
+    }
+}
+
+#[test]
+fn more_zeros_than_a_write_may_have_are_refused() {
+    let data = Zeros::Kept.bytes(Zeros::MAX);
+    let good =
+        encode(&[Message::Write { epoch: 1, seq: 2, stable: 1, offset: 4096, data: data.into() }]).to_vec();
+    for len in [0, Zeros::MAX as u32 + 1, u32::MAX] {
+        let mut bytes = good.clone();
+        bytes[HEADER_LEN + 32..HEADER_LEN + 36].copy_from_slice(&len.to_le_bytes());
+        let payload = crc32fast::hash(&bytes[HEADER_LEN..]);
+        bytes[8..12].copy_from_slice(&payload.to_le_bytes());
+        let header = crc32fast::hash(&bytes[..12]);
+        bytes[12..16].copy_from_slice(&header.to_le_bytes());
+        let mut decoder = Decoder::new(4096);
+        decoder.buffer().extend_from_slice(&bytes);
+        assert_eq!(decoder.next(), Err(WireError::Malformed { kind: 76 }), "{len}");
     }
 }
 

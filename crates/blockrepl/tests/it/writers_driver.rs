@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use posthaste_blockrepl::core::RoleStatus;
 use posthaste_blockrepl::{
-    BlockDevice, Config, Denied, DeviceError, Disk, FileDisk, Link, NodeId, Options, Volume,
+    BlockDevice, Config, Denied, DeviceError, Disk, FileDisk, Link, NodeId, Options, Volume, Zeros,
 };
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
@@ -82,6 +82,27 @@ async fn both_nodes_write_the_same_blocks_and_see_each_others_at_once() {
 }
 
 /// As NBD's `CAN_MULTI_CONN` says it, across both machines: SIGKILL is a power cut here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zeros_of_another_writer_are_zeros_everywhere() {
+    let dir = TempDir::new().unwrap();
+    let Pair { volumes, devices: [near, far], link } = pair(&dir).await;
+    let zero = move || {
+        near.write_at(0, &vec![9; 3 << 20])?;
+        far.write_bytes(4096, Zeros::Kept.bytes(1 << 20))?;
+        far.write_bytes(2 << 20, Zeros::Free.bytes(100))?;
+        assert!(near.zeros_in(0..SIZE, 9).is_empty(), "with another writer, only reads tell");
+        far.flush()
+    };
+    spawn_blocking(zero).await.unwrap().unwrap();
+    let mut expected = vec![9; 3 << 20];
+    expected[4096..(1 << 20) + 4096].fill(0);
+    expected[2 << 20..(2 << 20) + 100].fill(0);
+    for n in 0..2 {
+        assert!(content(&dir, n)[..3 << 20] == expected, "node {n}");
+    }
+    drop((volumes, link));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_on_either_node_covers_what_was_answered_on_the_other() {
     let dir = TempDir::new().unwrap();
