@@ -8,9 +8,9 @@ use posthaste_blockrepl::Volume;
 use posthaste_blockrepl::core::{Event, LinkStatus, PeerStatus, Status};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Mutex;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{sleep, timeout};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::timeout;
 
 use crate::config::Pair;
 use crate::control;
@@ -26,6 +26,8 @@ const CLOSE_WAIT: Duration = Duration::from_secs(30);
 pub(crate) struct Daemon {
     pub(crate) pair: Pair,
     volume: StdMutex<Volume>,
+    /// What happens to each volume, from its beginning.
+    events: mpsc::UnboundedSender<Receiver<Event>>,
     pub(crate) links: Arc<Links>,
     pub(crate) place: Mutex<Place>,
     pub(crate) handlers: Handlers,
@@ -33,6 +35,8 @@ pub(crate) struct Daemon {
     pub(crate) paused: AtomicBool,
     /// Those of other volumes go first.
     pub(crate) held: AtomicBool,
+    /// Held while what they say is applied.
+    pub(crate) pausing: StdMutex<()>,
     /// The one that is waited for.
     pub(crate) waits_for: StdMutex<Option<String>>,
 }
@@ -48,32 +52,18 @@ pub(crate) fn run(pair: Pair) -> Result<(), String> {
 }
 
 async fn serve(pair: Pair) -> Result<(), String> {
-    let links = Links::new(&pair)?;
-    let volume = pair.open()?;
     let control = pair.me.control();
+    let (daemon, mut to_watch) = Daemon::new(pair)?;
     // Opening the volume locked it: whoever listened here before has gone.
     drop(std::fs::remove_file(&control));
     let commands = UnixListener::bind(&control).map_err(|e| format!("{}: {e}", control.display()))?;
-    let place = Place::new(pair.dual);
-    let (handlers, work) = Handlers::new(&pair);
-    tokio::spawn(work);
-    let daemon = Arc::new(Daemon {
-        pair,
-        volume: StdMutex::new(volume),
-        links,
-        place: Mutex::new(place),
-        handlers,
-        paused: AtomicBool::new(false),
-        held: AtomicBool::new(false),
-        waits_for: StdMutex::default(),
-    });
     daemon.accept_links().await?;
     let mut term = signal(SignalKind::terminate()).map_err(|e| format!("signals: {e}"))?;
     eprintln!("nbd-pair: node {} follows", daemon.pair.me.id);
     tokio::select! {
         () = control::serve(daemon.clone(), commands) => {}
         () = daemon.dial(), if daemon.pair.first => {}
-        () = daemon.watch() => {}
+        () = daemon.watch(&mut to_watch) => {}
         () = daemon.keep_order() => {}
         _ = term.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
@@ -84,12 +74,38 @@ async fn serve(pair: Pair) -> Result<(), String> {
 }
 
 impl Daemon {
+    /// And the events of its volumes.
+    pub(crate) fn new(pair: Pair) -> Result<(Arc<Self>, mpsc::UnboundedReceiver<Receiver<Event>>), String> {
+        let links = Links::new(&pair)?;
+        let volume = pair.open()?;
+        let place = Place::new(pair.dual);
+        let (handlers, work) = Handlers::new(&pair);
+        tokio::spawn(work);
+        let (events, to_watch) = mpsc::unbounded_channel();
+        drop(events.send(volume.events()));
+        let daemon = Daemon {
+            pair,
+            volume: StdMutex::new(volume),
+            events,
+            links,
+            place: Mutex::new(place),
+            handlers,
+            paused: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            pausing: StdMutex::default(),
+            waits_for: StdMutex::default(),
+        };
+        Ok((Arc::new(daemon), to_watch))
+    }
+
     pub(crate) fn volume(&self) -> Volume {
         self.volume.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Gives the former one.
     pub(crate) fn replace_volume(&self, volume: Volume) -> Volume {
+        // Both ends are this daemon's.
+        drop(self.events.send(volume.events()));
         let former =
             std::mem::replace(&mut *self.volume.lock().unwrap_or_else(PoisonError::into_inner), volume);
         self.apply_pause();
@@ -104,9 +120,8 @@ impl Daemon {
         status.peers.iter().filter(of_it).max_by_key(|p| p.link != LinkStatus::Down)
     }
 
-    async fn watch(&self) {
-        loop {
-            let mut events = self.volume().events();
+    async fn watch(&self, volumes: &mut mpsc::UnboundedReceiver<Receiver<Event>>) {
+        while let Some(mut events) = volumes.recv().await {
             loop {
                 match timeout(TICK, events.recv()).await {
                     Ok(Ok(event)) => {
@@ -115,11 +130,13 @@ impl Daemon {
                     }
                     // Another volume takes its place.
                     Ok(Err(RecvError::Closed)) => break,
-                    _ => {}
+                    Ok(Err(RecvError::Lagged(n))) => {
+                        eprintln!("nbd-pair: too much happened at once: {n} events are not told");
+                    }
+                    Err(_) => {}
                 }
                 self.look().await;
             }
-            sleep(TICK).await;
         }
     }
 

@@ -10,13 +10,15 @@ use std::time::Duration;
 use posthaste_blockrepl::core::{Event, Finding, Wrong};
 use serde::Deserialize;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::time::timeout;
 
 use crate::config::Pair;
 
 /// Events that wait for the programs of earlier ones; more are told in the log only.
 const QUEUE: usize = 256;
+/// What was killed is waited for so long: in its disk, or a share that is away, it may hang for ever.
+const KILLED_WAIT: Duration = Duration::from_secs(5);
 
 /// The table `[handlers]`: for each event a program and its arguments.
 #[derive(Clone, Debug, Deserialize)]
@@ -71,6 +73,8 @@ pub(crate) struct Handlers {
     /// What each program finds in its environment.
     common: Arc<BTreeMap<&'static str, String>>,
     events: mpsc::Sender<Told>,
+    /// Held while the other machine is being fenced: one program at a time.
+    fencing: Arc<Mutex<()>>,
 }
 
 impl Table {
@@ -193,7 +197,12 @@ impl Handlers {
             ("NBD_PAIR_PEER_ADDRESS", pair.peer.replication[0].ip().to_string()),
         ]);
         let (events, mut queue) = mpsc::channel::<Told>(QUEUE);
-        let handlers = Handlers { table: Arc::new(pair.handlers.clone()), common: Arc::new(common), events };
+        let handlers = Handlers {
+            table: Arc::new(pair.handlers.clone()),
+            common: Arc::new(common),
+            events,
+            fencing: Arc::default(),
+        };
         // The queue ends with the daemon's own handle.
         let (table, common) = (handlers.table.clone(), handlers.common.clone());
         let work = async move {
@@ -233,12 +242,34 @@ impl Handlers {
         self.table.fence_peer.is_some()
     }
 
-    /// Asks it to see to it that the other machine does not lead. Without such a program the answer is yes.
+    /// Asks it to see to it that the other machine does not lead. Without such a program the answer is yes. Dropped, it ends the
+    /// program.
     pub(crate) async fn fence_peer(self) -> Result<(), String> {
+        let _alone = self.fencing.lock().await;
         match &self.table.fence_peer {
             None => Ok(()),
             Some(argv) => run(argv, &Told::new("fence_peer"), &self.common, self.table.timeout_seconds).await,
         }
+    }
+}
+
+/// A program with all that it started. Dropped before it has ended, they are killed.
+struct Group(Child);
+
+impl Group {
+    fn kill(&self) {
+        // None when it has ended.
+        let group = self.0.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
+        if let Some(group) = group {
+            // They may all have ended just now.
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap_or_default();
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -254,8 +285,8 @@ async fn run(
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).process_group(0).kill_on_drop(true);
     command.envs(common).env("NBD_PAIR_EVENT", told.name).envs(told.more.iter().cloned());
-    let mut child = command.spawn().map_err(|e| named(e.to_string()))?;
-    match timeout(Duration::from_secs(seconds), child.wait()).await {
+    let mut group = Group(command.spawn().map_err(|e| named(e.to_string()))?);
+    match timeout(Duration::from_secs(seconds), group.0.wait()).await {
         Ok(Ok(status)) if status.success() => {
             eprintln!("nbd-pair: {}", named("done".into()));
             Ok(())
@@ -263,20 +294,13 @@ async fn run(
         Ok(Ok(status)) => Err(named(status.to_string())),
         Ok(Err(why)) => Err(named(why.to_string())),
         Err(_) => {
-            end(&mut child).await;
-            Err(named(format!("not done after {seconds} s, ended")))
+            group.kill();
+            Err(named(match timeout(KILLED_WAIT, group.0.wait()).await {
+                Ok(_) => format!("not done after {seconds} s, ended"),
+                Err(_) => format!("not done after {seconds} s, killed, and it hangs in the kernel"),
+            }))
         }
     }
-}
-
-/// With all that it started.
-async fn end(child: &mut Child) {
-    let group = child.id().and_then(|id| rustix::process::Pid::from_raw(id as i32));
-    if let Some(group) = group {
-        // They may all have ended just now.
-        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap_or_default();
-    }
-    drop(child.wait().await);
 }
 
 #[cfg(test)]
@@ -366,6 +390,48 @@ mod tests {
         std::fs::write(dir.path().join("status"), "0").unwrap();
         handlers.clone().fence_peer().await.unwrap();
         assert_eq!(std::fs::read_to_string(dir.path().join("asked")).unwrap(), "2\n");
+    }
+
+    #[tokio::test]
+    async fn one_program_fences_at_a_time_and_it_ends_with_its_reason_and_all_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        script(
+            dir.path(),
+            "fence",
+            "mkdir busy || touch two-at-once; echo >>runs; [ -e quick ] || { sleep 1000 & echo $! >child; wait; }; rmdir busy",
+        );
+        let (handlers, _work) = handlers(dir.path(), "fence_peer = [\"DIR/fence\"]");
+        let first = tokio::spawn(handlers.clone().fence_peer());
+        let child = async {
+            loop {
+                match std::fs::read_to_string(dir.path().join("child")) {
+                    Ok(id) if id.ends_with('\n') => return id,
+                    _ => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let child = timeout(Duration::from_secs(20), child).await.unwrap();
+        // The second one waits, for as long as the first has a reason.
+        let mut second = std::pin::pin!(handlers.clone().fence_peer());
+        assert!(timeout(Duration::from_millis(50), &mut second).await.is_err());
+        std::fs::write(dir.path().join("quick"), "").unwrap();
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        let ended = async {
+            loop {
+                let state =
+                    std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+                if state.is_empty() || state.contains(" Z ") {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), ended).await.expect("it outlives its reason");
+        std::fs::remove_dir(dir.path().join("busy")).unwrap();
+        second.await.unwrap();
+        assert_eq!(std::fs::read_to_string(dir.path().join("runs")).unwrap(), "\n\n");
+        assert!(!dir.path().join("two-at-once").exists());
     }
 
     #[test]

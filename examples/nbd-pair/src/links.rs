@@ -5,17 +5,18 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use posthaste_blockrepl::bond::{Acceptor, Bond, BondConfig, Monitor, Stream};
+use posthaste_blockrepl::bond::{Acceptor, Bond, BondConfig, Monitor, PathEvent, Stream};
 use posthaste_blockrepl::wire::Refusal;
 use posthaste_blockrepl::{Hello, Identity, Link, LinkError, NodeId, Secret, Volume};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Pair, SecretFile};
 use crate::daemon::Daemon;
+use crate::said::Said;
 use crate::tls::LinkTls;
 
 const DIAL_EVERY: Duration = Duration::from_millis(300);
@@ -25,6 +26,10 @@ const SILENCE: Duration = Duration::from_secs(2);
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// An address that is not there yet, as that of a card without a cable, is tried again so often.
 const LISTEN_EVERY: Duration = Duration::from_secs(1);
+/// Connections of one address that have not proved to be the other machine's: more wait to be accepted.
+const STRANGERS_MAX: usize = 16;
+/// One has so long to become a link, or a path of one.
+const WELCOME_WAIT: Duration = Duration::from_secs(10);
 /// The longest secret, in bytes.
 const SECRET_MAX: u64 = 4096;
 
@@ -42,6 +47,8 @@ pub(crate) struct Links {
     monitor: Mutex<Option<Monitor>>,
     /// Why each path could not be dialled, as last told.
     told: Mutex<Vec<String>>,
+    /// What is wrong with connections that came.
+    said: Said,
     /// The link that the other machine dialled.
     accepted: Mutex<Option<Link>>,
     /// The dialled link is to be replaced by a new one.
@@ -73,6 +80,7 @@ impl Links {
             secret: pair.link_secret.as_ref().map(read_secret).transpose()?,
             monitor: Mutex::default(),
             told: Mutex::new(vec![String::new(); pair.peer.replication.len()]),
+            said: Said::default(),
             accepted: Mutex::default(),
             relink: Notify::new(),
         }))
@@ -87,10 +95,18 @@ impl Links {
         if !self.is_bond() {
             return String::new();
         }
-        let status = lock(&self.monitor).as_ref().filter(|m| !m.is_over()).map(Monitor::status);
+        let monitor = lock(&self.monitor).clone().filter(|m| !m.is_over());
+        let status = monitor.as_ref().map(Monitor::status);
         let line = |(rank, address): (usize, &SocketAddr)| {
             let path = status.as_ref().map(|paths| paths[rank]).filter(|path| path.up);
-            let how = path.map_or("down", |path| if path.carries { "carries the link" } else { "up" });
+            let how = match path {
+                Some(path) if path.carries => "carries the link".into(),
+                Some(_) => "up".into(),
+                None => match monitor.as_ref().and_then(|m| m.failure(rank)) {
+                    Some(why) => format!("down: {why}"),
+                    None => "down".to_owned(),
+                },
+            };
             format!("path        {rank} to {address}: {how}\n")
         };
         self.theirs.iter().enumerate().map(line).collect()
@@ -101,13 +117,23 @@ impl Links {
     }
 
     /// Remembers the newest link's paths, and tells what happens to them.
-    fn watch(&self, monitor: Monitor) {
-        let (mut events, theirs) = (monitor.events(), self.theirs.clone());
+    fn watch(self: &Arc<Self>, monitor: Monitor) {
+        let (mut events, links) = (monitor.events(), self.clone());
+        // What went wrong before anybody listened.
+        for rank in 0..self.theirs.len() {
+            monitor.failure(rank).into_iter().for_each(|why| self.tell(rank, why));
+        }
         *lock(&self.monitor) = Some(monitor);
         tokio::spawn(async move {
             loop {
                 match events.recv().await {
-                    Ok(event) => eprintln!("nbd-pair: of the paths to {theirs:?}: {event:?}"),
+                    Ok(PathEvent::Failed { rank, why }) => links.tell(rank, why),
+                    Ok(event) => {
+                        if let PathEvent::Up { rank } = event {
+                            lock(&links.told)[rank].clear();
+                        }
+                        eprintln!("nbd-pair: of the paths to {:?}: {event:?}", links.theirs);
+                    }
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
                 }
@@ -126,7 +152,7 @@ impl Links {
         let links = self.clone();
         let connect = move |rank| {
             let links = links.clone();
-            async move { links.open(rank).await.inspect_err(|why| links.tell(rank, why)) }
+            async move { links.open(rank).await.inspect_err(|why| links.tell(rank, why.to_string())) }
         };
         let bond = Bond::dial(&self.us, peer, self.bond, self.theirs.len(), connect).await?;
         self.watch(bond.monitor());
@@ -134,8 +160,7 @@ impl Links {
     }
 
     /// Why one path of several is not there, once.
-    fn tell(&self, rank: usize, why: &LinkError) {
-        let why = why.to_string();
+    fn tell(&self, rank: usize, why: String) {
         let told = &mut lock(&self.told)[rank];
         if *told != why {
             eprintln!("nbd-pair: path {rank} to {}: {why}", self.theirs[rank]);
@@ -190,7 +215,7 @@ impl Links {
         Ok(listeners)
     }
 
-    async fn welcome(&self, volume: Volume, io: TcpStream) -> Result<(), LinkError> {
+    async fn welcome(self: &Arc<Self>, volume: Volume, io: TcpStream) -> Result<(), LinkError> {
         watched(&io)?;
         let io: Box<dyn Stream> = match &self.tls {
             None => Box::new(io),
@@ -253,7 +278,9 @@ impl Daemon {
     }
 
     async fn accept_at(self: Arc<Self>, address: SocketAddr, mut listener: Option<TcpListener>) {
+        let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
         loop {
+            let Ok(permit) = strangers.clone().acquire_owned().await else { return };
             let Some(listening) = &listener else {
                 sleep(LISTEN_EVERY).await;
                 listener = TcpListener::bind(address).await.ok();
@@ -265,8 +292,10 @@ impl Daemon {
             };
             let (links, volume) = (self.links.clone(), self.volume());
             tokio::spawn(async move {
-                if let Err(why) = links.welcome(volume, io).await {
-                    eprintln!("nbd-pair: a link from {from}: {why}");
+                let welcome = timeout(WELCOME_WAIT, links.welcome(volume, io)).await;
+                drop(permit);
+                if let Err(why) = welcome.unwrap_or(Err(LinkError::Timeout)) {
+                    links.said.say(format!("a link from {}: {why}", from.ip()));
                 }
             });
         }
@@ -313,14 +342,26 @@ fn watched(io: &TcpStream) -> std::io::Result<()> {
     socket.set_tcp_user_timeout(Some(SILENCE))
 }
 
-/// A secret that others on this machine can read is none.
+/// A secret that others on this machine can read, or have written, is none.
 fn read_secret(file: &SecretFile) -> Result<Secret, String> {
     use std::io::Read;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let path: &Path = &file.file;
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    // To open a pipe would be to wait for its other end.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(format!("{}: not a file", path.display()));
+    }
     let opened = std::fs::File::open(path).map_err(failed)?;
-    let mode = opened.metadata().map_err(failed)?.permissions().mode();
+    let found = opened.metadata().map_err(failed)?;
+    let (owner, us) = (found.uid(), rustix::process::geteuid().as_raw());
+    if !found.is_file() || owner != us && owner != 0 {
+        return Err(format!(
+            "{}: it belongs to user {owner}: it must be a file of user {us}, whose daemon this is, or of root",
+            path.display()
+        ));
+    }
+    let mode = found.permissions().mode();
     if mode & 0o077 != 0 {
         let mode = mode & 0o777;
         return Err(format!(
@@ -360,6 +401,8 @@ mod tests {
         }
         assert!(with("too short\n", 0o400).unwrap_err().contains("too short"));
         assert!(with(&"x".repeat(5000), 0o600).unwrap_err().contains("longer"));
+        let no_file = SecretFile { file: dir.clone(), seal: true };
+        assert!(read_secret(&no_file).unwrap_err().contains("not a file"));
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(read_secret(&SecretFile { file: path, seal: true }).is_err());
     }

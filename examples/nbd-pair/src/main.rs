@@ -20,6 +20,7 @@ mod links;
 mod operator;
 mod report;
 mod roles;
+mod said;
 mod tls;
 mod turn;
 

@@ -17,6 +17,7 @@ use crate::roles::{Leading, Place};
 
 /// A demotion's last flush may take this long.
 const FLUSH_WAIT: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The files of a disk that failed may be in use by what hung in it for this long.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -71,26 +72,45 @@ impl Daemon {
         }
     }
 
-    /// The operator's word, or that of his program, that the other machine does not lead. Nothing is locked meanwhile.
-    async fn fence_first(&self, peer_is_down: bool, promotes: bool) -> Result<bool, String> {
-        let status = self.volume().status();
-        let down = self.peer(&status).is_none_or(|p| p.link == LinkStatus::Down);
-        let leads = status.role == RoleStatus::Leader;
-        if peer_is_down || !down || leads == promotes || !self.handlers.fences() {
-            return Ok(peer_is_down);
+    fn is_away(&self, status: &Status) -> bool {
+        self.peer(status).is_none_or(|p| p.link == LinkStatus::Down)
+    }
+
+    /// Whether a machine in this role is to leave the other one out only after the operator's program has seen to that one.
+    fn must_fence(&self, status: &Status, leads: bool) -> bool {
+        self.handlers.fences() && self.is_away(status) && (status.role == RoleStatus::Leader) == leads
+    }
+
+    /// How often the other machine was lost: what is known of it holds for one loss.
+    fn losses(&self) -> u64 {
+        self.volume().metrics().peers_lost
+    }
+
+    /// The word of the operator's program that the other machine, which was lost so often, does not lead. Nothing is locked meanwhile.
+    async fn fence(&self) -> Result<u64, String> {
+        let losses = self.losses();
+        let back = async {
+            while self.is_away(&self.volume().status()) {
+                sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            fenced = self.handlers.clone().fence_peer() => fenced.map(|()| losses).map_err(|why| {
+                format!("{why}; if you made sure yourself that the other machine is down, use --peer-is-down")
+            }),
+            () = back => Err(format!("node {} is connected again: nothing was done", self.pair.peer.id)),
         }
-        self.handlers.clone().fence_peer().await.map_err(|why| {
-            format!("{why}; if you made sure yourself that the other machine is down, use --peer-is-down")
-        })?;
-        Ok(true)
     }
 
     async fn promote(&self, peer_is_down: bool, accept_loss: bool, new: bool) -> Result<String, String> {
-        let peer_is_down = match new {
-            true => peer_is_down,
-            false => self.fence_first(peer_is_down, true).await?,
-        };
+        let (status, mut fenced) = (self.volume().status(), None);
+        if !peer_is_down && !new && self.must_fence(&status, false) {
+            // A machine that may lead is not switched off for one that may not.
+            self.may_promote(&status, true, accept_loss, new)?;
+            fenced = Some(self.fence().await?);
+        }
         let place = &mut *self.place.lock().await;
+        let peer_is_down = peer_is_down || fenced == Some(self.losses());
         let status = self.volume().status();
         if let Some(leading) = &place.leading {
             return match leading.for_peer {
@@ -199,8 +219,13 @@ impl Daemon {
         if protocol != Protocol::C && (self.pair.dual || leading.for_peer) {
             return Err("where both machines use the device it is protocol C".into());
         }
+        let counted = leading.grant.in_sync.contains(&self.pair.peer.member());
+        if protocol != Protocol::C && counted && self.is_away(&self.volume().status()) {
+            // It may lead by now, and must not be left out just so.
+            return Err(format!("node {} is away and is waited for: `alone` first", self.pair.peer.id));
+        }
         self.volume().set_protocol(self.pair.peer.id, protocol);
-        if protocol != Protocol::C && leading.grant.in_sync.contains(&self.pair.peer.member()) {
+        if protocol != Protocol::C && counted {
             let writers = leading.grant.writers.clone();
             self.regrant(leading, [self.pair.me.member()].into(), writers)?;
         }
@@ -339,8 +364,15 @@ impl Daemon {
     }
 
     async fn alone(&self, peer_is_down: bool) -> Result<String, String> {
-        self.fence_first(peer_is_down, false).await?;
+        let fenced = match !peer_is_down && self.must_fence(&self.volume().status(), true) {
+            true => Some(self.fence().await?),
+            false => None,
+        };
         let mut place = self.place.lock().await;
+        let known = peer_is_down || fenced == Some(self.losses());
+        if !known && self.must_fence(&self.volume().status(), true) {
+            return Err(format!("node {} has gone just now: say it again", self.pair.peer.id));
+        }
         let Some(leading) = place.leading.as_mut() else { return Err("it does not lead".into()) };
         self.go_on_alone(leading)?;
         Ok("it goes on alone\n".into())
@@ -373,5 +405,41 @@ async fn flushed(device: Arc<dyn BlockDevice>) -> Result<(), String> {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(why))) => Err(format!("the last flush failed: {why}")),
         _ => Err("the last flush is not done after 30 s; it goes on as before".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::config::{Listen, fresh};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_other_machine_is_fenced_for_what_is_then_done_and_not_left_out_without() {
+        let dir = tempfile::tempdir().unwrap();
+        let (program, fenced) = (dir.path().join("fence"), dir.path().join("fenced"));
+        std::fs::write(&program, format!("#!/bin/sh\ntouch {}\n", fenced.display())).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let text = fresh(8, ["192.0.2.1", "192.0.2.2"]).unwrap();
+        let mut pair = Pair::parse(&text, 1).unwrap();
+        pair.me.dir = dir.path().into();
+        pair.me.nbd = vec![Listen::Unix(dir.path().join("nbd"))];
+        pair.handlers =
+            toml::from_str(&format!("fence_peer = [{:?}]", program.display().to_string())).unwrap();
+        pair.create().unwrap();
+        let (daemon, _events) = Daemon::new(pair).unwrap();
+        // The copy is blank: it may not lead, and the other machine may.
+        let refused = daemon.promote(false, false, false).await.unwrap_err();
+        assert!(refused.contains("blank") && !fenced.exists(), "{refused}");
+        daemon.promote(false, false, true).await.unwrap();
+        assert!(!fenced.exists());
+        // The other machine was in sync, and is away.
+        daemon.place.lock().await.leading.as_mut().unwrap().grant.in_sync = daemon.pair.both();
+        let refused = daemon.change_protocol(Protocol::A).await.unwrap_err();
+        assert!(refused.contains("`alone` first"), "{refused}");
+        let alone = daemon.alone(false).await;
+        assert!(alone.is_ok() && fenced.exists(), "{alone:?}");
+        daemon.change_protocol(Protocol::A).await.unwrap();
     }
 }

@@ -61,8 +61,17 @@ pub(crate) struct Leading {
 }
 
 enum Fencing {
-    Asked(JoinHandle<Result<(), String>>),
+    Asked(Asked),
     Refused(Instant),
+}
+
+/// The program ends when nobody waits for what it says: the other machine is back, or this one leads no more.
+struct Asked(JoinHandle<Result<(), String>>);
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Place {
@@ -160,8 +169,8 @@ impl Daemon {
         }
         match &mut leading.fencing {
             Some(Fencing::Refused(at)) if at.elapsed() < FENCE_AGAIN => {}
-            Some(Fencing::Asked(asked)) if !asked.is_finished() => {}
-            Some(Fencing::Asked(asked)) => match asked.await {
+            Some(Fencing::Asked(Asked(asked))) if !asked.is_finished() => {}
+            Some(Fencing::Asked(Asked(asked))) => match asked.await {
                 Ok(Ok(())) => {
                     leading.fencing = None;
                     return true;
@@ -175,7 +184,7 @@ impl Daemon {
             },
             None | Some(Fencing::Refused(_)) => {
                 let asked = tokio::spawn(self.handlers.clone().fence_peer());
-                leading.fencing = Some(Fencing::Asked(asked));
+                leading.fencing = Some(Fencing::Asked(Asked(asked)));
             }
         }
         false

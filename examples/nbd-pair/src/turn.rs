@@ -16,11 +16,13 @@ use posthaste_blockrepl::core::{LinkStatus, RoleStatus, Status};
 use posthaste_blockrepl::{ResyncOrder, Turn};
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::daemon::Daemon;
 
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A look at the directory takes no longer, or there is no order meanwhile.
+const LOOK_WAIT: Duration = Duration::from_secs(5);
 /// A resync that has not moved for so long is in nobody's way.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -152,11 +154,21 @@ impl Daemon {
         self.hold(true);
         loop {
             let place = self.resync_place();
-            let looked = spawn_blocking(move || {
+            let mut looking = spawn_blocking(move || {
                 let turn = queue.look(place);
                 (queue, turn)
             });
-            let Ok((back, turn)) = looked.await else { return std::future::pending().await };
+            let looked = match timeout(LOOK_WAIT, &mut looking).await {
+                Ok(looked) => looked,
+                Err(_) => {
+                    eprintln!(
+                        "nbd-pair: the resync group: its directory does not answer: resyncs go on without it"
+                    );
+                    self.wait_for(None, false);
+                    looking.await
+                }
+            };
+            let Ok((back, turn)) = looked else { return std::future::pending().await };
             queue = back;
             // Without the directory there is no order, and that is better than no resync.
             let (waits_for, why) = match turn {
@@ -168,8 +180,8 @@ impl Daemon {
                 eprintln!("nbd-pair: {why}");
             }
             said = why;
-            self.hold(waits_for.is_some() || place.is_none());
-            *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = waits_for;
+            let held = waits_for.is_some() || place.is_none();
+            self.wait_for(waits_for, held);
             sleep(LOOK_EVERY).await;
         }
     }
@@ -182,6 +194,11 @@ impl Daemon {
         let paused = self.paused.load(Relaxed) && status.role == RoleStatus::Leader;
         let copied = volume.metrics().resync_received.bytes;
         place(&status, peer.link, peer.dirty_bytes, copied).filter(|_| !paused)
+    }
+
+    fn wait_for(&self, other: Option<String>, held: bool) {
+        self.hold(held);
+        *self.waits_for.lock().unwrap_or_else(PoisonError::into_inner) = other;
     }
 
     /// Whether the order lets a resync from here wait.
@@ -199,6 +216,8 @@ impl Daemon {
 
     /// To the volume as it is now.
     pub(crate) fn apply_pause(&self) {
+        // Whoever applies last has seen what all have said.
+        let _one = self.pausing.lock().unwrap_or_else(PoisonError::into_inner);
         let (volume, peer) = (self.volume(), self.pair.peer.id);
         match self.paused.load(Relaxed) || self.held.load(Relaxed) {
             true => volume.pause_resync(peer),

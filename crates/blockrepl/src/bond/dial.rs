@@ -13,9 +13,13 @@ use crate::driver::link::{read_one, write_one};
 use crate::ids::{Identity, NodeId};
 use crate::wire::{Message, Opening, Refusal};
 
+/// Failures in a row after which a path is dialled less often.
+const TRIES: u32 = 8;
+const DOUBLINGS: u32 = 5;
+
 impl Bond {
     /// Dials `peer` on all `paths` at once, and again whenever one is lost, as long as the bond lives. Returns with the first that
-    /// is up, or with an error when all failed once. `connect` gives a connection of the path of a rank, authenticated.
+    /// is up, or with an error when all failed once and none is up by then. `connect` gives a connection of the path of a rank, authenticated.
     pub async fn dial<C, F>(
         us: &Identity,
         peer: NodeId,
@@ -33,21 +37,50 @@ impl Bond {
         let bond = Bond::start(shared.clone(), peer, &config);
         let dialler =
             Arc::new(Dialler { shared, us: *us, peer, config, session, answer: Default::default(), connect });
-        let (tell, mut told) = mpsc::channel(paths);
+        // Of each path a failure and a success.
+        let (tell, mut told) = mpsc::channel(2 * paths);
         for rank in 0..paths {
             tokio::spawn(dialler.clone().serve(rank, tell.clone()));
         }
         drop(tell);
-        let mut why = LinkError::Timeout;
-        for _ in 0..paths {
+        let (mut why, mut failed) = (LinkError::Timeout, 0);
+        while failed < paths {
             match told.recv().await {
                 Some(Ok(())) => return Ok(bond),
-                Some(Err(e)) => why = e,
+                Some(Err(e)) => (why, failed) = (e, failed + 1),
                 None => break,
             }
         }
-        Err(why)
+        if (0..paths).any(|rank| bond.shared.is_up(rank)) { Ok(bond) } else { Err(why) }
     }
+}
+
+/// Why a path did not come up.
+#[derive(Debug)]
+enum Failed {
+    Link(LinkError),
+    /// The peer, once it was connected to, said that the session has ended. What came before that is no word of the peer's.
+    SessionOver,
+}
+
+impl From<LinkError> for Failed {
+    fn from(why: LinkError) -> Self {
+        Failed::Link(why)
+    }
+}
+
+impl From<Failed> for LinkError {
+    fn from(why: Failed) -> Self {
+        match why {
+            Failed::Link(why) => why,
+            Failed::SessionOver => LinkError::Refused(Refusal::SessionOver),
+        }
+    }
+}
+
+/// How many times as long to wait after so many failures in a row.
+fn redials(failures: u32) -> u32 {
+    1 << failures.saturating_sub(TRIES).min(DOUBLINGS)
 }
 
 struct Dialler<C> {
@@ -66,38 +99,58 @@ where
     C: Fn(usize) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Box<dyn Stream>, LinkError>> + Send + 'static,
 {
-    /// Keeps one path up until the bond is over. Tells how the first attempt ended.
+    /// Keeps one path up until the bond is over.
     async fn serve(self: Arc<Self>, rank: usize, tell: mpsc::Sender<Result<(), LinkError>>) {
-        let mut tell = Some(tell);
-        while self.shared.over().is_none() {
-            let opened = timeout(self.config.connect_wait, self.open(rank)).await;
-            let result = opened.unwrap_or(Err(LinkError::Timeout)).map(|io| self.shared.add(rank, io));
-            if matches!(result, Err(LinkError::Refused(Refusal::SessionOver))) {
-                self.shared.fail(Over::Forgotten);
-            }
-            if let Some(tell) = tell.take() {
-                // It may have heard enough.
-                drop(tell.try_send(result));
-            }
-            self.lost(rank).await;
-            sleep(self.config.redial).await;
+        // What is under way then is dropped: a connection of a session that has ended is of no use to the peer either.
+        tokio::select! {
+            () = self.keep(rank, tell) => {}
+            () = self.until(|shared| shared.over().is_some()) => {}
         }
     }
 
-    /// Waits until the path is not up.
-    async fn lost(&self, rank: usize) {
+    /// Tells the first failure, and the first success.
+    async fn keep(&self, rank: usize, tell: mpsc::Sender<Result<(), LinkError>>) {
+        let (mut failures, mut failed) = (0u32, false);
+        loop {
+            let opened = timeout(self.config.connect_wait, self.open(rank)).await;
+            match opened.unwrap_or(Err(Failed::Link(LinkError::Timeout))) {
+                Ok(io) => {
+                    self.shared.add(rank, io);
+                    failures = 0;
+                    // It may have heard enough.
+                    drop(tell.try_send(Ok(())));
+                    self.until(|shared| !shared.is_up(rank)).await;
+                }
+                Err(why) => {
+                    let over = matches!(why, Failed::SessionOver);
+                    let why = LinkError::from(why);
+                    self.shared.failed(rank, why.to_string());
+                    if !std::mem::replace(&mut failed, true) {
+                        drop(tell.try_send(Err(why)));
+                    }
+                    if over {
+                        return self.shared.fail(Over::Forgotten);
+                    }
+                    failures = failures.saturating_add(1);
+                }
+            }
+            sleep(self.config.redial * redials(failures)).await;
+        }
+    }
+
+    async fn until(&self, holds: impl Fn(&Shared) -> bool) {
         loop {
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if !self.shared.is_up(rank) || self.shared.over().is_some() {
+            if holds(&self.shared) {
                 return;
             }
             changed.await;
         }
     }
 
-    async fn open(&self, rank: usize) -> Result<Box<dyn Stream>, LinkError> {
+    async fn open(&self, rank: usize) -> Result<Box<dyn Stream>, Failed> {
         let mut io = (self.connect)(rank).await?;
         let path = Opening::Path {
             cluster: self.us.cluster,
@@ -111,9 +164,11 @@ where
         write_one(&mut io, &Message::Opening(path)).await?;
         match read_one(&mut io).await? {
             Message::Opening(Opening::Taken(answer)) if self.agrees(answer) => {}
-            Message::Opening(Opening::Taken(_)) => return Err(LinkError::Refused(Refusal::SessionOver)),
-            Message::Refused(why) => return Err(LinkError::Refused(why)),
-            _ => return Err(LinkError::OtherSetup),
+            Message::Opening(Opening::Taken(_)) | Message::Refused(Refusal::SessionOver) => {
+                return Err(Failed::SessionOver);
+            }
+            Message::Refused(why) => return Err(LinkError::Refused(why).into()),
+            _ => return Err(LinkError::OtherSetup.into()),
         }
         write_one(&mut io, &Message::Opening(Opening::Go)).await?;
         Ok(io)

@@ -37,6 +37,8 @@ pub(super) struct Shared {
     /// A path came up or went down.
     pub(super) changed: Notify,
     pub(super) events: broadcast::Sender<PathEvent>,
+    /// Why each path does not come up.
+    failures: Mutex<Vec<Option<String>>>,
     pool: Arc<Pool>,
 }
 
@@ -64,14 +66,11 @@ impl Wake for Waiting {
     }
 }
 
-/// Whether somebody waited.
-fn wake(waiting: &Mutex<Option<Waker>>) -> bool {
+fn wake(waiting: &Mutex<Option<Waker>>) {
     let waker = lock(waiting).take();
-    let waited = waker.is_some();
     if let Some(waker) = waker {
         waker.wake();
     }
-    waited
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,9 +80,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A connection takes more.
 impl Wake for Shared {
     fn wake(self: Arc<Self>) {
-        if !wake(&self.waiting.writer) {
-            self.kick.notify_one();
-        }
+        wake(&self.waiting.writer);
+        // He may have other things to do by now.
+        self.kick.notify_one();
     }
 }
 
@@ -110,6 +109,7 @@ impl Shared {
             kick: Notify::new(),
             changed: Notify::new(),
             events: broadcast::channel(EVENTS_MAX).0,
+            failures: Mutex::new(vec![None; paths]),
             pool: Arc::default(),
         })
     }
@@ -121,6 +121,7 @@ impl Shared {
             return;
         }
         state.bundle.up(rank);
+        lock(&self.failures)[rank] = None;
         let before = state.paths[rank].replace(PathIo::new(io));
         self.settle(&mut state);
         drop(state);
@@ -129,6 +130,20 @@ impl Shared {
 
     pub(super) fn is_up(&self, rank: usize) -> bool {
         lock(&self.state).bundle.strands[rank].up
+    }
+
+    /// A path could not be dialled.
+    pub(super) fn failed(&self, rank: usize, why: String) {
+        let before = lock(&self.failures)[rank].replace(why.clone());
+        if before.as_ref() != Some(&why) {
+            tracing::debug!(rank, why, "a path does not come up");
+            // Nobody may be listening.
+            drop(self.events.send(PathEvent::Failed { rank, why }));
+        }
+    }
+
+    pub(super) fn failure(&self, rank: usize) -> Option<String> {
+        lock(&self.failures).get(rank).cloned().flatten()
     }
 
     pub(super) fn over(&self) -> Option<Over> {

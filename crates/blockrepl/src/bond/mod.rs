@@ -95,7 +95,7 @@ pub struct BondConfig {
     pub settle: Duration,
     /// The link ends when there has been no path for so long.
     pub give_up: Duration,
-    /// How long to wait before a lost path is dialled again.
+    /// How long to wait before a lost path is dialled again. After eight failures in a row twice as long each time, up to 32 times.
     pub redial: Duration,
     /// How long one attempt may take.
     pub connect_wait: Duration,
@@ -136,7 +136,7 @@ impl BondConfig {
 }
 
 /// What happens to the paths of a bond.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PathEvent {
     /// A path is up: a spare, until it carries the stream.
@@ -155,6 +155,13 @@ pub enum PathEvent {
     Carries {
         /// Which one.
         rank: usize,
+    },
+    /// A path that this side dials does not come up. It is tried again; told when it is for another reason than before.
+    Failed {
+        /// Which one.
+        rank: usize,
+        /// What went wrong, and what to do.
+        why: String,
     },
 }
 
@@ -228,6 +235,11 @@ impl Monitor {
     /// The paths, by rank.
     pub fn status(&self) -> Vec<PathStatus> {
         self.shared.status()
+    }
+
+    /// Why the path of a rank does not come up, as it was when it was last dialled from here.
+    pub fn failure(&self, rank: usize) -> Option<String> {
+        self.shared.failure(rank)
     }
 
     /// What happens from now on.

@@ -37,14 +37,15 @@ struct Page {
     dirty: bool,
     /// It speaks of something that changed and is not hot: the next commit needs it.
     cooled: bool,
+    /// Somebody asked for it since the pages were last trimmed: he may be waiting for another one as well.
+    asked: bool,
 }
 
 impl Sums {
     /// The page as it was found at open; with what was hot then, void.
     pub(super) fn loaded(&mut self, page: u32, found: Option<SumsOfPage>) {
         let sums = found.unwrap_or_else(no_sums);
-        let page_of = Page { sums, loading: false, set: BTreeSet::new(), dirty: false, cooled: false };
-        self.pages.entry(page).or_insert(page_of);
+        self.pages.entry(page).or_insert(Page::new(sums, false));
     }
 
     /// Forgets the checksums of an extent.
@@ -95,6 +96,10 @@ impl Sums {
 }
 
 impl Page {
+    fn new(sums: SumsOfPage, loading: bool) -> Self {
+        Page { sums, loading, set: BTreeSet::new(), dirty: false, cooled: false, asked: false }
+    }
+
     fn put(&mut self, block: u64, sum: u32) {
         let index = index_of(block);
         if self.loading {
@@ -179,9 +184,7 @@ impl Replica {
         if self.sums.pages.contains_key(&page) {
             return;
         }
-        let loading =
-            Page { sums: no_sums(), loading: true, set: BTreeSet::new(), dirty: false, cooled: false };
-        self.sums.pages.insert(page, loading);
+        self.sums.pages.insert(page, Page::new(no_sums(), true));
         let (offset, len) = (self.layout.sums_at(page), meta::PAGE_LEN as u32);
         self.disk(OpKind::SumsRead(page), DiskOp::MetaRead { offset, len });
     }
@@ -206,7 +209,10 @@ impl Replica {
     /// Whether the checksums of a range are in memory; asks for them if not.
     pub(super) fn sums_ready(&mut self, offset: u64, len: u64) -> bool {
         let (first, last) = (page_of(offset / BLOCK), page_of((offset + len.max(1) - 1) / BLOCK));
-        (first..=last).for_each(|page| self.load_page(page));
+        for page in first..=last {
+            self.load_page(page);
+            self.sums.pages.entry(page).and_modify(|p| p.asked = true);
+        }
         let known = !self.damage.unread(offset / BLOCK, (offset + len.max(1) - 1) / BLOCK);
         known && (first..=last).all(|page| self.sums.is_loaded(page))
     }
@@ -268,7 +274,7 @@ impl Replica {
     }
 
     /// Keeps the memory small: a resync's pages are written as they come, for after a crash in it all are
-    /// void; clean ones that nothing hot needs are dropped.
+    /// void; clean ones that nothing hot needs, and nobody asked for since, are dropped.
     pub(super) fn trim_sums(&mut self) {
         if self.sums.pages.len() <= SPARE_PAGES + 2 * self.hot.len() {
             return;
@@ -287,7 +293,10 @@ impl Replica {
             _ => {}
         }
         let hot: BTreeSet<u32> = self.hot.keys().flat_map(|e| extent_pages(*e)).collect();
-        self.sums.pages.retain(|number, p| p.dirty || p.loading || hot.contains(number));
+        self.sums.pages.retain(|number, p| {
+            let asked = std::mem::take(&mut p.asked);
+            asked || p.dirty || p.loading || hot.contains(number)
+        });
     }
 
     /// Whether bytes read outside the core, in whole blocks, are what was written: `None` when that

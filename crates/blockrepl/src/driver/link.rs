@@ -58,7 +58,7 @@ pub enum LinkError {
     #[error("the peer begins otherwise than this side: the two differ in their secret or their paths")]
     OtherSetup,
     /// The other side did not prove that it knows our secret.
-    #[error("the peer did not prove that it knows the secret")]
+    #[error("the peer did not prove that it knows the secret: give both machines the same one")]
     Unauthenticated,
     /// Closed in good order by the other side.
     #[error("the peer closed the link")]

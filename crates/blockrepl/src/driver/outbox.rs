@@ -138,7 +138,8 @@ impl Outbox {
         let idle = queue.turn != Turn::Somebody;
         drop(queue);
         if idle {
-            lock(&self.stream).io = None;
+            let gone = lock(&self.stream).io.take();
+            drop(gone);
         }
     }
 
@@ -209,12 +210,13 @@ impl Outbox {
                     continue;
                 }
             }
-            // Dropped below: a stream that ends may wake us.
             let gone = if queue.dropped { stream.io.take() } else { None };
             let again = std::mem::take(&mut queue.again);
             let left = queue.turn == Turn::TheTask && (again || !task && !waits);
             let ended = !task && (queue.closing || queue.dropped);
             drop(queue);
+            drop(stream);
+            // It may wake us: nothing of ours is locked.
             drop(gone);
             if left || ended {
                 self.wake_task();
@@ -300,5 +302,58 @@ impl Stream {
             self.head.advance(from_head);
             self.data.advance(written - from_head);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::wire::Opening;
+
+    /// As a bond does, it wakes whoever has written to it when it is dropped; and its link ends while it is written to.
+    struct Wakes {
+        outbox: Arc<Mutex<Option<Arc<Outbox>>>>,
+        writer: Option<Waker>,
+    }
+
+    impl AsyncWrite for Wakes {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            self.writer = Some(cx.waker().clone());
+            if let Some(outbox) = lock(&self.outbox).take() {
+                outbox.abandon();
+            }
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Drop for Wakes {
+        fn drop(&mut self) {
+            self.writer.take().expect("it was written to").wake();
+        }
+    }
+
+    #[test]
+    fn a_stream_that_wakes_its_writer_when_it_is_dropped_is_let_go_of() {
+        let place: Arc<Mutex<Option<Arc<Outbox>>>> = Arc::default();
+        let outbox = Outbox::new(Box::new(Wakes { outbox: place.clone(), writer: None }), 1 << 20);
+        *lock(&place) = Some(outbox.clone());
+        outbox.push(Message::Opening(Opening::Go));
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            outbox.urge();
+            done.send(lock(&outbox.stream).io.is_none())
+        });
+        assert!(ended.recv_timeout(Duration::from_secs(20)).expect("it waits for itself"));
     }
 }

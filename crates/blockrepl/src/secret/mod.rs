@@ -218,10 +218,19 @@ async fn say<IO: AsyncWrite + Unpin>(io: &mut IO, opening: Opening) -> Result<()
     write_one(io, &Message::Opening(opening)).await
 }
 
+/// Whoever sits on the path can refuse, and say what stands in the way of a proof; he is not believed to be the peer.
 async fn hear<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<Opening, LinkError> {
     match read_one(io).await? {
         Message::Opening(opening) => Ok(opening),
-        Message::Refused(why) => Err(LinkError::Refused(why)),
+        Message::Refused(
+            why @ (Refusal::Unauthenticated
+            | Refusal::OtherSetup
+            | Refusal::WrongCluster
+            | Refusal::UnknownVolume
+            | Refusal::OwnIdentity
+            | Refusal::Closing),
+        ) => Err(LinkError::Refused(why)),
+        Message::Refused(_) => Err(LinkError::Unauthenticated),
         _ => Err(LinkError::OtherSetup),
     }
 }

@@ -5,14 +5,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::hmac;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::mac;
 
 /// The most data of one record, in bytes.
 const DATA_MAX: usize = 64 << 10;
 const TAG: usize = 16;
 const HEAD: usize = 4;
-/// Records of one direction before a connection must be replaced: far below what AES-GCM bears.
-const RECORDS_MAX: u64 = 1 << 40;
+/// Records of one direction under one key. Full ones have 2^12 blocks: 2^34 of them, half of what RFC 8446 section 5.5 allows
+/// a key of AES-GCM.
+const KEY_RECORDS: u64 = 1 << 22;
+const KEY: &[u8] = b"key";
+const NEXT: &[u8] = b"next";
 
 /// Both directions of a sealed connection.
 pub(super) struct Seal {
@@ -35,25 +41,37 @@ impl std::fmt::Debug for Seal {
 }
 
 struct Direction {
+    /// The secret of the keys from now on.
+    secret: hmac::Key,
     key: LessSafeKey,
     records: u64,
 }
 
+fn key(secret: &hmac::Key) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &mac(secret, KEY)).expect("a key of 32 bytes"))
+}
+
+fn secret(bytes: [u8; 32]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, &bytes)
+}
+
 impl Direction {
-    fn new(key: [u8; 32]) -> Self {
-        let key = UnboundKey::new(&AES_256_GCM, &key).expect("a key of 32 bytes");
-        Direction { key: LessSafeKey::new(key), records: 0 }
+    fn new(bytes: [u8; 32]) -> Self {
+        let secret = secret(bytes);
+        Direction { key: key(&secret), secret, records: 0 }
     }
 
-    /// The number of a record: it is used once, as the key is this connection's.
-    fn nonce(&mut self) -> io::Result<Nonce> {
-        if self.records == RECORDS_MAX {
-            return Err(io::Error::other("so much went over this connection that it needs a new one"));
+    /// The number of the next record, which is used once, as the key is this connection's. The key is another one after so many.
+    fn nonce(&mut self) -> Nonce {
+        if self.records > 0 && self.records.is_multiple_of(KEY_RECORDS) {
+            self.secret = secret(mac(&self.secret, NEXT));
+            self.key = key(&self.secret);
         }
         let mut bytes = [0; 12];
         bytes[4..].copy_from_slice(&self.records.to_le_bytes());
+        // At a million a second, for half a million years.
         self.records += 1;
-        Ok(Nonce::assume_unique_for_key(bytes))
+        Nonce::assume_unique_for_key(bytes)
     }
 }
 
@@ -111,7 +129,7 @@ impl Seal {
             let room = HEAD + len - self.out.len();
             self.out.extend_from_slice(&buf[..buf.len().min(room)]);
         }
-        let nonce = self.ours.nonce()?;
+        let nonce = self.ours.nonce();
         let sealed = self.ours.key.seal_in_place_separate_tag(nonce, Aad::from(head), &mut self.out[HEAD..]);
         let tag = sealed.map_err(|_| io::Error::other("sealing"))?;
         self.out.extend_from_slice(tag.as_ref());
@@ -161,11 +179,67 @@ impl Seal {
             return Err(not_authentic());
         }
         let Some(record) = full.get_mut(HEAD..HEAD + len + TAG) else { return Ok(false) };
-        let nonce = self.theirs.nonce()?;
+        let nonce = self.theirs.nonce();
         self.theirs.key.open_in_place(nonce, Aad::from(head), record).map_err(|_| not_authentic())?;
         let start = self.full.start + HEAD;
         self.open = start..start + len;
         self.full.start = start + len + TAG;
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What one side sends of `data`, when it has sent `records` records.
+    fn sealed(records: u64, data: &[u8]) -> Vec<u8> {
+        let mut seal = Seal::new([1; 32], [2; 32]);
+        seal.ours.records = records;
+        let (mut out, mut cx) = (Vec::new(), Context::from_waker(std::task::Waker::noop()));
+        assert!(seal.poll_write(&mut out, &mut cx, &[IoSlice::new(data)]).is_ready());
+        out
+    }
+
+    /// The same, opened under a key by its number, as `docs/format.md` draws it.
+    fn opened(record: &[u8], number: u64, key: u32) -> Option<Vec<u8>> {
+        let hmac = |key: &[u8], what: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), what);
+        let secret = (0..key).fold(vec![1; 32], |secret, _| hmac(&secret, b"next").as_ref().to_vec());
+        let key = UnboundKey::new(&AES_256_GCM, hmac(&secret, b"key").as_ref()).unwrap();
+        let mut nonce = [0; 12];
+        nonce[4..].copy_from_slice(&number.to_le_bytes());
+        let (head, body) = record.split_first_chunk::<HEAD>().unwrap();
+        let (nonce, mut body) = (Nonce::assume_unique_for_key(nonce), body.to_vec());
+        LessSafeKey::new(key).open_in_place(nonce, Aad::from(*head), &mut body).ok().map(|data| data.to_vec())
+    }
+
+    #[test]
+    fn no_key_seals_more_records_than_it_may() {
+        let last = KEY_RECORDS - 1;
+        for (number, key) in [(0, 0), (1, 0), (last, 0), (KEY_RECORDS, 1)] {
+            let record = sealed(number, b"data");
+            assert_eq!(opened(&record, number, key).as_deref(), Some(&b"data"[..]), "record {number}");
+            assert_eq!(opened(&record, number, 1 - key), None, "record {number}");
+        }
+        assert!((last * DATA_MAX as u64 / 16) < 1 << 34);
+    }
+
+    #[tokio::test]
+    async fn both_sides_change_the_key_with_the_same_record() {
+        let (mut ours, mut theirs) = (Seal::new([1; 32], [2; 32]), Seal::new([2; 32], [1; 32]));
+        (ours.ours.records, theirs.theirs.records) = (2 * KEY_RECORDS - 2, 2 * KEY_RECORDS - 2);
+        let (mut near, mut far) = tokio::io::duplex(1 << 12);
+        for n in 0..4 {
+            let data = [n; 7];
+            let sent = std::future::poll_fn(|cx| ours.poll_write(&mut near, cx, &[IoSlice::new(&data)]));
+            assert_eq!(sent.await.unwrap(), data.len());
+            let (mut got, mut taken) = ([0; 7], 0);
+            while taken < got.len() {
+                let mut buf = ReadBuf::new(&mut got[taken..]);
+                std::future::poll_fn(|cx| theirs.poll_read(&mut far, cx, &mut buf)).await.unwrap();
+                taken += buf.filled().len();
+            }
+            assert_eq!(got, data);
+        }
     }
 }

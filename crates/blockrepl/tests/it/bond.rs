@@ -402,3 +402,117 @@ async fn one_side_with_several_paths_and_one_with_a_single_link_say_so() {
     let read = Hello::read(&mut theirs).await;
     assert!(matches!(read, Err(LinkError::OtherSetup)), "{read:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_link_that_is_cut_while_it_is_written_to_lets_go_of_its_paths() {
+    let two = two().await;
+    let (stop, writer) = write_on(two.device.clone());
+    let mut link = two.link;
+    for _ in 0..10 {
+        let before = two.monitor.status()[0].sent_bytes;
+        until("it is written to", || two.monitor.is_over() || two.monitor.status()[0].sent_bytes > before)
+            .await;
+        link.cut();
+        let paths = two.relays.iter().map(|r| r.address).collect();
+        let bond = dial(identity(0), identity(1).node, paths).await.unwrap();
+        link = two.volumes[0].attach(identity(1).node, bond).await.unwrap();
+        until("sync", || two.volumes[0].status().peers[0].link == LinkStatus::Synced).await;
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let image = writer.await.unwrap();
+    assert!(content(&two.dir, 0) == image && content(&two.dir, 1) == image);
+}
+
+/// A bond dialled with `connect`, whose only good path is `theirs`.
+async fn over<F>(
+    config: BondConfig,
+    connect: impl Fn(usize) -> F + Send + Sync + 'static,
+    theirs: DuplexStream,
+) -> Result<(Bond, Bond), LinkError>
+where
+    F: Future<Output = Result<Box<dyn Stream>, LinkError>> + Send + 'static,
+{
+    let acceptor = acceptor(2);
+    let (us, peer) = (identity(0), identity(1).node);
+    let (dialled, accepted) =
+        tokio::join!(Bond::dial(&us, peer, config, 2, connect), acceptor.accept(theirs));
+    Ok((dialled?, accepted?.expect("a new bond")))
+}
+
+/// What one side writes gets to the other, and back.
+async fn talk(a: &mut Bond, b: &mut Bond) {
+    say(a, b).await;
+    say(b, a).await;
+}
+
+async fn say(from: &mut Bond, to: &mut Bond) {
+    from.write_all(b"hello").await.unwrap();
+    from.flush().await.unwrap();
+    let mut got = [0; 5];
+    tokio::time::timeout(WAIT, to.read_exact(&mut got)).await.unwrap().unwrap();
+    assert_eq!(&got, b"hello");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_not_proved_to_be_the_peer_cannot_say_that_the_link_is_over() {
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let ours = std::sync::Mutex::new(Some(ours));
+    let tries = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let tried = tries.clone();
+    // Somebody sits on the second path and answers what a secret's proof is asked with.
+    let connect = move |rank| {
+        let io = if rank == 0 { ours.lock().unwrap().take() } else { None };
+        tried.fetch_add(rank as u64, std::sync::atomic::Ordering::Relaxed);
+        async move { io.map(|io| Box::new(io) as Box<dyn Stream>).ok_or(LinkError::Refused(Refusal::SessionOver)) }
+    };
+    let (mut dialled, mut accepted) = over(config(), connect, theirs).await.unwrap();
+    let more = || tries.load(std::sync::atomic::Ordering::Relaxed) > 3 || dialled.monitor().is_over();
+    until("the second path is tried again", more).await;
+    talk(&mut dialled, &mut accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dial_succeeds_with_the_first_path_that_comes_up_though_each_failed_once() {
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let ours = std::sync::Mutex::new(vec![Some(ours), None]);
+    let connect = move |rank| {
+        let io = if rank == 1 { ours.lock().unwrap().pop().flatten() } else { None };
+        async move {
+            if rank == 0 {
+                tokio::time::sleep(config().silence).await;
+            }
+            io.map(|io| Box::new(io) as Box<dyn Stream>).ok_or(LinkError::Closed)
+        }
+    };
+    let (mut dialled, mut accepted) = over(config(), connect, theirs).await.unwrap();
+    talk(&mut dialled, &mut accepted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn why_a_path_does_not_come_up_is_told_once_for_each_reason() {
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let ours = std::sync::Mutex::new(Some(ours));
+    let broken = Arc::new(std::sync::Mutex::new("no cable"));
+    let now = broken.clone();
+    let connect = move |rank| {
+        let io = if rank == 0 { ours.lock().unwrap().take() } else { None };
+        let why = *now.lock().unwrap();
+        async move {
+            io.map(|io| Box::new(io) as Box<dyn Stream>)
+                .ok_or_else(|| LinkError::Io(std::io::Error::other(why)))
+        }
+    };
+    let (dialled, _accepted) = over(config(), connect, theirs).await.unwrap();
+    let monitor = dialled.monitor();
+    let is = |why: &str| monitor.failure(1).is_some_and(|told| told.contains(why));
+    until("it failed", || is("no cable")).await;
+    let mut events = monitor.events();
+    *broken.lock().unwrap() = "no answer";
+    until("it failed otherwise", || is("no answer")).await;
+    let failed =
+        |event: PathEvent| matches!(event, PathEvent::Failed { rank: 1, why } if why.contains("no answer"));
+    assert!(failed(events.recv().await.unwrap()));
+    tokio::time::sleep(5 * config().redial).await;
+    assert!(events.try_recv().is_err(), "told again");
+    assert_eq!(monitor.failure(0), None);
+}

@@ -37,6 +37,29 @@ fn a_returning_peer_gets_only_what_it_missed() {
     }
 }
 
+/// The checksums of some granules stand on two pages; of a large device not all pages are kept in memory.
+#[test]
+fn granules_across_two_pages_of_checksums_are_copied_though_few_pages_are_kept() {
+    const PAGE: u64 = 1020 * 4096;
+    let places = || (1..160).step_by(2).map(|page| page * PAGE);
+    let mut net = Net::sized(2, 1, Config { undo_bytes: Some(16 << 20), ..small() }, 160 * PAGE);
+    net.connect(0, 1);
+    net.lead(0, grant(1, 0, &[0, 1], 1));
+    alone(&mut net);
+    for at in places() {
+        net.put(0, at - 1, b"on both pages");
+    }
+    net.flush(0);
+    net.settle();
+    net.connect(0, 1);
+    net.settle();
+    assert!(net.synced(0, 1));
+    for at in places() {
+        let at = at as usize - 1;
+        assert_eq!(net.nodes[1].data.live[at..][..13], *b"on both pages");
+    }
+}
+
 #[test]
 fn a_clean_reconnect_copies_nothing() {
     let mut net = Net::pair(1);

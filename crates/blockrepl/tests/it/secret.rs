@@ -107,6 +107,22 @@ async fn a_peer_without_a_secret_is_refused_in_both_directions_and_none_goes_dow
     let (dialled, read) = tokio::join!(with.dial(&us, them.node, ours), listen);
     assert!(matches!(dialled, Err(LinkError::Refused(Refusal::OtherSetup))), "{dialled:?}");
     assert!(matches!(read, Err(LinkError::OtherSetup)), "{read:?}");
+    // One who has proved nothing can refuse, and say nothing of what only the peer knows.
+    for (said, heard) in [
+        (Refusal::UnknownVolume, Some(Refusal::UnknownVolume)),
+        (Refusal::SessionOver, None),
+        (Refusal::Fenced { current: 9 }, None),
+    ] {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 12);
+        let refuse = Hello::refuse(&mut theirs, said);
+        let (dialled, refused) = tokio::join!(with.dial(&us, them.node, ours), refuse);
+        refused.unwrap();
+        match (dialled, heard) {
+            (Err(LinkError::Refused(why)), Some(heard)) => assert_eq!(why, heard),
+            (Err(LinkError::Unauthenticated), None) => {}
+            (dialled, heard) => panic!("{dialled:?}, not {heard:?}"),
+        }
+    }
     // One who answers the challenge with a hello gets nothing.
     let (ours, mut theirs) = tokio::io::duplex(1 << 12);
     let answer = async {
