@@ -117,8 +117,9 @@ pub enum DeviceError {
         /// Copies that are asked for.
         need: usize,
     },
-    /// The bytes are damaged on the local disk, and no peer has them. The device goes on.
-    #[error("{len} bytes at {offset} cannot be read: no copy of them is right")]
+    /// The bytes are damaged on the local disk, and no peer has them. Of a write: it would have changed a part of a block of which
+    /// the rest is so. The device goes on.
+    #[error("{len} bytes at {offset} are damaged, and no copy of them is right")]
     Corrupt {
         /// From where, in bytes.
         offset: u64,

@@ -157,7 +157,8 @@
 //! step that has it right, or from the very target. What no copy has right is copied as it is, and told ([`Event::DamageCopied`]):
 //! the target, too, answers a read of it with [`Denied::Corrupt`] until it is written, also after a crash or a rollback, and whatever
 //! `verify_reads` says. The same holds for a block that a verify or a scrub found damaged in all copies, and for what a rollback
-//! brings back. 512 such blocks can be noted; more are left out as bad sectors are, though the disk does not count as failed.
+//! brings back. 512 such blocks can be noted; more are left out as bad sectors are, though the disk does not count as failed. A write
+//! of a part of such a block fails with [`Denied::Corrupt`]: a write of all of it makes it sound.
 //!
 //! When both sides wrote since they parted, [`Event::SplitBrain`] describes it and [`Config::split_brain`] or an
 //! operator decides. What is given up is kept first ([`Volume::snapshots`], [`Volume::open_snapshot`]); then only what
@@ -167,7 +168,8 @@
 //!
 //! A writer under protocol A or B reads at the leader. A replica that a leader left half-copied is copied in full by
 //! the next one. A reread after healing may come from the page cache. A cloned image of a lost generation is not read, so damage in it
-//! is not told. A write of a part of a damaged block takes what is around it for sound, as all such writes do. Of blocks whose checksums are
+//! is not told. A write of a part of a block that is not known to be damaged takes what is around it for sound, also with
+//! [`Config::verify_reads`]. Of blocks whose checksums are
 //! void (after a crash, or written in parts) no damage is found, by the source of a resync neither.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.

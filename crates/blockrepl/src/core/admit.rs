@@ -99,14 +99,19 @@ impl Replica {
                 let (first_chunk, last_chunk) = self.layout.chunks_of(*offset, data.len());
                 (self.reading.range(first..=last).next().is_none() || self.bug(Bug::CopyOvertakes))
                     && self.mends.range(first_chunk..=last_chunk).next().is_none()
+                    && self.edges_are_known(*offset, data.len())
                     && self.is_redundant()
                     && self.is_hot(*offset, data.len())
                     && self.make_room()
                     && self.recent_has_room()
+                    && self.damage_may_go(*offset, data, &[])
             }
             Queued::Remote { offset, data, .. } => {
                 let (first, last) = self.layout.granules_of(*offset, data.len());
-                self.is_hot(*offset, data.len()) && (first..=last).all(|g| self.undo_ready(g))
+                self.is_hot(*offset, data.len())
+                    && (first..=last).all(|g| self.undo_ready(g))
+                    && self.edges_are_known(*offset, data.len())
+                    && self.damage_may_go(*offset, data, &[])
             }
             Queued::Copy { link, granule, data, damaged } => {
                 // A resync's copies are bounded by its mark; a repair's by the activity log.
@@ -114,6 +119,10 @@ impl Replica {
                 granules.all(|g| self.undo_ready(g))
                     && (damaged.is_empty() || self.damage_is_noted(*link, damaged))
                     && (self.sb.sync.is_some() || self.is_hot(offset, data.len()))
+                    && match data.is_empty() {
+                        true => self.damage_may_go(offset, &self.zeros(*granule).into(), damaged),
+                        false => self.damage_may_go(offset, data, damaged),
+                    }
             }
             Queued::SyncStart { sync, link } => self.sync_start_ready(*link, *sync),
             Queued::SyncEnd { link, message } => self.sync_end_ready(*link, message),
@@ -123,8 +132,22 @@ impl Replica {
         }
     }
 
+    /// Of a damaged block no part can be written: the rest would then pass for sound.
+    fn cuts_damage(&mut self, by: Asker, offset: u64, len: usize) -> bool {
+        let Some(block) = self.damaged_edges(offset, len).first().copied() else { return false };
+        if let Asker::Writer { link, .. } = by {
+            self.writers.taken(link, len);
+        }
+        self.answer(by, Err(Denied::Corrupt { offset: block, len: crate::meta::BLOCK }));
+        true
+    }
+
     fn admit(&mut self, head: Queued) {
         match head {
+            Queued::Local { request, offset, ref data, .. }
+                if self.cuts_damage(Asker::Owner(request), offset, data.len()) => {}
+            Queued::Forward { link, id, offset, ref data, .. }
+                if self.cuts_damage(Asker::Writer { link, id }, offset, data.len()) => {}
             Queued::Local { request, seen, offset, data } => {
                 self.order_write(Asker::Owner(request), seen, offset, data);
             }
@@ -137,7 +160,10 @@ impl Replica {
                 self.mark_outsiders(offset, data.len());
                 self.bound_recent();
                 self.flying_bytes += weight;
+                // Damaged here alone: the leader's block is asked for.
+                let damaged = self.damaged_edges(offset, data.len());
                 self.write(OpKind::Remote { link, weight, seq }, offset, data);
+                damaged.into_iter().for_each(|block| self.found_rotten(block, &[0]));
             }
             Queued::Copy { link, granule, data, damaged } => {
                 let weight = data.len() as u64 + 64;

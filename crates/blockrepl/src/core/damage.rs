@@ -5,6 +5,8 @@
 //! speaks of a block only while it still holds that: it is durable before what it speaks of, goes after what takes its place,
 //! and no order among them has to be kept at a crash.
 
+use std::ops::Range;
+
 use super::sums::{VOID, bad_blocks};
 use super::*;
 use crate::meta::{BLOCK, DamagedBlock, MAX_DAMAGED, block_sum};
@@ -71,8 +73,12 @@ impl Damage {
         marks.filter(|(_, m)| m.state == State::Holds).map(|((block, _), m)| (*block, m.right))
     }
 
-    pub(super) fn overwritten(&mut self, first: u64, last: u64, order: u64) {
-        for mark in self.0.range_mut((first, 0)..=(last, u32::MAX)).map(|(_, m)| m) {
+    /// Whole blocks: a part of one does not make it sound.
+    pub(super) fn overwritten(&mut self, blocks: Range<u64>, order: u64) {
+        if blocks.is_empty() {
+            return;
+        }
+        for mark in self.0.range_mut((blocks.start, 0)..(blocks.end, 0)).map(|(_, m)| m) {
             if mark.state != State::Coming {
                 mark.state = State::Over(order);
             }
@@ -222,6 +228,46 @@ impl Replica {
         self.damage.0.range_mut((block, 0)..=(block, u32::MAX)).map(|((_, found), m)| (*found, m))
     }
 
+    /// Of what is written, some may be what a damaged block holds already, and a mark cannot tell the two apart. Such a mark goes
+    /// before: were it there after a crash, what was written would be taken for damage for ever. `as_damage` is to stay.
+    /// The other way round, what a crash leaves without the mark is what the write was to make of it.
+    pub(super) fn damage_may_go(&mut self, offset: u64, data: &Data, as_damage: &[DamagedBlock]) -> bool {
+        let blocks = offset.div_ceil(BLOCK)..(offset + data.len() as u64) / BLOCK;
+        if self.damage.0.is_empty() || blocks.is_empty() {
+            return self.durable(self.unmarked);
+        }
+        let stays = |key: &(u64, u32)| as_damage.iter().any(|d| (d.block, d.found) == *key);
+        let written = |block: u64| block_sum(&data[(block * BLOCK - offset) as usize..][..BLOCK as usize]);
+        let keys = self.damage.0.range((blocks.start, 0)..(blocks.end, 0)).map(|(key, _)| *key);
+        let same: Vec<(u64, u32)> = keys.filter(|key| !stays(key) && written(key.0) == key.1).collect();
+        if same.is_empty() {
+            return self.durable(self.unmarked);
+        }
+        // A rollback would need it.
+        if self.undo_active() {
+            self.undo_full();
+            return false;
+        }
+        same.iter().for_each(|key| {
+            self.damage.0.remove(key);
+        });
+        self.unmarked = self.touch();
+        false
+    }
+
+    /// Whether it is known of the blocks that a write changes parts of whether they are damaged.
+    pub(super) fn edges_are_known(&self, offset: u64, len: usize) -> bool {
+        self.damage.0.is_empty() || edges(offset, len).all(|block| !self.damage.unread(block, block))
+    }
+
+    /// The damaged blocks of which a write would change a part, as offsets.
+    pub(super) fn damaged_edges(&self, offset: u64, len: usize) -> Vec<u64> {
+        match self.damage.0.is_empty() {
+            true => Vec::new(),
+            false => edges(offset, len).filter(|b| self.damage.holds(*b)).map(|b| b * BLOCK).collect(),
+        }
+    }
+
     /// What a block holds for which a mark was found at open.
     pub(super) fn damage_read(&mut self, block: u64, data: Option<&[u8]>) {
         let holds = data.map(block_sum);
@@ -236,4 +282,11 @@ impl Replica {
             self.put_sum(block, right);
         }
     }
+}
+
+/// The blocks of which a write changes a part.
+fn edges(offset: u64, len: usize) -> impl Iterator<Item = u64> {
+    let end = offset + len as u64;
+    let cut = |at: &u64| !at.is_multiple_of(BLOCK);
+    [offset, end].into_iter().filter(cut).map(|at| at / BLOCK)
 }

@@ -111,6 +111,8 @@ pub struct Replica {
     sums: sums::Sums,
     /// Blocks known to be damaged.
     damage: damage::Damage,
+    /// The metadata commit that holds no mark that had to go before a write.
+    unmarked: u64,
     commit: Commit,
     undo: undo::Undo,
     /// Granules being read for copies, and for how many: writes into them wait.

@@ -115,6 +115,7 @@ impl Replica {
             layout: sb.layout,
             floor: sb.epoch,
             damage: damage::Damage::opened(&sb.damaged),
+            unmarked: 0,
             config,
             sb,
             slots,

@@ -350,6 +350,7 @@ impl Replica {
             M::Vouched { .. } => session.read_elsewhere(),
             M::Flushed { id } => self.op_answered(id, Ok(Reply::Flushed)),
             M::TooFew { id, have, need } => self.too_few_copies(id, have as usize, need as usize),
+            M::ReadData { id, sums, data } if sums.is_empty() && data.is_empty() => self.corrupt_there(id),
             M::ReadData { id, sums, data } => self.read_answered(id, &sums, &data),
             M::Leased { id } => {
                 let epoch = session.epoch;
@@ -417,6 +418,17 @@ impl Replica {
                 self.queue.rotate_right(1);
             }
         }
+    }
+
+    /// No copy of what was to be read is right, or of a block of which a part was to be written.
+    fn corrupt_there(&mut self, id: u64) {
+        let what = self.session.as_ref().and_then(|s| s.ops.get(&id)).map(|op| &op.what);
+        let span = match what {
+            Some(What::Write { offset, data, seq: None }) => Span::new(*offset, data.len() as u64),
+            Some(What::Read { span, .. }) => *span,
+            _ => return,
+        };
+        self.op_answered(id, Err(Denied::Corrupt { offset: span.start, len: span.len() }));
     }
 
     fn too_few_copies(&mut self, id: u64, have: usize, need: usize) {

@@ -155,6 +155,10 @@ impl Replica {
         for block in offset / BLOCK..end.div_ceil(BLOCK) {
             let from = block * BLOCK;
             let whole = from >= offset && from + BLOCK <= end;
+            // What is left of it is as damaged as before.
+            if !whole && self.damage.holds(block) {
+                continue;
+            }
             let sum = match whole {
                 true if let Some(sum) = of_zeros => sum,
                 true if !known.is_empty() => sum_of_crc(known[(block - offset / BLOCK) as usize]),
@@ -164,7 +168,7 @@ impl Replica {
             self.put_sum(block, sum);
         }
         self.forget_computed(offset, data.len());
-        self.damage.overwritten(offset / BLOCK, end.div_ceil(BLOCK).saturating_sub(1), self.order);
+        self.damage.overwritten(offset.div_ceil(BLOCK)..end / BLOCK, self.order);
     }
 
     pub(super) fn put_sum(&mut self, block: u64, sum: u32) {

@@ -499,3 +499,81 @@ fn marks_of_what_was_overwritten_do_not_hold_up_a_resync() {
     net.assert_identical(0, 1);
     assert_eq!(net.status(1).integrity.damaged_bytes, 300 * BLOCK as u64);
 }
+
+/// Both copies are damaged in the same place, and the leader knows it.
+fn both_damaged(seed: u64) -> Net {
+    let mut net = with(2, seed, small());
+    (0..2).for_each(|n| flip(&mut net, n, AT));
+    assert_eq!(read(&mut net, 0, AT), corrupt(AT));
+    assert_eq!(net.status(0).integrity.damaged_bytes, BLOCK as u64);
+    net
+}
+
+#[test]
+fn a_part_of_a_damaged_block_cannot_be_written() {
+    let mut net = both_damaged(12);
+    let end = AT + BLOCK as u64;
+    for (at, len) in [(AT + 100, 10), (AT - 10, 20), (end - 1, 1), (end - 5, 2 * BLOCK)] {
+        let write = net.write(0, at, &vec![5; len]);
+        net.settle();
+        assert_eq!(net.answers[&write], Err(Denied::Corrupt { offset: AT, len: BLOCK as u64 }), "{at}");
+        net.flush(0);
+        net.idle();
+        assert_eq!(read(&mut net, 0, AT), corrupt(AT));
+        net.assert_identical(0, 1);
+    }
+    // With parts of its neighbours.
+    let write = net.write(0, AT - 10, &[6; BLOCK + 20]);
+    net.settle();
+    assert_eq!(net.answers[&write], Ok(Reply::Written));
+    assert_eq!(read(&mut net, 0, AT), Ok(Reply::Read(vec![6; BLOCK].into())));
+    net.assert_identical(0, 1);
+}
+
+#[test]
+fn a_part_of_a_block_that_is_damaged_at_a_follower_alone_is_written_and_the_rest_asked_for() {
+    let mut net = only_copy_damaged(13, small());
+    come_back(&mut net);
+    // Its extent is not hot any more.
+    for mib in 2..12 {
+        net.put(0, mib << 20, &[1; BLOCK]);
+        net.flush(0);
+        net.idle();
+    }
+    net.crash(0);
+    flip(&mut net, 0, AT);
+    net.boot(0);
+    net.lead(0, grant(2, 0, &[0], 3));
+    net.connect(0, 1);
+    net.settle();
+    assert!(net.synced(0, 1));
+    assert_eq!([0, 1].map(|n| net.status(n).integrity.damaged_bytes), [0, BLOCK as u64]);
+    net.put(0, AT + 100, &[5; 10]);
+    net.flush(0);
+    net.idle();
+    net.assert_identical(0, 1);
+    assert_eq!([0, 1].map(|n| net.status(n).integrity.damaged_bytes), [0, 0]);
+    net.lead(1, grant(3, 1, &[1], 3));
+    assert!(read(&mut net, 1, AT).is_ok());
+}
+
+/// A mark tells what a block held when it was found damaged. That may be what it should hold now.
+#[test]
+fn what_is_written_is_not_damage_though_it_is_what_was_found() {
+    for len in [BLOCK, 3 * BLOCK] {
+        let mut net = both_damaged(14);
+        net.cut(0, 1);
+        net.set_grant(0, grant(1, 0, &[0], 2)).unwrap();
+        let found = net.nodes[0].data.live[AT as usize..][..len].to_vec();
+        net.put(0, AT, &found);
+        assert_eq!(net.status(0).integrity.damaged_bytes, 0);
+        let flush = net.flush(0);
+        while !net.answered(flush) {
+            assert!(net.step());
+        }
+        net.crash(0);
+        net.boot(0);
+        net.lead(0, grant(2, 0, &[0], 3));
+        assert_eq!(read(&mut net, 0, AT), Ok(Reply::Read(found[..BLOCK].to_vec().into())));
+    }
+}

@@ -547,6 +547,26 @@ fn a_writers_read_of_a_damaged_block_comes_from_the_leader_and_the_block_is_heal
     }
 }
 
+#[test]
+fn a_part_of_a_block_that_no_copy_has_right_cannot_be_written_by_another_writer() {
+    let mut net = pair(32);
+    net.put(0, 8192, &[7; 8192]);
+    net.flush(0);
+    net.settle();
+    (0..2).for_each(|n| net.nodes[n].data.rot(8192 + 100));
+    let read = near_read(&mut net, 0, 8192, 4096);
+    assert_eq!(answer(&mut net, read), Err(Denied::Corrupt { offset: 8192, len: 4096 }));
+    let write = far_write(&mut net, 1, 7, 8192 + 5, b"part");
+    assert_eq!(answer(&mut net, write), Err(Denied::Corrupt { offset: 8192 + 5, len: 4 }));
+    let read = far_read(&mut net, 1, 7, 8192, 10);
+    assert!(matches!(answer(&mut net, read), Err(Denied::Corrupt { .. })));
+    let write = far_write(&mut net, 1, 7, 8192, &[9; 4096]);
+    assert_eq!(answer(&mut net, write), Ok(Reply::Written));
+    let read = far_read(&mut net, 1, 7, 8192, 4);
+    assert_eq!(answer(&mut net, read), data(&[9; 4]));
+    net.assert_identical(0, 1);
+}
+
 /// Node 0 leads, node 1 has a copy, node 2 has no disk and has joined as session 5.
 fn with_a_diskless_reader(seed: u64) -> Net {
     let mut net = Net::new(3, seed);

@@ -87,7 +87,7 @@ pub enum Denied {
         size: u64,
     },
     /// The bytes are damaged here and no peer has them. The device is otherwise unharmed.
-    #[error("{len} bytes at {offset} cannot be read: no copy of them is right")]
+    #[error("{len} bytes at {offset} are damaged, and no copy of them is right")]
     Corrupt {
         /// From where, in bytes.
         offset: u64,
