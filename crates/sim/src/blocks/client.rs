@@ -240,15 +240,9 @@ impl World {
     /// M8: with fewer copies in sync than are asked for no flush is answered, and no write that came then; what waits says
     /// so; and only then they fail.
     fn check_redundancy(&mut self, n: usize, request: RequestId, result: &Result<Reply, Denied>) {
-        let need = self.config.min_redundancy;
+        let Some((have, enough)) = self.redundancy(n) else { return };
         let Some(p) = self.procs[n].as_mut() else { return };
-        let Some(known) = p.known.as_ref().filter(|k| k.leader == Some(n) && need > 1) else { return };
-        let have = known.in_sync.len();
-        let enough = have >= need || known.epoch != p.session.epoch;
         let name = p.session.writes.get(&request).map(|(name, ..)| name & 0xffff_ffff);
-        if enough {
-            p.session.redundant = p.session.next;
-        }
         let early = match result {
             Ok(Reply::Flushed) => !enough,
             Ok(Reply::Written) => !enough && name.is_some_and(|name| name > p.session.redundant),
@@ -256,7 +250,27 @@ impl World {
             _ => false,
         };
         if early {
-            self.judge("M8", Err(format!("{result:?} of node {n} with {have} copies in sync of {need}")));
+            self.judge(
+                "M8",
+                Err(format!(
+                    "{result:?} of node {n} with {have} copies in sync of {}",
+                    self.config.min_redundancy
+                )),
+            );
         }
+    }
+
+    /// The copies that a leader counts, and whether they are enough. If so, what it was given up to now need not wait for more:
+    /// to be asked before they become fewer.
+    pub(super) fn redundancy(&mut self, n: usize) -> Option<(usize, bool)> {
+        let need = self.config.min_redundancy;
+        let p = self.procs[n].as_mut()?;
+        let known = p.known.as_ref().filter(|k| k.leader == Some(n) && need > 1)?;
+        let have = known.in_sync.len();
+        let enough = have >= need || known.epoch != p.session.epoch;
+        if enough {
+            p.session.redundant = p.session.next;
+        }
+        Some((have, enough))
     }
 }

@@ -214,6 +214,7 @@ impl World {
 
     fn learn_one(&mut self, n: usize, next: Rc<Grants>) {
         let me = self.me(n);
+        let _ = self.redundancy(n);
         let Some(p) = self.proc(n) else { return };
         let before = p.known.replace(next.clone());
         let elected = before.is_some_and(|b| b.epoch < next.epoch || b.leader.is_none());
