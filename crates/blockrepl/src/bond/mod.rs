@@ -47,7 +47,7 @@
 //!
 //! A path on which only long segments get lost is found too, for nothing else comes behind them; one that only loses some is
 //! left to TCP. All paths of a bond are dialled from the same side. Whether the two sides are who they say is not a matter of the bond:
-//! give it streams that were authenticated, by TLS or a [`Secret`](crate::Secret), path by path. The figures are drawn in `docs/format.md`.
+//! give it streams that were authenticated, by TLS or a `Secret`, path by path. The figures are drawn in `docs/format.md`.
 
 mod accept;
 mod bundle;
