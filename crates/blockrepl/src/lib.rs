@@ -170,7 +170,10 @@
 //! the next one. A reread after healing may come from the page cache. A cloned image of a lost generation is not read, so damage in it
 //! is not told. A write of a part of a block that is not known to be damaged takes what is around it for sound, also with
 //! [`Config::verify_reads`]. Of blocks whose checksums are
-//! void (after a crash, or written in parts) no damage is found, by the source of a resync neither.
+//! void (after a crash, or written in parts) no damage is found, by the source of a resync neither. While a scrub, a verify or a
+//! read already heals a chunk from the copies in step, a resync that finds the same damage does not ask its target, and copies
+//! damage over what may be the only right copy. Writes into a chunk that is being judged wait for such a target as long as its
+//! link lasts, whatever its disk does. Where a follower's checksum alone is wrong, and the data is right, it stays wrong.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 

@@ -1,6 +1,6 @@
 //! Damage on the disk that others are copied from: it is healed, or it arrives as what it is. It never becomes sound.
 
-use posthaste_blockrepl::core::{Denied, Event, Finding, Input, Reply, VerifyReport, Wrong};
+use posthaste_blockrepl::core::{Denied, Event, Finding, Input, Reply, Wrong};
 use posthaste_blockrepl::wire::{Message, Refusal};
 use posthaste_blockrepl::{Config, GRANULE, NodeId, SplitBrainPolicy, UndoPolicy};
 
@@ -51,15 +51,6 @@ fn read(net: &mut Net, n: usize, at: u64) -> Result<Reply, Denied> {
 
 fn corrupt(at: u64) -> Result<Reply, Denied> {
     Err(Denied::Corrupt { offset: at, len: BLOCK as u64 })
-}
-
-fn verify(net: &mut Net) -> VerifyReport {
-    let request = net.verify(0);
-    net.settle();
-    match &net.answers[&request] {
-        Ok(Reply::Verified(report)) => report.clone(),
-        other => panic!("{other:?}"),
-    }
 }
 
 fn copied(net: &Net) -> Vec<(u64, u64)> {
@@ -116,7 +107,7 @@ fn a_source_is_healed_by_the_very_target_that_it_is_copied_to() {
         come_back(&mut net);
         assert!((0..2).all(|n| net.nodes[n].data.live == right), "seed {seed}");
         assert!(net.synced(0, 1) && copied(&net).is_empty());
-        assert_eq!(verify(&mut net).differing, []);
+        assert_eq!(net.verified(0).differing, []);
     }
 }
 
@@ -136,7 +127,7 @@ fn damage_that_no_copy_has_right_reaches_the_target_as_damage() {
         assert_eq!([damaged(&net, 0), damaged(&net, 1)], [BLOCK as u64; 2]);
         assert_eq!(read(&mut net, 0, AT), corrupt(AT));
         // Nor do copies that agree, a power cut or another leader make it sound.
-        assert_eq!(verify(&mut net).differing, [lost(0), lost(1)]);
+        assert_eq!(net.verified(0).differing, [lost(0), lost(1)]);
         (0..2).for_each(|n| net.crash(n));
         (0..2).for_each(|n| net.boot(n));
         net.lead(1, grant(2, 1, &[1], 3));
@@ -294,7 +285,7 @@ fn healing_a_peer_does_not_make_the_leader_s_damage_sound() {
     net.settle();
     // Now both are damaged there. Another block of the granule is damaged at the peer alone.
     flip(&mut net, 1, AT + BLOCK as u64);
-    let report = verify(&mut net);
+    let report = net.verified(0);
     assert!(report.differing.contains(&lost(0)) && report.differing.contains(&lost(1)), "{report:?}");
     net.assert_identical(0, 1);
     assert_eq!(copied(&net), [(AT, BLOCK as u64); 2]);
@@ -340,7 +331,7 @@ fn a_copy_that_returns_with_what_is_right_heals_all() {
     net.settle();
     assert!((0..3).all(|n| net.nodes[n].data.live == right));
     assert_eq!([0, 1, 2].map(|n| net.status(n).integrity.damaged_bytes), [0; 3]);
-    assert!(net.nodes.iter().all(|n| n.replica.is_some()) && verify(&mut net).differing.is_empty());
+    assert!(net.nodes.iter().all(|n| n.replica.is_some()) && net.verified(0).differing.is_empty());
 }
 
 #[test]

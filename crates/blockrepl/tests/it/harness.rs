@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use posthaste_blockrepl::core::{
     Denied, DiskOp, Event, Input, LinkId, OpId, Output, PeerStatus, Replica, Reply, RequestId, SnapshotOp,
-    Status,
+    Status, VerifyReport,
 };
 use posthaste_blockrepl::wire::{Decoder, Message, WriterMessage};
 use posthaste_blockrepl::{
@@ -537,6 +537,16 @@ impl Net {
 
     pub fn verify(&mut self, n: usize) -> RequestId {
         self.request(n, |request| Input::Verify { request })
+    }
+
+    /// What a verify of node `n` reports.
+    pub fn verified(&mut self, n: usize) -> VerifyReport {
+        let request = self.verify(n);
+        self.settle();
+        match &self.answers[&request] {
+            Ok(Reply::Verified(report)) => report.clone(),
+            other => panic!("{other:?}"),
+        }
     }
 
     pub fn delete_snapshot(&mut self, n: usize, id: u64) -> RequestId {

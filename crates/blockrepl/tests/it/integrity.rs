@@ -1,6 +1,6 @@
 //! Checksums: which copy is wrong, and its healing. Flipped bits, lost and misdirected writes, bad sectors.
 
-use posthaste_blockrepl::core::{Denied, Event, Finding, Input, Reply, ScrubReport, VerifyReport, Wrong};
+use posthaste_blockrepl::core::{Denied, Event, Finding, Input, Reply, ScrubReport, Wrong};
 use posthaste_blockrepl::wire::{Message, Refusal};
 use posthaste_blockrepl::{GRANULE, NodeId};
 
@@ -22,15 +22,6 @@ fn written(seed: u64) -> Net {
 
 fn flip(net: &mut Net, n: usize, at: u64) {
     net.nodes[n].data.live[at as usize + 17] ^= 4;
-}
-
-fn verify(net: &mut Net) -> VerifyReport {
-    let request = net.verify(0);
-    net.settle();
-    match &net.answers[&request] {
-        Ok(Reply::Verified(report)) => report.clone(),
-        other => panic!("{other:?}"),
-    }
 }
 
 fn scrub(net: &mut Net, n: usize) -> ScrubReport {
@@ -58,14 +49,14 @@ fn verify_names_the_copy_that_is_wrong_and_heals_it_from_the_right_one() {
         let before = net.nodes[0].data.live.clone();
         flip(&mut net, victim, AT);
         let found = finding(victim as u64, Wrong::Copy, true);
-        assert_eq!(verify(&mut net).differing, [found]);
+        assert_eq!(net.verified(0).differing, [found]);
         net.assert_identical(0, 1);
         assert!(net.nodes[0].data.live == before, "what was written is there, not what was damaged");
         assert_eq!(damage_told(&net, 0), [found]);
         let counts = net.status(0).integrity;
         let healed = if victim == 0 { (1, 0) } else { (0, 1) };
         assert_eq!((counts.healed_here, counts.healed_there), healed);
-        assert_eq!(verify(&mut net).differing, []);
+        assert_eq!(net.verified(0).differing, []);
     }
 }
 
@@ -114,14 +105,14 @@ fn where_both_copies_are_damaged_nothing_is_overwritten_and_both_are_named() {
     flip(&mut net, 1, AT);
     net.nodes[1].data.live[AT as usize] ^= 1;
     let before = [0, 1].map(|n| net.nodes[n].data.live.clone());
-    assert_eq!(verify(&mut net).differing, [finding(0, Wrong::Both, false), finding(1, Wrong::Both, false)]);
+    assert_eq!(net.verified(0).differing, [finding(0, Wrong::Both, false), finding(1, Wrong::Both, false)]);
     assert!([0, 1].map(|n| net.nodes[n].data.live.clone()) == before);
     let read = net.read(0, AT, 100);
     net.settle();
     assert_eq!(net.answers[&read], Err(Denied::Corrupt { offset: AT, len: 100 }));
     // Written anew, it is whole again.
     net.put(0, AT, &[9; BLOCK]);
-    assert_eq!(verify(&mut net).differing, []);
+    assert_eq!(net.verified(0).differing, []);
 }
 
 #[test]
@@ -131,7 +122,7 @@ fn different_blocks_of_one_granule_are_healed_in_both_directions() {
     flip(&mut net, 0, AT);
     flip(&mut net, 1, AT + 8192);
     let there = Finding { offset: AT + 8192, ..finding(1, Wrong::Copy, true) };
-    assert_eq!(verify(&mut net).differing, [finding(0, Wrong::Copy, true), there]);
+    assert_eq!(net.verified(0).differing, [finding(0, Wrong::Copy, true), there]);
     assert!(net.nodes[0].data.live == before && net.nodes[1].data.live == before);
 }
 
@@ -142,14 +133,14 @@ fn where_no_checksum_decides_the_leader_wins_and_the_report_says_so() {
     net.put(0, AT + 100, b"part of a block");
     let before = net.nodes[0].data.live.clone();
     flip(&mut net, 1, AT);
-    assert_eq!(verify(&mut net).differing, [finding(1, Wrong::Unknown, true)]);
+    assert_eq!(net.verified(0).differing, [finding(1, Wrong::Unknown, true)]);
     assert!(net.nodes[1].data.live == before);
     // What all agree on is known from now on.
-    verify(&mut net);
+    net.verified(0);
     assert_eq!(scrub(&mut net, 0).unknown_bytes, 0);
     assert_eq!(scrub(&mut net, 1).unknown_bytes, 0);
     flip(&mut net, 0, AT);
-    assert_eq!(verify(&mut net).differing, [finding(0, Wrong::Copy, true)]);
+    assert_eq!(net.verified(0).differing, [finding(0, Wrong::Copy, true)]);
     assert!(net.nodes[0].data.live == before);
 }
 
@@ -157,7 +148,7 @@ fn where_no_checksum_decides_the_leader_wins_and_the_report_says_so() {
 fn a_lost_write_and_a_misdirected_one_are_found_by_scrub() {
     for victim in 0..2 {
         let mut net = written(4);
-        verify(&mut net);
+        net.verified(0);
         let old = net.nodes[victim].data.live[AT as usize..][..BLOCK].to_vec();
         net.put(0, AT, &[77; BLOCK]);
         net.idle();
@@ -198,7 +189,7 @@ fn a_bad_sector_is_healed_by_rewriting_wherever_it_is_found() {
             let before = net.nodes[0].data.live.clone();
             net.nodes[victim].unreadable.push(AT + 5);
             match by_verify {
-                true => drop(verify(&mut net)),
+                true => drop(net.verified(0)),
                 false => drop(scrub(&mut net, victim)),
             }
             assert!(net.nodes[victim].unreadable.is_empty(), "it was rewritten");

@@ -38,19 +38,24 @@ impl Plan {
         });
     }
 
-    /// Power is cut at all of them, or one, right after the device was told to grow.
+    /// Power is cut at all of them, or one, and comes back.
+    fn power_cut(&mut self) {
+        match self.rng.below(3) {
+            0 => (0..3).for_each(|n| self.add(Fault::Kill { who: Who::Member(n), power: true })),
+            1 => self.add(Fault::Kill { who: LEADER, power: true }),
+            _ => self.add(Fault::Kill { who: FOLLOWER, power: true }),
+        }
+        self.wait(100, 1500);
+        self.add(Fault::StartAll);
+    }
+
+    /// Right after the device was told to grow.
     pub(super) fn resize_crash(&mut self) {
         self.add(Fault::Pace(2000));
         self.times(1, 4, |p| {
             p.add(Fault::Resize);
             p.wait(0, 25);
-            match p.rng.below(3) {
-                0 => (0..3).for_each(|n| p.add(Fault::Kill { who: Who::Member(n), power: true })),
-                1 => p.add(Fault::Kill { who: LEADER, power: true }),
-                _ => p.add(Fault::Kill { who: FOLLOWER, power: true }),
-            }
-            p.wait(100, 1500);
-            p.add(Fault::StartAll);
+            p.power_cut();
             p.wait(300, 2500);
         });
     }
@@ -91,19 +96,13 @@ impl Plan {
         });
     }
 
-    /// Power is cut right after it was told to shrink.
+    /// Right after it was told to shrink.
     pub(super) fn shrink_crash(&mut self) {
         self.add(Fault::Pace(2000));
         self.times(1, 4, |p| {
             p.add(Fault::Shrink);
             p.wait(0, 25);
-            match p.rng.below(3) {
-                0 => (0..3).for_each(|n| p.add(Fault::Kill { who: Who::Member(n), power: true })),
-                1 => p.add(Fault::Kill { who: LEADER, power: true }),
-                _ => p.add(Fault::Kill { who: FOLLOWER, power: true }),
-            }
-            p.wait(100, 1500);
-            p.add(Fault::StartAll);
+            p.power_cut();
             p.wait(300, 1500);
             p.add(Fault::Resize);
             p.wait(0, 1000);
