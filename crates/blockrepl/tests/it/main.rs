@@ -30,6 +30,7 @@ mod resync;
 mod secret;
 mod shrink;
 mod splitbrain;
+mod streams;
 mod sums_model;
 mod wire;
 mod writers;
