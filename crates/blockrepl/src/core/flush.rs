@@ -330,7 +330,7 @@ impl Replica {
         };
         let slow =
             self.links.values().filter_map(due).min().map(|at| at.max(self.now + self.config.slow_after / 4));
-        slow.into_iter().chain(self.copy_due()).min()
+        slow.into_iter().chain(self.copy_due()).chain(self.mends_due()).min()
     }
 }
 

@@ -32,6 +32,7 @@ mod sums;
 mod types;
 mod undo;
 mod unread;
+mod verdict;
 mod verify;
 mod writers;
 
@@ -261,6 +262,8 @@ struct Target {
     /// How many of them are being read.
     reading: u32,
     slow_told: bool,
+    /// It did not answer in time for what it has, and has not since.
+    silent: bool,
     /// On its way to be a candidate.
     joins: Option<Join>,
     /// Protocol B: writes up to here are in its memory; a question under way, and since when.
@@ -764,6 +767,7 @@ impl Replica {
 
     fn tick(&mut self) {
         self.note_slow_peers();
+        self.judge_without_silent();
         self.end_lost_leases();
         self.give_up_waiting();
         self.tell_stable();

@@ -48,6 +48,7 @@ impl Replica {
             copies: BTreeMap::new(),
             reading: 0,
             slow_told: false,
+            silent: false,
             joins: None,
             reached: 0,
             reach: None,
@@ -466,7 +467,8 @@ impl Replica {
     /// The next granule to copy, round and round.
     fn next_copy(&mut self, link: LinkId, slot: usize) -> Option<u32> {
         let Some(Link { side: Side::Target(t), .. }) = self.links.get(&link) else { return None };
-        let free = |granule: &u32| !t.copies.contains_key(granule) && !self.unread.waits(*granule);
+        let free =
+            |granule: &u32| !t.copies.contains_key(granule) && !self.unread.waits(*granule, link, t.silent);
         let bits = &self.slots[slot].bits;
         let dirty = |from: u32| std::iter::successors(bits.next(from), |at| bits.next(at + 1));
         dirty(t.cursor).find(free).or_else(|| dirty(0).take_while(|g| *g < t.cursor).find(free))

@@ -6,11 +6,11 @@ use posthaste_blockrepl::{Config, GRANULE, NodeId, SplitBrainPolicy, UndoPolicy}
 
 use crate::harness::*;
 
-const BLOCK: usize = 4096;
+pub const BLOCK: usize = 4096;
 /// A block in the third granule.
-const AT: u64 = 2 * GRANULE + 4096;
+pub const AT: u64 = 2 * GRANULE + 4096;
 
-fn with(count: usize, seed: u64, config: Config) -> Net {
+pub fn with(count: usize, seed: u64, config: Config) -> Net {
     let mut net = Net::with(count, seed, config);
     for n in 1..count {
         net.connect(0, n);
@@ -25,7 +25,7 @@ fn with(count: usize, seed: u64, config: Config) -> Net {
 }
 
 /// The last copy is away, and what others write goes on without it.
-fn without_the_last(net: &mut Net) {
+pub fn without_the_last(net: &mut Net) {
     let last = net.nodes.len() - 1;
     let rest: Vec<usize> = (0..last).collect();
     net.cut(0, last);
@@ -33,13 +33,13 @@ fn without_the_last(net: &mut Net) {
     net.settle();
 }
 
-fn come_back(net: &mut Net) {
+pub fn come_back(net: &mut Net) {
     net.nodes[0].events.clear();
     net.connect(0, net.nodes.len() - 1);
     net.settle();
 }
 
-fn flip(net: &mut Net, n: usize, at: u64) {
+pub fn flip(net: &mut Net, n: usize, at: u64) {
     net.nodes[n].data.rot(at as usize + 17);
 }
 
@@ -53,7 +53,7 @@ fn corrupt(at: u64) -> Result<Reply, Denied> {
     Err(Denied::Corrupt { offset: at, len: BLOCK as u64 })
 }
 
-fn copied(net: &Net) -> Vec<(u64, u64)> {
+pub fn copied(net: &Net) -> Vec<(u64, u64)> {
     let told = |e: &Event| {
         if let Event::DamageCopied { offset, len, .. } = e { Some((*offset, *len)) } else { None }
     };

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub)]
 
+mod asked_targets;
 mod bond;
 mod candidate;
 mod chaos;
