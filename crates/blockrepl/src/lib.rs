@@ -172,7 +172,7 @@
 //! the next one. A reread after healing may come from the page cache. A cloned image of a lost generation is not read, so damage in it
 //! is not told. A write of a part of a block that is not known to be damaged takes what is around it for sound, also with
 //! [`Config::verify_reads`]. Of blocks whose checksums are
-//! void (after a crash, or written in parts) no damage is found, by the source of a resync neither. Where a follower's checksum alone is wrong, and the data is right, it stays wrong.
+//! void (after a crash, or written in parts) no damage is found, by the source of a resync neither.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 

@@ -65,19 +65,19 @@ pub(super) fn verdict(block: usize, ours: &Option<Bytes>, mend: &Mend, known_dam
     };
     let copies = mend.answers().map(|(link, copy)| copy.block(link, block));
     let (behind, theirs): (Vec<Copy>, Vec<Copy>) = copies.partition(|(l, ..)| mend.behind.contains(l));
-    let differing = |right: &Option<Bytes>| -> Vec<(LinkId, State)> {
-        theirs.iter().filter(|(_, data, _)| data != right).map(|(l, _, state)| (*l, *state)).collect()
-    };
-    let vouched = !known_damaged && theirs.iter().any(|(_, _, s)| *s == State::Good);
-    let agree = ours.is_some() && !theirs.is_empty() && differing(ours).is_empty();
-    if agree && (state != State::Bad || vouched) {
-        return Verdict { rebuild: state != State::Good, ..Verdict::default() };
-    }
+    // Where the data is right, the checksum there may be wrong: a copy mends that as well.
     let blame = |right: &Option<Bytes>, good: bool| {
         let wrong =
             |s: State| if good && s != State::Good || s == State::Bad { Wrong::Copy } else { Wrong::Unknown };
-        differing(right).into_iter().map(|(l, s)| (l, wrong(s))).collect()
+        let differs = |(_, data, s): &&Copy| data != right || *s == State::Bad;
+        theirs.iter().filter(differs).map(|(l, _, s)| (*l, wrong(*s))).collect()
     };
+    let vouched = !known_damaged && theirs.iter().any(|(_, _, s)| *s == State::Good);
+    let agree = ours.is_some() && !theirs.is_empty() && theirs.iter().all(|(_, data, _)| data == ours);
+    if agree && (state != State::Bad || vouched) {
+        let (rebuild, peers) = (state != State::Good, blame(ours, true));
+        return Verdict { rebuild, peers, ..Verdict::default() };
+    }
     if state == State::Good {
         return Verdict { peers: blame(ours, true), ..Verdict::default() };
     }

@@ -295,6 +295,21 @@ fn healing_a_peer_does_not_make_the_leader_s_damage_sound() {
     assert!(read(&mut net, 1, AT + BLOCK as u64).is_ok());
 }
 
+/// What heals one block brings another one that is damaged at the leader as well: that one is not called healed.
+#[test]
+fn a_follower_tells_what_was_healed_there_from_what_came_as_damage() {
+    let mut net = only_copy_damaged(3, small());
+    net.connect(0, 1);
+    net.settle();
+    flip(&mut net, 1, AT + BLOCK as u64);
+    let request = net.scrub(1);
+    net.settle();
+    let Ok(Reply::Scrubbed(report)) = &net.answers[&request] else { panic!() };
+    let healed = Finding { offset: AT + BLOCK as u64, wrong: Wrong::Copy, healed: true, ..lost(1) };
+    assert_eq!(report.findings, [lost(1), healed]);
+    assert!(told(&net, 1, healed));
+}
+
 /// Whoever scrubs is answered, also where nothing can be healed.
 #[test]
 fn a_follower_that_finds_damage_that_no_copy_has_right_is_told_so() {
