@@ -168,9 +168,7 @@ impl Replica {
 
     pub(super) fn copies_not(&mut self, link: LinkId, run: Run) {
         if let Some(t) = self.target(link) {
-            run.granules().for_each(|granule| {
-                t.copies.remove(&granule);
-            });
+            run.granules().for_each(|granule| t.copies.remove(granule));
         }
     }
 
