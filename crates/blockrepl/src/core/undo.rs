@@ -19,7 +19,7 @@ pub(super) struct Undo {
     /// Being read.
     reading: BTreeSet<u32>,
     /// Read, and not given to the disk yet.
-    read: BTreeMap<u32, Bytes>,
+    read: BTreeMap<u32, Data>,
     /// Given to the disk, and not durable yet.
     writing: BTreeSet<u32>,
     /// The number of the next entry.
@@ -119,12 +119,13 @@ impl Replica {
         match result {
             Ok(_) if wanted.is_empty() => {}
             Ok(data) => {
+                let data = Data::from(data);
                 if !self.note_damage_before(run, sums, &data) {
                     return self.undo_full();
                 }
                 self.undo.read.extend(wanted.into_iter().map(|granule| {
                     let at = (granule - run.first) as usize * size;
-                    (granule, data.slice(at..data.len().min(at + size)))
+                    (granule, data.part(at..data.len().min(at + size)))
                 }));
             }
             // There is no state of this granule to return to: as with those that there is no room for.
@@ -135,9 +136,9 @@ impl Replica {
 
     /// A state to return to that is damaged: it must be told so then as well, and the checksums that know will be gone.
     /// Says whether there was room to note it: without, there is no state to return to.
-    fn note_damage_before(&mut self, run: Run, sums: &[u32], data: &Bytes) -> bool {
+    fn note_damage_before(&mut self, run: Run, sums: &[u32], data: &Data) -> bool {
         let (offset, _) = self.place_of_run(run.first, run.count);
-        let damaged = Self::damaged_blocks(offset, &sums_of(data), sums);
+        let damaged = Self::damaged_blocks(offset, &data.sums(), sums);
         let noted = damaged.iter().all(|d| self.note_damage(*d));
         if !damaged.is_empty() {
             self.undo.noted = self.commit.wanted;
@@ -167,9 +168,12 @@ impl Replica {
             let entry = self.undo.next;
             self.undo.next += 1;
             self.undo.writing.insert(granule);
-            let offset = self.layout.undo_at(entry);
-            let data = encode_undo(self.sb.undo_run, entry, granule, &data, self.layout.undo_len());
-            self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+            let mut offset = self.layout.undo_at(entry);
+            for data in encode_undo(self.sb.undo_run, entry, granule, &data, self.layout.undo_len()) {
+                let len = data.len() as u64;
+                self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+                offset += len;
+            }
         }
         if self.bug(Bug::UndoUnflushed) && !self.undo.saved.is_empty() {
             self.undo.saved.extend(&self.undo.writing);

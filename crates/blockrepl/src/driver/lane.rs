@@ -12,7 +12,7 @@ use crate::zeros::Zeros;
 pub(super) type Job = (OpId, DiskOp);
 
 /// Writes given at once, at most.
-const WRITES: usize = 32;
+const WRITES: usize = 128;
 /// Their bytes, unless it is one write.
 const BYTES: u64 = 4 << 20;
 
@@ -67,7 +67,9 @@ pub(super) fn zeroed(data: &Bytes) -> Option<Zeros> {
 fn range((_, what): &Job) -> Option<std::ops::Range<u64>> {
     match what {
         DiskOp::Write { data, .. } if zeroed(data).is_some() => None,
-        DiskOp::Write { offset, data } => Some(*offset..*offset + data.len() as u64),
+        DiskOp::Write { offset, data } | DiskOp::MetaWrite { offset, data } => {
+            Some(*offset..*offset + data.len() as u64)
+        }
         _ => None,
     }
 }
