@@ -45,6 +45,33 @@ impl Undo {
 }
 
 impl Replica {
+    /// Whether so many granules would outgrow the undo area. Then no image is kept of any: a rollback needs them all.
+    fn outgrows_undo(&self, granules: u32) -> bool {
+        !self.sb.lineage.is_blank() && granules > self.layout.undo_slots()
+    }
+
+    /// A resync that is to be held when the undo area is full, and is known to fill it, does not begin: the data here
+    /// stays consistent.
+    pub(super) fn undo_holds_it_up(&mut self, link: LinkId, granules: u32) -> bool {
+        let holds = self.config.undo_policy == UndoPolicy::Hold && self.outgrows_undo(granules);
+        if holds {
+            self.refuse(link, Refusal::UndoFull);
+        }
+        holds
+    }
+
+    /// Another resync begins, which copies so many granules (0: nobody knows yet).
+    pub(super) fn start_undo(&mut self, granules: u32) {
+        self.sb.undo_run += 1;
+        self.undo = Undo::default();
+        let outgrown = self.outgrows_undo(granules);
+        // A blank device has no state worth returning to.
+        self.sb.undo_lost = outgrown || self.sb.lineage.is_blank();
+        if outgrown {
+            self.event(Event::UndoLost);
+        }
+    }
+
     /// Whether before-images are kept now.
     pub(super) fn undo_active(&self) -> bool {
         self.sb.sync.is_some() && !self.sb.undo_lost

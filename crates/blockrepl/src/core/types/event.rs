@@ -152,7 +152,7 @@ pub enum Event {
         /// How many.
         len: u64,
     },
-    /// The undo area is full: the resync goes on, but can no longer be rolled back.
+    /// The undo area is full, or will not do for what is to be copied: the resync goes on, but cannot be rolled back.
     UndoLost,
     /// A leader was told to stop. Of its in-sync peers one may be led now, under a higher epoch.
     LeaderResigned {
