@@ -310,7 +310,11 @@ impl Shared {
 
     /// Has the thread of the data disk read what comes in.
     pub(super) fn have_read(&self, from: Arc<Incoming>) {
-        lock(&self.incoming).push_back(from);
+        let mut waiting = lock(&self.incoming);
+        if !waiting.iter().any(|other| Arc::ptr_eq(other, &from)) {
+            waiting.push_back(from);
+        }
+        drop(waiting);
         self.data_lane.call();
     }
 
