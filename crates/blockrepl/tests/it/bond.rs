@@ -536,6 +536,7 @@ async fn what_was_taken_to_be_sent_is_sent_though_its_writer_turns_to_other_thin
         async move { io.map(|io| Box::new(io) as Box<dyn Stream>).ok_or(LinkError::Closed) }
     };
     let (mut dialled, mut accepted) = over(never_ticks(), connect, theirs).await.unwrap();
+    talk(&mut dialled, &mut accepted).await;
     let data: Vec<u8> = (0..10_000u32).map(|n| n as u8).collect();
     // It is woken when there is room again, and does nothing.
     let mut idle = std::task::Context::from_waker(std::task::Waker::noop());
