@@ -18,7 +18,7 @@ impl Digest {
 
 fn mix64(data: &[u8]) -> u64 {
     let fold = |a: u64, b: u64| {
-        let wide = u128::from(a) * u128::from(b);
+        let wide = u128::from(a).wrapping_mul(b.into());
         (wide >> 64) as u64 ^ wide as u64
     };
     let mut state = 0x9E37_79B9_7F4A_7C15 ^ data.len() as u64;
