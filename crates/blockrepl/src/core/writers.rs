@@ -448,7 +448,7 @@ impl Replica {
         let last = if self.bug(Bug::ForgetBit) { first } else { last };
         for slot in 0..self.slots.len() {
             if !sent.contains(&self.slots[slot].head.device) {
-                (first..=last).for_each(|g| self.mark(slot, g));
+                self.mark_run(slot, first, last - first + 1);
             }
         }
         if let Asker::Writer { link, id } = by {
