@@ -28,6 +28,7 @@ mod relay;
 mod replication;
 mod resize;
 mod resync;
+mod rollback;
 #[cfg(feature = "secret")]
 mod secret;
 mod shrink;

@@ -308,12 +308,12 @@ fn a_full_undo_area_gives_up_the_rollback_or_holds_the_resync() {
     let tiny = Config { undo_bytes: Some(GRANULE), ..small() };
     let (mut net, _) = source_dies(1, tiny.clone());
     net.settle();
-    assert!(net.nodes[1].events.contains(&Event::UndoLost));
+    assert!(net.heard(1, |e| matches!(e, Event::UndoLost { .. })));
     let raised = net.raise(1, 2).unwrap();
     assert!(!raised.consistent && !raised.can_roll_back);
     let rollback = net.rollback(1);
     net.settle();
-    assert_eq!(net.answers[&rollback], Err(Denied::NoRollback("the undo area was too small")));
+    assert_eq!(net.answers[&rollback], Err(Denied::NoRollback("its before-images were given up")));
 
     let mut net = Net::with(2, 1, Config { undo_policy: UndoPolicy::Hold, ..tiny });
     net.connect(0, 1);
@@ -342,7 +342,7 @@ fn a_before_image_that_cannot_be_read_gives_up_the_rollback_not_the_disk() {
     net.nodes[1].unreadable.push(3 * GRANULE + 10);
     net.connect(0, 1);
     net.settle();
-    assert!(net.nodes[1].events.contains(&Event::UndoLost) && net.status(1).failed.is_none());
+    assert!(net.heard(1, |e| matches!(e, Event::UndoLost { .. })) && net.status(1).failed.is_none());
     assert!(net.synced(0, 1) && net.nodes[1].unreadable.is_empty(), "it was overwritten");
     net.assert_identical(0, 1);
 }
