@@ -4,6 +4,7 @@ use posthaste_blockrepl::core::{Denied, Event, Reply};
 use posthaste_blockrepl::{Config, GRANULE, NodeId, UndoPolicy};
 
 use crate::harness::*;
+use crate::image::Image;
 
 /// Node 1 is removed, node 0 goes on alone.
 fn alone(net: &mut Net) {
@@ -212,7 +213,7 @@ fn a_new_device_is_copied_in_full() {
 }
 
 /// Stops in the middle of a resync of node 1: node 0 dies.
-fn source_dies(seed: u64, config: Config) -> (Net, Vec<u8>) {
+fn source_dies(seed: u64, config: Config) -> (Net, Image) {
     let mut net = Net::with(2, seed, config);
     net.connect(0, 1);
     net.lead(0, grant(1, 0, &[0, 1], 1));

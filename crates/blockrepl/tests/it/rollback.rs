@@ -4,11 +4,12 @@ use posthaste_blockrepl::core::{Denied, Event, Reply};
 use posthaste_blockrepl::{Config, GRANULE};
 
 use crate::harness::*;
+use crate::image::Image;
 
 const GRANULES: u64 = 24;
 
 /// The follower misses 24 granules, and the link is cut when the leader has copied some of them. And the follower's data before.
-fn half_copied(seed: u64) -> (Net, Vec<u8>) {
+fn half_copied(seed: u64) -> (Net, Image) {
     let mut net = Net::with(2, seed, Config { undo_bytes: Some(4 << 20), ..small() });
     net.connect(0, 1);
     net.lead(0, grant(1, 0, &[0, 1], 1));
