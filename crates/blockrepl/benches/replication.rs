@@ -1,6 +1,6 @@
 //! The driver beside what the disk and the loopback can do at all: two replicas in one process, linked by TCP over
-//! loopback, each on files of one file system. `cargo bench -p posthaste-blockrepl --benches -- [--quick] [qd1] [qd32] [sequential] [log] [read] [nbd]
-//! [resync] [images] [links] [reconnect] [disks] [memory]`; with `--features io-uring` for `disks` by that, with `--features secret` for
+//! loopback, each on files of one file system. `cargo bench -p posthaste-blockrepl --benches -- [--quick] [qd1] [qd32] [sequential] [log] [read] [vouched]
+//! [nbd] [resync] [images] [links] [reconnect] [disks] [memory]`; with `--features io-uring` for `disks` by that, with `--features secret` for
 //! `links` by that.
 //!
 //! Both sides give the same durability: whatever is timed ends when its bytes are on both files by `fdatasync`, and nothing
@@ -9,6 +9,7 @@
 //! Each figure is the median of ratios; ours and the raw side are timed in turn, within a second of each other.
 
 mod links;
+mod vouched;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeSet;
@@ -60,6 +61,9 @@ fn main() {
     }
     if run("read") {
         reads(&pair, if quick { 11 } else { 41 });
+    }
+    if run("vouched") {
+        vouched::vouched(&runtime, &pair, dir.path(), if quick { 200 } else { 4000 });
     }
     if run("nbd") {
         runtime.block_on(nbd(&pair, dir.path(), if quick { 1 } else { 5 }));

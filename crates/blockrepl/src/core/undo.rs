@@ -7,7 +7,7 @@
 
 use super::*;
 use crate::config::UndoPolicy;
-use crate::meta::{decode_undo, encode_undo};
+use crate::meta::{OpenError, UNDO_HEAD, UndoEntry, decode_undo, encode_undo, may_be_undo};
 
 /// Entries of the queue whose before-images are read ahead.
 const AHEAD: usize = 64;
@@ -27,6 +27,10 @@ pub(super) struct Undo {
     lost_commit: u64,
     /// The metadata commit that holds what is known to be damaged of it.
     noted: u64,
+    /// Of those that were found at open, one is missing that was durable.
+    rotten: bool,
+    /// The metadata commit after which a rollback may begin to put back.
+    put_back_after: Option<u64>,
 }
 
 impl Undo {
@@ -35,6 +39,33 @@ impl Undo {
             || self.reading.contains(&granule)
             || self.read.contains_key(&granule)
             || self.writing.contains(&granule)
+    }
+
+    /// What a resync that was broken off has left: the entries up to the first one that is not whole. That was not durable, unless
+    /// one behind it says that it was.
+    pub(super) fn found(
+        layout: &Layout,
+        run: u64,
+        mut read: impl FnMut(u64, u64) -> Result<Vec<u8>, OpenError>,
+    ) -> Result<Self, OpenError> {
+        let mut undo = Undo::default();
+        for number in 0..layout.undo_slots() {
+            let at = layout.undo_at(number);
+            let whole = undo.next == number;
+            if !whole && !may_be_undo(&read(at, UNDO_HEAD)?, run) {
+                continue;
+            }
+            let bytes = read(at, layout.undo_len())?;
+            match decode_undo(&bytes, run, number, layout.granules()) {
+                Some(entry) if whole => {
+                    undo.saved.insert(entry.granule);
+                    undo.next += 1;
+                }
+                Some(entry) => undo.rotten |= entry.durable > undo.next,
+                None => {}
+            }
+        }
+        Ok(undo)
     }
 
     /// Stops what has not been given to the disk.
@@ -68,7 +99,7 @@ impl Replica {
         // A blank device has no state worth returning to.
         self.sb.undo_lost = outgrown || self.sb.lineage.is_blank();
         if outgrown {
-            self.event(Event::UndoLost);
+            self.event(Event::UndoLost { reason: "the undo area is too small for what is to be copied" });
         }
     }
 
@@ -109,7 +140,7 @@ impl Replica {
             if wanted.len() + more.len() > room {
                 // What stands further behind may never come to need its place.
                 if at == 0 {
-                    return self.undo_full();
+                    return self.undo_full("the undo area is too small");
                 }
                 break;
             }
@@ -148,7 +179,7 @@ impl Replica {
             Ok(data) => {
                 let data = Data::from(data);
                 if !self.note_damage_before(run, sums, &data) {
-                    return self.undo_full();
+                    return self.undo_full("more is damaged than can be noted");
                 }
                 self.undo.read.extend(wanted.into_iter().map(|granule| {
                     let at = (granule - run.first) as usize * size;
@@ -156,7 +187,9 @@ impl Replica {
                 }));
             }
             // There is no state of this granule to return to: as with those that there is no room for.
-            Err(_) if !wanted.is_empty() => self.undo_full(),
+            Err(_) if !wanted.is_empty() => {
+                self.undo_full("a granule could not be read before it was overwritten")
+            }
             Err(_) => {}
         }
     }
@@ -173,17 +206,28 @@ impl Replica {
         noted
     }
 
-    pub(super) fn undo_full(&mut self) {
+    pub(super) fn undo_full(&mut self, reason: &'static str) {
         if self.config.undo_policy == UndoPolicy::Hold {
             if let Some(link) = self.source_link() {
                 self.refuse(link, Refusal::UndoFull);
             }
             return;
         }
+        self.lose_undo(reason);
+    }
+
+    fn lose_undo(&mut self, reason: &'static str) {
         self.sb.undo_lost = true;
         self.undo.give_up();
         self.undo.lost_commit = self.touch();
-        self.event(Event::UndoLost);
+        self.event(Event::UndoLost { reason });
+    }
+
+    /// At open: half of a way back is none (R9).
+    pub(super) fn miss_rotten_images(&mut self) {
+        if self.undo.rotten {
+            self.lose_undo("a before-image is damaged");
+        }
     }
 
     /// Writes the before-images that were read, and flushes them; those that are read meanwhile come next.
@@ -191,12 +235,14 @@ impl Replica {
         if self.undo.read.is_empty() || !self.undo.writing.is_empty() {
             return false;
         }
+        let (run, durable) = (self.sb.undo_run, self.undo.next);
         for (granule, data) in std::mem::take(&mut self.undo.read) {
-            let entry = self.undo.next;
+            let number = self.undo.next;
             self.undo.next += 1;
             self.undo.writing.insert(granule);
-            let mut offset = self.layout.undo_at(entry);
-            for data in encode_undo(self.sb.undo_run, entry, granule, &data, self.layout.undo_len()) {
+            let entry = UndoEntry { run, number, granule, durable, data: &data };
+            let mut offset = self.layout.undo_at(number);
+            for data in encode_undo(&entry, self.layout.undo_len()) {
                 let len = data.len() as u64;
                 self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
                 offset += len;
@@ -217,6 +263,13 @@ impl Replica {
     /// Restores all before-images, then becomes consistent.
     pub(super) fn pump_rollback(&mut self) {
         let Some(request) = self.rollback else { return };
+        if let Some(commit) = self.undo.put_back_after {
+            if !self.durable(commit) {
+                return;
+            }
+            self.undo.put_back_after = None;
+            self.read_images();
+        }
         if self.rolling > 0 || self.writes_in_flight > 0 {
             return;
         }
@@ -226,11 +279,6 @@ impl Replica {
         }
         if self.sb.sync.take().is_some() {
             self.sb.consistent = true;
-            // The source may believe that these are equal: they are not any more.
-            for slot in 0..self.slots.len() {
-                let saved: Vec<u32> = self.undo.saved.iter().copied().collect();
-                saved.into_iter().for_each(|g| self.mark(slot, g));
-            }
             self.undo.lost_commit = self.touch_with_pages();
         }
         if self.durable(self.undo.lost_commit) {
@@ -245,6 +293,18 @@ impl Replica {
         self.purge_remote();
         self.rollback = Some(request);
         self.undo.give_up();
+        // The source takes these for copied. It is not to find the resync that it knows, nor is the next leader: also if this is
+        // interrupted, they are copied again.
+        for slot in 0..self.slots.len() {
+            let saved: Vec<u32> = self.undo.saved.iter().copied().collect();
+            saved.into_iter().for_each(|g| self.mark(slot, g));
+        }
+        let known = |source| if self.slots.is_empty() { DeviceId::default() } else { source };
+        self.sb.sync = self.sb.sync.map(|(source, _)| (known(source), 0));
+        self.undo.put_back_after = Some(self.touch_with_pages());
+    }
+
+    fn read_images(&mut self) {
         self.rolling = self.undo.next;
         for entry in 0..self.undo.next {
             let what =
@@ -254,7 +314,8 @@ impl Replica {
     }
 
     pub(super) fn rollback_read(&mut self, entry: u32, bytes: &Bytes) {
-        let Some((granule, data)) = decode_undo(bytes, self.sb.undo_run, entry, self.layout.granules())
+        let Some(UndoEntry { granule, data, .. }) =
+            decode_undo(bytes, self.sb.undo_run, entry, self.layout.granules())
         else {
             return self.disk_failed("a before-image in the undo area is damaged".into());
         };

@@ -91,7 +91,7 @@ struct Superblock {
     damaged: Vec<(u64, u32, u32)>,
 }
 
-fn whole(bytes: &[u8], magic: &[u8; 8]) -> bool {
+pub fn whole(bytes: &[u8], magic: &[u8; 8]) -> bool {
     let mut copy = bytes.to_vec();
     copy[12..16].fill(0);
     let version = if magic == b"PHREPLMD" { 2..=3 } else { 2..=2 };
