@@ -3,6 +3,7 @@
 use posthaste_blockrepl::core::{Denied, Event, Reply};
 use posthaste_blockrepl::{Config, GRANULE};
 
+use crate::format_records::whole;
 use crate::harness::*;
 use crate::image::Image;
 
@@ -78,7 +79,7 @@ fn undo_area(net: &Net) -> (usize, usize) {
 /// How many entries the last one says were durable before it.
 fn durable(net: &Net) -> usize {
     let (at, len) = undo_area(net);
-    let entries = net.nodes[1].meta.live[at..].chunks(len).take_while(|entry| entry.starts_with(b"PHREPLUN"));
+    let entries = net.nodes[1].meta.live[at..].chunks(len).take_while(|entry| whole(entry, b"PHREPLUN"));
     entries.map(|entry| u32::from_le_bytes(entry[36..40].try_into().unwrap()) as usize).max().unwrap_or(0)
 }
 
