@@ -218,7 +218,7 @@ impl World {
         let images = |n: usize| self.machines[n].disks.as_ref().map(|[data, _]| data);
         let Some(first) = images(leader) else { return };
         let mut verdict = match &mut self.history {
-            Some(history) => history.quiet(&first.live, overlaps),
+            Some(history) => history.quiet(&first.live, self.oracle.sectors(), overlaps),
             None => self.oracle.quiet(&first.live),
         };
         for n in (0..self.copies).filter(|n| *n != leader) {
