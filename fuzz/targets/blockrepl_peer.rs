@@ -323,6 +323,7 @@ impl Victim {
                 base: GenerationId::default(),
                 consistent: kind & 16 != 0,
                 sync: None,
+                changed: u32::MAX,
                 dirty: if kind & 32 != 0 { vec![(0, 3), (9, u32::MAX)] } else { Vec::new() },
             },
             11 => Message::SyncDone { version: u64::from(kind >> 4) },

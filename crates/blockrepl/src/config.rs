@@ -118,7 +118,8 @@ pub struct Config {
     pub congestion: Congestion,
     /// Unflushed writes remembered one by one; beyond it the replica flushes by itself. Default 16384.
     pub unflushed_writes_max: usize,
-    /// A flush that a peer has not answered for this long is reported as `PeerSlow`. Default 300 ms.
+    /// A flush that a peer has not answered for this long is reported as `PeerSlow`. Four times as long, who writes where damage is
+    /// being judged waits for the target of a resync to say whether it has it right. Default 300 ms.
     pub slow_after: Duration,
     /// Bytes that one bit of a bitmap stands for, fixed at creation: a power of two from 4096 to 1 MiB. Small ones copy less for
     /// small scattered writes, large ones take less memory: 32 MiB a TiB and peer at 4096, 128 KiB at 1 MiB. All copies of a

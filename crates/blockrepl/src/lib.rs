@@ -154,7 +154,9 @@
 //! ([`Event::Unreadable`]) until it can be read or is written to, and more than [`Config::unreadable_max`] of them fail the disk.
 //!
 //! What a resync, or the healing of a peer, copies is compared with the checksums first. A damaged block is healed from a copy in
-//! step that has it right, or from the very target. What no copy has right is copied as it is, and told ([`Event::DamageCopied`]):
+//! step that has it right, or from the very target, which is overwritten with damage only if it was asked before and has it no better. Who
+//! writes or reads there waits for a target that does not answer for four times [`Config::slow_after`]; it then gets the rest first.
+//! What no copy has right is copied as it is, and told ([`Event::DamageCopied`]):
 //! the target, too, answers a read of it with [`Denied::Corrupt`] until it is written, also after a crash or a rollback, and whatever
 //! `verify_reads` says. The same holds for a block that a verify or a scrub found damaged in all copies, and for what a rollback
 //! brings back. 512 such blocks can be noted; more are left out as bad sectors are, though the disk does not count as failed. A write
@@ -170,10 +172,7 @@
 //! the next one. A reread after healing may come from the page cache. A cloned image of a lost generation is not read, so damage in it
 //! is not told. A write of a part of a block that is not known to be damaged takes what is around it for sound, also with
 //! [`Config::verify_reads`]. Of blocks whose checksums are
-//! void (after a crash, or written in parts) no damage is found, by the source of a resync neither. While a scrub, a verify or a
-//! read already heals a chunk from the copies in step, a resync that finds the same damage does not ask its target, and copies
-//! damage over what may be the only right copy. Writes into a chunk that is being judged wait for such a target as long as its
-//! link lasts, whatever its disk does. Where a follower's checksum alone is wrong, and the data is right, it stays wrong.
+//! void (after a crash, or written in parts) no damage is found, by the source of a resync neither.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 

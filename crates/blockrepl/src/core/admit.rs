@@ -201,7 +201,7 @@ impl Replica {
         self.writes_in_flight += 1;
         self.note_sums(offset, &data);
         let (first, last) = self.layout.granules_of(offset, data.len());
-        self.unread.try_again(first..=last);
+        self.unread.written(first..=last, offset, data.len());
         for extent in super::persist::extents(offset, data.len()) {
             if let Some(hot) = self.hot.get_mut(&extent) {
                 hot.order = self.order;

@@ -95,17 +95,7 @@ impl Replica {
         let recovered =
             std::mem::take(&mut t.slow_told) && t.state == TargetState::Synced && t.joins.is_none();
         let device = hello.device;
-        let over: Vec<(u32, bool)> = t
-            .copies
-            .iter()
-            .filter_map(|(g, c)| match c {
-                CopyState::Sent { flush, again } if *flush <= id => Some((*g, *again)),
-                _ => None,
-            })
-            .collect();
-        over.iter().for_each(|(g, _)| {
-            t.copies.remove(g);
-        });
+        let over = t.copies.flushed(id);
         // Requests that came after this flush was sent are waiting for the next.
         t.flush_wanted |= self.flushes.back().is_some_and(|f| f.seq > t.flushed);
         let peer = hello.node;
@@ -173,7 +163,7 @@ impl Replica {
             {
                 note.push((link.hello.device, t.flushed.max(t.noted)));
                 t.noted = seq;
-                t.copies.values_mut().for_each(CopyState::again);
+                t.copies.again(0..=u32::MAX);
             }
         }
         for (device, flushed) in note {
@@ -330,7 +320,7 @@ impl Replica {
         };
         let slow =
             self.links.values().filter_map(due).min().map(|at| at.max(self.now + self.config.slow_after / 4));
-        slow.into_iter().chain(self.copy_due()).min()
+        slow.into_iter().chain(self.copy_due()).chain(self.mends_due()).min()
     }
 }
 

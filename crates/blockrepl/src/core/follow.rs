@@ -55,12 +55,14 @@ impl Replica {
         let Some(l) = self.links.get_mut(&link) else { return };
         l.side = Side::Source { epoch, member: false, synced: false, done_bytes: 0, told_bytes: 0 };
         let leader = l.hello.device;
+        let noted = self.slot_of(leader).map(|s| &self.slots[s]);
         let answer = Message::BeginAck {
             lineage: self.sb.lineage.clone(),
             members: self.sb.members.clone(),
-            base: self.slot_of(leader).map(|s| self.slots[s].head.base).unwrap_or_default(),
+            base: noted.map(|s| s.head.base).unwrap_or_default(),
             consistent: self.sb.consistent,
             sync: self.sb.sync,
+            changed: noted.map_or(0, |s| s.bits.count()),
             dirty: self.dirty_towards(link, leader),
         };
         self.send(link, answer);
@@ -76,9 +78,7 @@ impl Replica {
         }
         let since = self.led_since(link);
         let lacks = |s: &&Slot| unknown || s.head.device == leader || since.contains(&s.head.device);
-        for (first, count) in self.slots.iter().filter(lacks).flat_map(|s| s.bits.runs(RUNS_MAX)) {
-            bits.set_run(first, count);
-        }
+        self.slots.iter().filter(lacks).for_each(|s| bits.add(&s.bits));
         bits.runs(RUNS_MAX)
     }
 

@@ -4,9 +4,11 @@
 //! synced peers at the same point of the stream. Where all copies agree, one whose checksum holds vouches for the others;
 //! damage that all have alike is damage. Where they differ, a checksum tells which one is what was written; where none
 //! does, the leader's copy wins, and the report says so. What is to be copied by a resync is also asked of its target:
-//! what that has counts if it is what the leader's checksum says, and for nothing else.
+//! what that has counts if it is what the leader's checksum says, and for nothing else. It is waited for where nothing else decides,
+//! and not for long: the leader's owner comes first.
 
 use super::sums::{BLOCKS, VOID, sums_of};
+use super::verdict::{PeerCopy, Verdict, verdict};
 use super::*;
 use crate::meta::{BLOCK, block_sum};
 
@@ -18,16 +20,20 @@ pub(super) struct Mend {
     id: u64,
     step: Step,
     /// What the checksums here said when the copies were asked for.
-    sums: Vec<u32>,
+    pub(super) sums: Vec<u32>,
+    /// When that was.
+    asked: Duration,
     local: Local,
     peers: BTreeMap<LinkId, Option<PeerCopy>>,
     /// Those of them that are being brought in step.
-    behind: BTreeSet<LinkId>,
+    pub(super) behind: BTreeSet<LinkId>,
+    /// An answer came since it was last looked whether they decide.
+    news: bool,
     /// Followers who found it damaged there.
     asked_by: BTreeSet<LinkId>,
     findings: Vec<Finding>,
     /// Blocks here that no copy has right.
-    lost: Vec<DamagedBlock>,
+    pub(super) lost: Vec<DamagedBlock>,
 }
 
 /// The copy here, block by block.
@@ -58,33 +64,49 @@ enum Step {
     Done,
 }
 
-#[derive(Debug)]
-struct PeerCopy {
-    good: u16,
-    void: u16,
-    data: Bytes,
-}
+impl Mend {
+    fn new(id: u64) -> Self {
+        Mend {
+            id,
+            step: Step::Asked,
+            sums: Vec::new(),
+            asked: Duration::ZERO,
+            local: Local::Unknown,
+            peers: BTreeMap::new(),
+            behind: BTreeSet::new(),
+            news: false,
+            asked_by: BTreeSet::new(),
+            findings: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
 
-/// What a checksum says of one block of one copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Good,
-    Void,
-    Bad,
-}
+    /// The copies of the peers that have answered.
+    pub(super) fn answers(&self) -> impl Iterator<Item = (LinkId, &PeerCopy)> {
+        self.peers.iter().filter_map(|(link, copy)| copy.as_ref().map(|copy| (*link, copy)))
+    }
 
-/// One block of a peer's copy, and what its checksum there says.
-type Copy = (LinkId, Option<Bytes>, State);
+    /// Those who have none of the blocks right that nobody has who answered; `None` if there are no such blocks.
+    pub(super) fn lost_for(&self, me: NodeId) -> Option<BTreeSet<LinkId>> {
+        let lost = self.findings.iter().any(|f| f.node == me && f.wrong == Wrong::Both);
+        lost.then(|| self.answers().map(|(link, _)| link).collect())
+    }
 
-/// The verdict on one block.
-#[derive(Debug, Default)]
-struct Verdict {
-    /// The content that is right, if it is not the leader's.
-    right: Option<Bytes>,
-    /// The leader's checksum is to be taken from its copy.
-    rebuild: bool,
-    ours: Option<Wrong>,
-    peers: Vec<(LinkId, Wrong)>,
+    /// Those that have not.
+    fn silent(&self) -> impl Iterator<Item = LinkId> {
+        self.peers.iter().filter(|(_, copy)| copy.is_none()).map(|(link, _)| *link)
+    }
+
+    /// Whether something came by which it may be decided.
+    fn may_be_decided(&mut self) -> bool {
+        let news = self.step == Step::Reading && std::mem::take(&mut self.news);
+        news && matches!(self.local, Local::Known(_)) && self.silent().all(|l| self.behind.contains(&l))
+    }
+
+    fn forget(&mut self, link: LinkId) {
+        self.peers.remove(&link);
+        self.news = true;
+    }
 }
 
 impl Replica {
@@ -100,23 +122,14 @@ impl Replica {
         }
         self.next_mend += 1;
         let id = self.next_mend;
-        self.mends.entry(chunk).or_insert(Mend {
-            id,
-            step: Step::Asked,
-            sums: Vec::new(),
-            local: Local::Unknown,
-            peers: BTreeMap::new(),
-            behind: BTreeSet::new(),
-            asked_by: BTreeSet::new(),
-            findings: Vec::new(),
-            lost: Vec::new(),
-        });
+        self.mends.entry(chunk).or_insert_with(|| Mend::new(id));
         true
     }
 
     pub(super) fn pump_mends(&mut self) -> bool {
         let chunks: Vec<u32> = self.mends.keys().copied().collect();
         for chunk in chunks {
+            self.read_here(chunk);
             self.ask_copies(chunk);
             self.judge(chunk);
             self.heal_here(chunk);
@@ -127,24 +140,32 @@ impl Replica {
         !over.is_empty()
     }
 
-    fn ask_copies(&mut self, chunk: u32) {
-        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
-        if self.mends.get(&chunk).is_none_or(|m| m.step != Step::Asked) {
-            return;
-        }
+    fn read_here(&mut self, chunk: u32) {
         let (offset, len) = (self.layout.chunk_at(chunk), self.layout.chunk_len(chunk));
-        if !self.sums_ready(offset, len) {
+        if self.mends.get(&chunk).is_none_or(|m| m.step != Step::Asked) || !self.sums_ready(offset, len) {
             return;
         }
-        let (sums, mut links) = (self.sums(offset, len), self.synced_links());
-        let behind = self.links_behind(chunk);
-        links.extend(&behind);
+        let (sums, now) = (self.sums(offset, len), self.now);
         let Some(mend) = self.mends.get_mut(&chunk) else { return };
-        (mend.step, mend.sums) = (Step::Reading, sums);
-        mend.peers = links.iter().map(|l| (*l, None)).collect();
-        mend.behind = behind;
-        let id = mend.id;
+        (mend.step, mend.sums, mend.asked) = (Step::Reading, sums, now);
         self.disk(OpKind::MendRead(chunk), DiskOp::Read { offset, len: len as u32 });
+    }
+
+    /// Asks for the copies, also of those who come while the others are waited for: nothing is written into the chunk meanwhile.
+    fn ask_copies(&mut self, chunk: u32) {
+        let (now, patience) = (self.now, self.patience());
+        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
+        let waits = |m: &&Mend| m.step == Step::Reading && now < m.asked + patience;
+        if self.mends.get(&chunk).filter(waits).is_none() {
+            return;
+        }
+        let (synced, behind) = (self.synced_links(), self.links_behind(chunk));
+        let Some(mend) = self.mends.get_mut(&chunk) else { return };
+        let mut links: Vec<LinkId> = synced.into_iter().chain(behind.iter().copied()).collect();
+        links.retain(|link| !mend.peers.contains_key(link));
+        mend.peers.extend(links.iter().map(|link| (*link, None)));
+        mend.behind.extend(behind);
+        let id = mend.id;
         for link in links {
             self.send(link, Message::Fetch { epoch, id, chunk });
         }
@@ -152,9 +173,12 @@ impl Replica {
 
     /// Targets of resyncs, for what is judged to be copied to one.
     fn links_behind(&self, chunk: u32) -> BTreeSet<LinkId> {
-        let syncing = |l: &Link| matches!(&l.side, Side::Target(t) if t.state == TargetState::Syncing);
-        let judged = self.is_judged_to_copy(self.layout.granule_of_chunk(chunk));
-        self.links.iter().filter(|(_, l)| judged && syncing(l)).map(|(id, _)| *id).collect()
+        if !self.is_judged_to_copy(self.layout.granule_of_chunk(chunk)) {
+            return BTreeSet::new();
+        }
+        let syncing =
+            |l: &Link| matches!(&l.side, Side::Target(t) if t.state == TargetState::Syncing && !t.silent);
+        self.links.iter().filter(|(_, l)| syncing(l)).map(|(id, _)| *id).collect()
     }
 
     pub(super) fn mend_read(&mut self, chunk: u32, result: Result<Bytes, Arc<str>>) {
@@ -164,6 +188,7 @@ impl Replica {
         let span = |block: usize| block * BLOCK as usize..(block + 1) * BLOCK as usize;
         if let Ok(data) = result {
             mend.local = Local::Known((0..blocks).map(|block| Some(data.slice(span(block)))).collect());
+            mend.news = true;
             return;
         }
         mend.local = Local::Blocks { read: vec![None; blocks], left: blocks };
@@ -180,10 +205,14 @@ impl Replica {
         *left -= 1;
         if *left == 0 {
             mend.local = Local::Known(std::mem::take(read));
+            mend.news = true;
         }
     }
 
     pub(super) fn fetched(&mut self, link: LinkId, id: u64, copy: (u16, u16, Bytes)) {
+        if let Some(t) = self.target(link) {
+            t.silent = false;
+        }
         let Some((chunk, mend)) = self.mends.iter_mut().find(|(_, m)| m.id == id) else { return };
         let len = self.layout.chunk_len(*chunk);
         let (good, void, data) = copy;
@@ -192,77 +221,102 @@ impl Replica {
         }
         if let Some(answer) = mend.peers.get_mut(&link) {
             *answer = Some(PeerCopy { good, void, data });
+            mend.news = true;
         }
     }
 
     pub(super) fn mend_lost(&mut self, link: LinkId) {
-        self.mends.values_mut().filter(|m| m.step == Step::Reading).for_each(|m| {
-            m.peers.remove(&link);
-        });
+        self.mends.values_mut().filter(|m| m.step == Step::Reading).for_each(|m| m.forget(link));
+    }
+
+    /// When targets that do not answer are not waited for any more.
+    pub(super) fn mends_due(&self) -> Option<Duration> {
+        let waits = |m: &&Mend| m.step == Step::Reading && m.silent().any(|l| m.behind.contains(&l));
+        self.mends.values().filter(waits).map(|m| m.asked + self.patience()).min()
+    }
+
+    fn patience(&self) -> Duration {
+        self.config.slow_after * 4
+    }
+
+    /// Writes wait for what is judged: not for ever for a target of a resync.
+    pub(super) fn judge_without_silent(&mut self) {
+        let (now, patience) = (self.now, self.patience());
+        let mut silent = BTreeSet::new();
+        for mend in self.mends.values_mut().filter(|m| m.step == Step::Reading && now >= m.asked + patience) {
+            let links: Vec<LinkId> = mend.silent().filter(|l| mend.behind.contains(l)).collect();
+            links.iter().for_each(|link| mend.forget(*link));
+            silent.extend(links);
+        }
+        silent.into_iter().for_each(|link| self.asks_no_more(link));
+    }
+
+    /// It is not asked again before it has answered, nor gets what it would have to be asked for.
+    fn asks_no_more(&mut self, link: LinkId) {
+        let Some(Link { side: Side::Target(t), hello, .. }) = self.links.get_mut(&link) else { return };
+        t.silent = true;
+        let (told, peer) = (std::mem::replace(&mut t.slow_told, true), hello.node);
+        if !told {
+            let in_sync = self.counted().iter().any(|m| m.node == peer);
+            self.event(Event::PeerSlow { peer, in_sync });
+        }
     }
 
     fn judge(&mut self, chunk: u32) {
-        let Some(mend) = self.mends.get_mut(&chunk) else { return };
-        if mend.step != Step::Reading
-            || !matches!(mend.local, Local::Known(_))
-            || mend.peers.values().any(Option::is_none)
-        {
+        if !self.mends.get_mut(&chunk).is_some_and(Mend::may_be_decided) {
             return;
         }
-        let Some(mend) = self.mends.remove(&chunk) else { return };
-        let (healed, mend, rebuild) = self.verdicts(chunk, mend);
-        self.mends.insert(chunk, mend);
-        for (block, sum) in rebuild {
-            self.put_sum(block, sum);
-        }
-        if let Some(mend) = self.mends.get_mut(&chunk) {
+        let Some(mut mend) = self.mends.remove(&chunk) else { return };
+        let verdicts = self.verdicts(chunk, &mend);
+        if mend.silent().next().is_none() || !verdicts.iter().any(|v| v.open) {
+            let healed = self.conclude(chunk, &mut mend, verdicts);
             mend.step = healed.map_or(Step::Done, Step::Healing);
         }
+        self.mends.insert(chunk, mend);
     }
 
-    /// The chunk as it should be here, if it is not; and the checksums to be taken anew.
-    fn verdicts(&self, chunk: u32, mut mend: Mend) -> (Option<Bytes>, Mend, Vec<(u64, u32)>) {
-        let (start, len) = (self.layout.chunk_at(chunk), self.layout.chunk_len(chunk));
-        let local = match std::mem::replace(&mut mend.local, Local::Unknown) {
-            Local::Known(blocks) => blocks,
-            _ => Vec::new(),
-        };
-        let mut whole = vec![0; len as usize];
-        for (block, data) in whole.chunks_mut(BLOCK as usize).zip(&local) {
-            data.iter().for_each(|data| block.copy_from_slice(data));
+    /// By what was read here, and by those that have answered.
+    fn verdicts(&self, chunk: u32, mend: &Mend) -> Vec<Verdict> {
+        let Local::Known(local) = &mend.local else { return Vec::new() };
+        let first = self.layout.chunk_at(chunk) / BLOCK;
+        let blocks = local.iter().enumerate();
+        blocks.map(|(at, ours)| verdict(at, ours, mend, self.damage.holds(first + at as u64))).collect()
+    }
+
+    /// Notes what is wrong, and takes checksums anew. Returns the chunk as it should be here, if it is not.
+    fn conclude(&mut self, chunk: u32, mend: &mut Mend, verdicts: Vec<Verdict>) -> Option<Bytes> {
+        let start = self.layout.chunk_at(chunk);
+        let Local::Known(local) = std::mem::replace(&mut mend.local, Local::Unknown) else { return None };
+        let heals = verdicts.iter().any(|v| v.right.is_some());
+        let mut whole = Vec::new();
+        for (at, (verdict, ours)) in verdicts.iter().zip(&local).enumerate() {
+            let block = start / BLOCK + at as u64;
+            if let (Some(Wrong::Both), Some(data)) = (verdict.ours, ours) {
+                let (found, right) = (block_sum(data), mend.sums[at]);
+                mend.lost.extend((right != VOID).then_some(DamagedBlock { block, found, right }));
+            }
+            let data = verdict.right.as_ref().or(ours.as_ref());
+            if let Some(data) = data.filter(|_| verdict.rebuild) {
+                self.put_sum(block, block_sum(data));
+            }
+            match data {
+                Some(data) if heals => whole.extend_from_slice(data),
+                _ => whole.resize(whole.len() + BLOCK as usize, 0),
+            }
+            self.blame(block * BLOCK, verdict, &mut mend.findings);
         }
-        let (mut changed, mut rebuild) = (false, Vec::new());
-        for block in 0..(len / BLOCK) as usize {
-            let ours = local.get(block).cloned().flatten();
-            let number = start / BLOCK + block as u64;
-            let known_damaged = self.damage.holds(number);
-            let verdict = verdict(block, ours.clone(), &mend, known_damaged);
-            if let (Some(Wrong::Both), Some(data)) = (verdict.ours, &ours) {
-                let (found, right) = (block_sum(data), mend.sums[block]);
-                mend.lost.extend((right != VOID).then_some(DamagedBlock { block: number, found, right }));
-            }
-            let at = block * BLOCK as usize;
-            if let Some(right) = &verdict.right {
-                whole[at..at + BLOCK as usize].copy_from_slice(right);
-                changed = true;
-            }
-            if verdict.rebuild {
-                let sum = block_sum(&whole[at..at + BLOCK as usize]);
-                rebuild.push((start / BLOCK + block as u64, sum));
-            }
-            let me = verdict.ours.map(|wrong| (self.me().node, wrong, verdict.right.is_some()));
-            let peers = verdict.peers.iter().filter_map(|(link, wrong)| {
-                let heals = *wrong != Wrong::Both;
-                self.links.get(link).map(|l| (l.hello.node, *wrong, heals))
-            });
-            for (node, wrong, healed) in me.into_iter().chain(peers) {
-                note(
-                    &mut mend.findings,
-                    Finding { node, offset: start + at as u64, len: BLOCK, wrong, healed },
-                );
-            }
+        heals.then(|| whole.into())
+    }
+
+    /// Whose copy of a block is wrong.
+    fn blame(&self, offset: u64, verdict: &Verdict, findings: &mut Vec<Finding>) {
+        let me = verdict.ours.map(|wrong| (self.me().node, wrong, verdict.right.is_some()));
+        let peers = verdict.peers.iter().filter_map(|(link, wrong)| {
+            self.links.get(link).map(|l| (l.hello.node, *wrong, *wrong != Wrong::Both))
+        });
+        for (node, wrong, healed) in me.into_iter().chain(peers) {
+            note(findings, Finding { node, offset, len: BLOCK, wrong, healed });
         }
-        (changed.then(|| whole.into()), mend, rebuild)
     }
 
     fn heal_here(&mut self, chunk: u32) {
@@ -320,7 +374,7 @@ impl Replica {
         self.verify_mended(chunk, &mend.findings);
         self.scrub_mended(chunk, &mend.findings);
         self.reads_mended(chunk);
-        self.unread_mended(chunk);
+        self.unread_mended(chunk, &mend);
     }
 
     /// Those who asked, and get nothing that heals.
@@ -388,67 +442,5 @@ pub(super) fn note(findings: &mut Vec<Finding>, new: Finding) {
     match findings.iter_mut().find(goes_on) {
         Some(f) => f.len += new.len,
         None => findings.push(new),
-    }
-}
-
-fn verdict(block: usize, ours: Option<Bytes>, mend: &Mend, known_damaged: bool) -> Verdict {
-    let (sum, behind) = (mend.sums[block], &mend.behind);
-    let span = block * BLOCK as usize..(block + 1) * BLOCK as usize;
-    let state = match &ours {
-        None => State::Bad,
-        Some(_) if sum == VOID && known_damaged => State::Bad,
-        Some(_) if sum == VOID => State::Void,
-        Some(data) if block_sum(data) == sum => State::Good,
-        Some(_) => State::Bad,
-    };
-    let copies = mend.peers.iter().filter_map(|(l, p)| p.as_ref().map(|p| (*l, p)));
-    let copies = copies.map(|(l, p)| p.block(l, block, &span));
-    let (behind, theirs): (Vec<Copy>, Vec<Copy>) = copies.partition(|(l, ..)| behind.contains(l));
-    let differing = |right: &Option<Bytes>| -> Vec<(LinkId, State)> {
-        theirs.iter().filter(|(_, data, _)| data != right).map(|(l, _, state)| (*l, *state)).collect()
-    };
-    let vouched = !known_damaged && theirs.iter().any(|(_, _, s)| *s == State::Good);
-    let agree = ours.is_some() && !theirs.is_empty() && differing(&ours).is_empty();
-    if agree && (state != State::Bad || vouched) {
-        return Verdict { rebuild: state != State::Good, ..Verdict::default() };
-    }
-    let blame = |right: &Option<Bytes>, good: bool| {
-        let wrong =
-            |s: State| if good && s != State::Good || s == State::Bad { Wrong::Copy } else { Wrong::Unknown };
-        differing(right).into_iter().map(|(l, s)| (l, wrong(s))).collect()
-    };
-    if state == State::Good {
-        return Verdict { peers: blame(&ours, true), ..Verdict::default() };
-    }
-    let is_ours = |d: &Option<Bytes>| sum != VOID && d.as_ref().is_some_and(|d| block_sum(d) == sum);
-    let by_our_sum = theirs.iter().chain(&behind).find(|(_, d, _)| is_ours(d));
-    let by_their_sum = theirs.iter().find(|(_, d, s)| *s == State::Good && *d != ours);
-    let only_readable = theirs.iter().find(|(_, d, s)| ours.is_none() && d.is_some() && *s == State::Void);
-    if let Some((_, right, _)) = by_our_sum.or(by_their_sum).or(only_readable) {
-        let peers = blame(right, true);
-        return Verdict { right: right.clone(), ours: Some(Wrong::Copy), peers, ..Verdict::default() };
-    }
-    if state == State::Void {
-        return Verdict { peers: blame(&ours, false), ..Verdict::default() };
-    }
-    let peers = theirs.iter().map(|(l, _, _)| (*l, Wrong::Both)).collect();
-    Verdict { ours: Some(Wrong::Both), peers, ..Verdict::default() }
-}
-
-impl PeerCopy {
-    fn block(
-        &self,
-        link: LinkId,
-        block: usize,
-        span: &std::ops::Range<usize>,
-    ) -> (LinkId, Option<Bytes>, State) {
-        let data = (self.data.len() >= span.end).then(|| self.data.slice(span.clone()));
-        let state = match () {
-            () if data.is_none() => State::Bad,
-            () if self.good >> block & 1 == 1 => State::Good,
-            () if self.void >> block & 1 == 1 => State::Void,
-            () => State::Bad,
-        };
-        (link, data, state)
     }
 }

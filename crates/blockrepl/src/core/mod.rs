@@ -8,6 +8,7 @@
 mod admit;
 mod authority;
 mod candidate;
+mod copies;
 mod damage;
 mod flush;
 mod follow;
@@ -32,6 +33,7 @@ mod sums;
 mod types;
 mod undo;
 mod unread;
+mod verdict;
 mod verify;
 mod writers;
 
@@ -49,6 +51,7 @@ use crate::ids::{DeviceId, Grant, Identity, Lineage, Member, MemberSet, NodeId};
 use crate::meta::{DamagedBlock, Layout, SlotHead, Superblock};
 use crate::wire::{Digest, Hello, Message, Refusal};
 
+use copies::Copies;
 use pace::Pace;
 use protocol::Join;
 use writers::{Asker, Writers};
@@ -257,10 +260,12 @@ struct Target {
     /// It was told to become as small as the leader.
     shrink_told: bool,
     cursor: u32,
-    copies: BTreeMap<u32, CopyState>,
+    copies: Copies,
     /// How many of them are being read.
     reading: u32,
     slow_told: bool,
+    /// It did not answer in time for what it has, and has not since.
+    silent: bool,
     /// On its way to be a candidate.
     joins: Option<Join>,
     /// Protocol B: writes up to here are in its memory; a question under way, and since when.
@@ -295,20 +300,6 @@ impl Run {
     fn granules(self) -> std::ops::Range<u32> {
         self.first..self.first + self.count
     }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum CopyState {
-    /// `whole`: to be sent; otherwise its digest goes first.
-    Reading { whole: bool },
-    /// Its digest is sent. `again`: a later write to it was not sent.
-    Asked { again: bool },
-    /// Sent; a flush with at least this number covers it.
-    Sent {
-        flush: u64,
-        /// A later write to it was not sent: copy it again.
-        again: bool,
-    },
 }
 
 /// What waits for its turn in the stream. `seen`: all writes up to there were complete when this one was asked for, as far
@@ -764,6 +755,7 @@ impl Replica {
 
     fn tick(&mut self) {
         self.note_slow_peers();
+        self.judge_without_silent();
         self.end_lost_leases();
         self.give_up_waiting();
         self.tell_stable();

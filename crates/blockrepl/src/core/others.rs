@@ -93,7 +93,7 @@ impl Replica {
         for slot in 0..self.slots.len() {
             let head = &self.slots[slot].head;
             if !self.sb.members.contains(&Member { node: head.node, device: head.device }) {
-                (first..=last).for_each(|g| self.mark(slot, g));
+                self.mark_run(slot, first, last - first + 1);
             }
         }
     }

@@ -222,10 +222,6 @@ impl Replica {
         self.mark(slot, granule);
         let Some(t) = self.target(link) else { return };
         let flush = t.next_flush;
-        match t.copies.get_mut(&granule) {
-            Some(CopyState::Sent { flush: covered, .. }) => *covered = flush,
-            None if fresh => drop(t.copies.insert(granule, CopyState::Sent { flush, again: false })),
-            _ => {}
-        }
+        t.copies.was_written(granule, flush, fresh);
     }
 }

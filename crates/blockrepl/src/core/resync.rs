@@ -1,16 +1,8 @@
-//! The leader's half: sending writes, choosing a resync, copying granules.
+//! The leader's half: sending writes, choosing a resync, its beginning and its end. What it copies: see `copies`.
 
 use super::*;
 use crate::ids::{GenerationId, Lineage};
-use crate::meta::BLOCK;
 use crate::wire::RUNS_MAX;
-
-/// Granules on their way to a peer at once, at most: fewer than a peer bears questions.
-const WINDOW_MAX: u64 = 8192;
-/// Reads that it takes to fill a window, at least.
-const RUNS_AT_ONCE: u64 = 8;
-/// Parts of a window that are flushed one by one.
-const FLUSHES_A_WINDOW: u64 = 4;
 
 /// What the leader concludes from a follower's state.
 enum Plan {
@@ -45,9 +37,10 @@ impl Replica {
             adopted: 0,
             shrink_told: false,
             cursor: 0,
-            copies: BTreeMap::new(),
+            copies: Copies::default(),
             reading: 0,
             slow_told: false,
+            silent: false,
             joins: None,
             reached: 0,
             reach: None,
@@ -216,7 +209,7 @@ impl Replica {
     }
 
     /// The target holds all that we hold, at this point of the stream.
-    fn finish_target(&mut self, link: LinkId) {
+    pub(super) fn finish_target(&mut self, link: LinkId) {
         let Some(Message::Adopt { epoch, version, lineage, members }) = self.adopt_message(link) else {
             return;
         };
@@ -239,11 +232,9 @@ impl Replica {
         let target = self.links.get(&link).map(|l| l.hello.device);
         let mut lacked = Bitmap::new(self.layout.granules());
         let others = self.slots.iter().filter(|s| Some(s.head.device) != target);
-        let bits = others.flat_map(|s| s.bits.runs(usize::MAX));
-        let unflushed = self.recent.iter().filter(|r| r.seq > self.everywhere);
-        let unflushed = unflushed.map(|r| (r.first, r.last - r.first + 1));
-        for (first, count) in bits.chain(unflushed) {
-            lacked.set_run(first, count);
+        others.for_each(|s| lacked.add(&s.bits));
+        for r in self.recent.iter().filter(|r| r.seq > self.everywhere) {
+            lacked.set_run(r.first, r.last - r.first + 1);
         }
         lacked.runs(RUNS_MAX)
     }
@@ -357,7 +348,7 @@ impl Replica {
                 continue;
             }
             if !keeps_up {
-                t.copies.range_mut(first..=last).for_each(|(_, copy)| copy.again());
+                t.copies.again(first..=last);
                 continue;
             }
             t.sent_bytes += message.weight();
@@ -367,290 +358,6 @@ impl Replica {
         }
         sent
     }
-
-    /// Starts the reads of the next granules that a peer lacks, within the window; ends a resync
-    /// that has nothing left.
-    pub(super) fn pump_copies(&mut self) -> bool {
-        if self.leading().is_none() {
-            return false;
-        }
-        let links: Vec<(LinkId, DeviceId)> = self.links.iter().map(|(id, l)| (*id, l.hello.device)).collect();
-        for (link, device) in links {
-            if let Some(slot) = self.slot_of(device) {
-                self.pump_copy(link, slot);
-            }
-        }
-        false
-    }
-
-    fn pump_copy(&mut self, link: LinkId, slot: usize) {
-        loop {
-            let left = self.slots[slot].bits.count();
-            let Some(t) = self.target(link) else { return };
-            if !matches!(t.state, TargetState::Syncing | TargetState::Synced) {
-                return;
-            }
-            if left == 0 && t.copies.is_empty() {
-                if t.state == TargetState::Syncing {
-                    self.finish_target(link);
-                }
-                return;
-            }
-            let Some(run) = self.copy_now(link, slot) else { return self.flush_copies(link) };
-            self.read_copy(link, run, false);
-        }
-    }
-
-    /// The next granules, if there is room for them and it is time.
-    fn copy_now(&mut self, link: LinkId, slot: usize) -> Option<Run> {
-        let most = self.room_for_copies(link, slot);
-        let first = self.next_copy(link, slot).filter(|_| most > 0)?;
-        if !self.sums_at_hand(first) {
-            return None;
-        }
-        let (now, bits, unread) = (self.now, &self.slots[slot].bits, &self.unread);
-        let (sums, layout) = (&self.sums, &self.layout);
-        let Some(Link { side: Side::Target(t), .. }) = self.links.get_mut(&link) else { return None };
-        let known = |g: u32| sums.has(layout.granule_at(g), layout.granule_len(g));
-        let alone = |granule: u32| unread.contains(granule) || !known(granule);
-        let joins = |granule: u32| bits.get(granule) && !alone(first) && !alone(granule);
-        let resync = t.state == TargetState::Syncing;
-        let mut count = 0;
-        while count < most
-            && (count == 0 || joins(first + count) && !t.copies.contains_key(&(first + count)))
-            && (!resync || t.pace.take(now, &self.config))
-        {
-            count += 1;
-        }
-        (count > 0).then_some(Run { first, count })
-    }
-
-    /// Granules that may be on their way to a peer.
-    fn window_of(&self, t: &Target) -> u64 {
-        (t.pace.window(&self.config) / self.layout.granule).clamp(1, WINDOW_MAX)
-    }
-
-    /// How many granules may be read for a peer at once.
-    fn room_for_copies(&self, link: LinkId, slot: usize) -> u32 {
-        let Some(Link { side: Side::Target(t), .. }) = self.links.get(&link) else { return 0 };
-        let (window, granule) = (self.window_of(t), self.layout.granule);
-        let room = window.saturating_sub(t.copies.len() as u64);
-        if t.state == TargetState::Synced {
-            return room.min(1) as u32;
-        }
-        // New writes go to the peer as long as there is room; copies leave some.
-        let sent = t.in_flight() + u64::from(t.reading) * granule;
-        let unsent = (self.config.peer_window() / 4 * 3).saturating_sub(sent).div_ceil(granule);
-        // Read at once, and sent as one message: as many as the largest write has.
-        let at_once = (WRITE_MAX as u64 / granule).max(1);
-        match self.paused.contains(&self.slots[slot].head.node) {
-            true => 0,
-            false => room.min(unsent).min(window.div_ceil(RUNS_AT_ONCE)).min(at_once) as u32,
-        }
-    }
-
-    /// What was copied counts once it is flushed. The peer flushes a part of the window while it takes in the rest.
-    fn flush_copies(&mut self, link: LinkId) {
-        let least = |t: &Target| (self.window_of(t) / FLUSHES_A_WINDOW).max(1) as usize;
-        let Some(Link { side: Side::Target(t), .. }) = self.links.get(&link) else { return };
-        if t.flush.is_some() || t.flush_wanted {
-            return;
-        }
-        let sent = t.copies.values().filter(|c| matches!(c, CopyState::Sent { .. })).count();
-        let enough = sent == t.copies.len() || sent >= least(t);
-        if let Some(t) = self.target(link).filter(|_| sent > 0 && enough) {
-            t.flush_wanted = true;
-        }
-    }
-
-    /// The next granule to copy, round and round.
-    fn next_copy(&mut self, link: LinkId, slot: usize) -> Option<u32> {
-        let Some(Link { side: Side::Target(t), .. }) = self.links.get(&link) else { return None };
-        let free = |granule: &u32| !t.copies.contains_key(granule) && !self.unread.waits(*granule);
-        let bits = &self.slots[slot].bits;
-        let dirty = |from: u32| std::iter::successors(bits.next(from), |at| bits.next(at + 1));
-        dirty(t.cursor).find(free).or_else(|| dirty(0).take_while(|g| *g < t.cursor).find(free))
-    }
-
-    fn read_copy(&mut self, link: LinkId, run: Run, whole: bool) {
-        let digests = self.config.resync_by_digest;
-        let Some(t) = self.target(link) else { return };
-        let whole = whole || !digests || t.state == TargetState::Synced;
-        t.cursor = run.first + run.count;
-        t.reading += run.count;
-        for granule in run.granules() {
-            t.copies.insert(granule, CopyState::Reading { whole });
-        }
-        for granule in run.granules() {
-            *self.reading.entry(granule).or_default() += 1;
-        }
-        let (offset, len) = self.place_of_run(run.first, run.count);
-        let ready = self.sums_ready(offset, u64::from(len));
-        let sums = if ready { self.sums(offset, u64::from(len)) } else { Vec::new() };
-        self.disk(OpKind::CopyRead { link, run, sums }, DiskOp::Read { offset, len });
-    }
-
-    /// Where a granule lies in the device, and its length.
-    pub(super) fn place_of(&self, granule: u32) -> (u64, u32) {
-        self.place_of_run(granule, 1)
-    }
-
-    /// Where `count` granules lie in the device, and their length.
-    pub(super) fn place_of_run(&self, first: u32, count: u32) -> (u64, u32) {
-        let offset = self.layout.granule_at(first);
-        let len = (u64::from(count) * self.layout.granule).min(self.layout.size.saturating_sub(offset));
-        (offset, len as u32)
-    }
-
-    pub(super) fn copy_read(
-        &mut self,
-        link: LinkId,
-        run: Run,
-        sums: &[u32],
-        result: Result<Bytes, Arc<str>>,
-    ) {
-        for granule in run.granules() {
-            if let Some(readers) = self.reading.get_mut(&granule) {
-                *readers -= 1;
-            }
-        }
-        self.reading.retain(|_, readers| *readers > 0);
-        if let Some(t) = self.target(link) {
-            t.reading = t.reading.saturating_sub(run.count);
-        }
-        match result {
-            Ok(data) => self.copy_checked(link, run, sums, &data.into()),
-            Err(reason) => self.source_unreadable(link, run, reason),
-        }
-    }
-
-    /// Compares what was read with the checksums here: damage must not be copied as if it were sound.
-    fn copy_checked(&mut self, link: LinkId, run: Run, sums: &[u32], data: &Data) {
-        let (offset, len) = self.place_of_run(run.first, run.count);
-        let late = match () {
-            () if !sums.is_empty() => Vec::new(),
-            () if self.sums_ready(offset, u64::from(len)) => self.sums(offset, u64::from(len)),
-            // They come: it is read again then.
-            () => return self.copies_not(link, run),
-        };
-        let sums = if sums.is_empty() { &late } else { sums };
-        let damaged = match self.bug(Bug::UncheckedSource) {
-            true => Vec::new(),
-            false => Self::damaged_blocks(offset, &data.sums(), sums),
-        };
-        if !damaged.is_empty() {
-            return self.source_damaged(link, run, data, &damaged);
-        }
-        self.unread.read(run);
-        self.send_copies(link, run, data);
-    }
-
-    /// Sends a granule that is damaged. Says whether it did.
-    pub(super) fn copy_damaged(
-        &mut self,
-        link: LinkId,
-        granule: u32,
-        data: Data,
-        damaged: &[DamagedBlock],
-    ) -> bool {
-        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return false };
-        let Some(t) = self.target(link) else { return false };
-        if !matches!(t.copies.get(&granule), Some(CopyState::Reading { .. })) {
-            return false;
-        }
-        let (heal, flush) = (t.state == TargetState::Synced, t.next_flush);
-        t.copies.insert(granule, CopyState::Sent { flush, again: false });
-        let first = self.layout.granule_at(granule) / BLOCK;
-        let blocks = damaged.iter().map(|d| ((d.block - first) as u8, d.right)).collect();
-        self.send_copy(link, Message::CopyDamaged { epoch, granule, heal, blocks, data });
-        true
-    }
-
-    /// Sends what was read, or asks about it first.
-    pub(super) fn send_copies(&mut self, link: LinkId, run: Run, data: &Data) {
-        let Some(epoch) = self.leading().map(|l| l.grant.epoch) else { return };
-        let granule_len = self.layout.granule as usize;
-        let Some(t) = self.target(link) else { return };
-        let Some(CopyState::Reading { whole }) = t.copies.get(&run.first) else { return };
-        let (whole, heal, flush) = (*whole, t.state == TargetState::Synced, t.next_flush);
-        let pieces: Vec<Bytes> = (0..data.len())
-            .step_by(granule_len)
-            .map(|at| data.slice(at..data.len().min(at + granule_len)))
-            .collect();
-        let state = || match whole {
-            true => CopyState::Sent { flush, again: false },
-            false => CopyState::Asked { again: false },
-        };
-        t.copies.extend(run.granules().map(|granule| (granule, state())));
-        if !whole {
-            for (granule, piece) in run.granules().zip(&pieces) {
-                let piece = if self.bug(Bug::DigestOfOne) { &pieces[0] } else { piece };
-                self.send(link, Message::Compare { epoch, granule, digest: Digest::of(piece) });
-            }
-            return;
-        }
-        if self.bug(Bug::ClearBeforeFlush)
-            && let Some(slot) = self.links.get(&link).and_then(|l| self.slot_of(l.hello.device))
-        {
-            run.granules().for_each(|granule| self.unmark(slot, granule));
-        }
-        for (granule, data) in without_zeros(run.first, data, &pieces, granule_len) {
-            self.send_copy(link, Message::Copy { epoch, granule, heal, data });
-        }
-    }
-
-    fn send_copy(&mut self, link: LinkId, message: Message) {
-        let now = self.now;
-        if let Some(t) = self.target(link) {
-            t.sent_bytes += message.weight();
-            t.pace.sent(now, t.sent_bytes);
-            self.send(link, message);
-        }
-    }
-
-    /// What is the same counts as copied: it is certain once the peer has flushed.
-    pub(super) fn compare_answered(&mut self, link: LinkId, granule: u32, same: bool) {
-        let Some(t) = self.target(link) else { return };
-        let Some(CopyState::Asked { again }) = t.copies.get(&granule) else { return };
-        if same {
-            let state = CopyState::Sent { flush: t.next_flush, again: *again };
-            t.copies.insert(granule, state);
-            if self.bug(Bug::SameUnflushed)
-                && let Some(slot) = self.links.get(&link).and_then(|l| self.slot_of(l.hello.device))
-            {
-                self.unmark(slot, granule);
-            }
-        } else {
-            self.read_copy(link, Run { first: granule, count: 1 }, true);
-        }
-    }
-}
-
-impl CopyState {
-    /// A later write to the granule is not sent: what was sent of it is out of date.
-    pub(super) fn again(&mut self) {
-        if let CopyState::Sent { again, .. } | CopyState::Asked { again } = self {
-            *again = true;
-        }
-    }
-}
-
-/// What was read, in as few parts as it takes to send no zeros: each begins with its first granule, and one of
-/// zeros has no bytes.
-fn without_zeros(first: u32, data: &Data, pieces: &[Bytes], granule: usize) -> Vec<(u32, Data)> {
-    let zero: Vec<bool> = pieces.iter().map(|piece| sums::is_zero(piece)).collect();
-    let mut parts = Vec::new();
-    let mut at = 0;
-    while at < zero.len() {
-        let count = match zero[at] {
-            true => 1,
-            false => zero[at..].iter().take_while(|zero| !**zero).count(),
-        };
-        let span = at * granule..data.len().min((at + count) * granule);
-        parts.push((first + at as u32, if zero[at] { Data::default() } else { data.part(span) }));
-        at += count;
-    }
-    parts
 }
 
 /// What the writer that forwarded this write is sent in place of it.

@@ -150,13 +150,28 @@ impl Replica {
         }
     }
 
-    fn rotten_ended(&mut self, chunk: u32, mut findings: Vec<Finding>, healed: bool) {
-        for finding in &mut findings {
-            finding.healed = healed;
+    fn rotten_ended(&mut self, chunk: u32, findings: Vec<Finding>, healed: bool) {
+        let findings = if healed { self.what_is_healed(&findings) } else { findings };
+        for finding in &findings {
             self.count(finding);
             self.event(Event::Damaged(*finding));
         }
         self.scrub_mended(chunk, &findings);
+    }
+
+    /// What the leader has sent heals all but what it has no better itself.
+    fn what_is_healed(&self, findings: &[Finding]) -> Vec<Finding> {
+        let mut ended = Vec::new();
+        for f in findings {
+            for offset in (f.offset..f.offset + f.len).step_by(BLOCK as usize) {
+                let (wrong, healed) = match self.damage.holds(offset / BLOCK) {
+                    true => (Wrong::Both, false),
+                    false => (f.wrong, true),
+                };
+                super::mend::note(&mut ended, Finding { offset, len: BLOCK, wrong, healed, ..*f });
+            }
+        }
+        ended
     }
 
     /// A read found these blocks damaged, counted from `start` on.

@@ -7,22 +7,19 @@ use crate::ids::{GenerationId, Lineage};
 impl Replica {
     /// The picture that a policy, or an operator, decides on.
     pub(super) fn split_brain(&self, member: Member, answer: &Message) -> Option<SplitBrain> {
-        let Message::BeginAck { lineage, base, dirty, .. } = answer else { return None };
+        let Message::BeginAck { lineage, base, changed, .. } = answer else { return None };
         let common = self.sb.lineage.common(lineage);
-        let count = u64::from(self.layout.granules());
-        let theirs: u64 =
-            dirty.iter().map(|(_, n)| u64::from(*n)).sum::<u64>().min(count) * self.layout.granule;
+        let bytes = |granules: u32| u64::from(granules.min(self.layout.granules())) * self.layout.granule;
+        // Each side's notes for the other one, if they begin where the two parted.
         let slot = self.slot_of(member.device).map(|s| &self.slots[s]);
-        let ours = slot
-            .filter(|s| Some(s.head.base) == common)
-            .map(|s| u64::from(s.bits.count()) * self.layout.granule);
-        let known = common.is_some() && Some(*base) == common;
+        let ours = slot.filter(|s| Some(s.head.base) == common).map(|s| bytes(s.bits.count()));
+        let theirs = (common.is_some() && Some(*base) == common).then(|| bytes(*changed));
         let mut split = SplitBrain {
             peer: member.node,
             device: member.device,
             common,
             ours: Branch { first: first_after(&self.sb.lineage, common), changed_bytes: ours },
-            theirs: Branch { first: first_after(lineage, common), changed_bytes: known.then_some(theirs) },
+            theirs: Branch { first: first_after(lineage, common), changed_bytes: theirs },
             verdict: Verdict::Undecided,
         };
         split.verdict = self.config.split_brain.decide(self.me().node, &split);

@@ -5,23 +5,50 @@
 use super::*;
 use crate::meta::BLOCK;
 
+/// How often a granule is judged before it is left out: for each time there is a reason that is new, unless the disk
+/// reads otherwise each time.
+const JUDGED_MAX: u32 = 16;
+
 /// Granules whose copying met an error of the disk here.
 #[derive(Debug, Default)]
-pub(super) struct Unread(BTreeMap<u32, Step>);
+pub(super) struct Unread(BTreeMap<u32, Granule>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, Default)]
+struct Granule {
+    step: Step,
+    /// How often it was judged.
+    judged: u32,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
 enum Step {
     /// A read of it and others failed: it is read alone.
+    #[default]
     Alone,
-    /// It failed alone: it is to be judged.
-    Failed,
-    Judging,
+    /// It failed alone: these chunks of it are still to be judged.
+    Judging(BTreeSet<u32>, Judgement),
     /// Judged, and healed if it could be: it is read once more.
-    Judged,
+    Judged(Judgement),
     /// Left out until it is written to, or the resync begins anew.
     Lost,
     /// Likewise: it is damaged, and there is no room to note more of that.
     Damaged,
+}
+
+/// What the judging of a granule came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Judgement {
+    /// Those who were asked for all that nobody had right before, and answered.
+    asked: BTreeSet<LinkId>,
+    /// Blocks that neither they nor the copy here have right, with the checksums that they should have.
+    lost: BTreeSet<(u64, u32)>,
+}
+
+impl Judgement {
+    /// Whether this peer has none of these blocks right.
+    fn covers(&self, link: LinkId, damaged: &[DamagedBlock]) -> bool {
+        self.asked.contains(&link) && damaged.iter().all(|d| self.lost.contains(&(d.block, d.right)))
+    }
 }
 
 impl Unread {
@@ -30,25 +57,52 @@ impl Unread {
         self.0.contains_key(&granule)
     }
 
-    /// Whether it must not be read now.
-    pub(super) fn waits(&self, granule: u32) -> bool {
-        matches!(self.0.get(&granule), Some(Step::Failed | Step::Judging | Step::Lost | Step::Damaged))
+    fn step(&self, granule: u32) -> Option<&Step> {
+        self.0.get(&granule).map(|g| &g.step)
+    }
+
+    fn put(&mut self, granule: u32, step: Step) {
+        self.0.entry(granule).or_default().step = step;
+    }
+
+    /// Whether it must not be read for a peer now. One that is silent cannot be asked for what is right.
+    pub(super) fn waits(&self, granule: u32, link: LinkId, silent: bool) -> bool {
+        match self.step(granule) {
+            Some(Step::Judging(..) | Step::Lost | Step::Damaged) => true,
+            Some(Step::Judged(judgement)) => silent && !judgement.asked.contains(&link),
+            Some(Step::Alone) | None => false,
+        }
     }
 
     /// These could be read.
     pub(super) fn read(&mut self, run: Run) {
-        self.0.retain(|granule, step| !run.granules().contains(granule) || *step == Step::Judging);
+        self.0.retain(|granule, g| !run.granules().contains(granule) || matches!(g.step, Step::Judging(..)));
     }
 
     /// How many are left out.
     pub(super) fn lost(&self) -> usize {
-        self.0.values().filter(|step| **step == Step::Lost).count()
+        self.0.values().filter(|g| g.step == Step::Lost).count()
     }
 
     /// What was left out is tried again.
     pub(super) fn try_again(&mut self, granules: impl std::ops::RangeBounds<u32>) {
         if !self.0.is_empty() {
-            self.0.extract_if(granules, |_, step| matches!(step, Step::Lost | Step::Damaged)).for_each(drop);
+            self.0.extract_if(granules, |_, g| matches!(g.step, Step::Lost | Step::Damaged)).for_each(drop);
+            self.0.values_mut().for_each(|g| g.judged = 0);
+        }
+    }
+
+    /// What was judged of these bytes is out of date.
+    pub(super) fn written(&mut self, granules: std::ops::RangeInclusive<u32>, offset: u64, len: usize) {
+        if self.0.is_empty() {
+            return;
+        }
+        self.try_again(granules.clone());
+        let blocks = offset / BLOCK..(offset + len as u64).div_ceil(BLOCK);
+        for granule in self.0.range_mut(granules).map(|(_, g)| g) {
+            if let Step::Judging(_, found) | Step::Judged(found) = &mut granule.step {
+                found.lost.retain(|(block, _)| !blocks.contains(block));
+            }
         }
     }
 }
@@ -59,22 +113,22 @@ impl Replica {
         self.copies_not(link, run);
         if run.count > 1 {
             for granule in run.granules() {
-                self.unread.0.entry(granule).or_insert(Step::Alone);
+                self.unread.0.entry(granule).or_default();
             }
             return;
         }
-        match self.unread.0.get(&run.first) {
-            None | Some(Step::Alone) => {
-                self.unread.0.insert(run.first, Step::Failed);
+        match self.unread.step(run.first) {
+            Some(Step::Judged(judgement)) if judgement.asked.contains(&link) => {
+                self.leave_out(link, run.first, reason);
             }
-            Some(Step::Judged) => self.leave_out(link, run.first, reason),
+            None | Some(Step::Alone | Step::Judged(_)) => self.have_judged(link, run.first, reason),
             // Another peer's copy of it is at this already.
-            Some(Step::Failed | Step::Judging | Step::Lost | Step::Damaged) => {}
+            Some(Step::Judging(..) | Step::Lost | Step::Damaged) => {}
         }
     }
 
     /// What was read for a peer is not what its checksums say: what of it is sound is sent. The rest is judged first, as
-    /// what cannot be read is, and then sent as it is, if no copy is right.
+    /// what cannot be read is, and then sent as it is, if no copy is right: not this peer's either.
     pub(super) fn source_damaged(&mut self, link: LinkId, run: Run, data: &Bytes, damaged: &[DamagedBlock]) {
         let size = self.layout.granule as usize;
         for granule in run.granules() {
@@ -83,27 +137,38 @@ impl Replica {
             let here = |d: &&DamagedBlock| d.block * BLOCK / size as u64 == u64::from(granule);
             let damaged: Vec<DamagedBlock> = damaged.iter().filter(here).copied().collect();
             let one = Run { first: granule, count: 1 };
-            match self.unread.0.get(&granule) {
+            match self.unread.step(granule) {
                 _ if damaged.is_empty() => {
                     self.unread.read(one);
                     self.send_copies(link, one, &data.into());
                 }
-                Some(Step::Judged) => self.send_damaged(link, granule, data.into(), &damaged),
-                step => {
-                    if matches!(step, None | Some(Step::Alone)) {
-                        self.unread.0.insert(granule, Step::Failed);
-                    }
-                    self.copies_not(link, one);
+                Some(Step::Judged(judgement)) if judgement.covers(link, &damaged) => {
+                    self.send_damaged(link, granule, data.into(), &damaged);
                 }
+                None | Some(Step::Alone | Step::Judged(_)) => {
+                    self.copies_not(link, one);
+                    self.have_judged(link, granule, "it reads otherwise each time".into());
+                }
+                Some(Step::Judging(..) | Step::Lost | Step::Damaged) => self.copies_not(link, one),
             }
+        }
+    }
+
+    /// Has a granule judged, by all who can be asked now.
+    fn have_judged(&mut self, link: LinkId, granule: u32, reason: Arc<str>) {
+        let (left, asked) =
+            (self.layout.granule_chunks(granule).collect(), self.links.keys().copied().collect());
+        let entry = self.unread.0.entry(granule).or_default();
+        entry.judged += 1;
+        entry.step = Step::Judging(left, Judgement { asked, lost: BTreeSet::new() });
+        if entry.judged > JUDGED_MAX {
+            self.leave_out(link, granule, reason);
         }
     }
 
     pub(super) fn copies_not(&mut self, link: LinkId, run: Run) {
         if let Some(t) = self.target(link) {
-            run.granules().for_each(|granule| {
-                t.copies.remove(&granule);
-            });
+            run.granules().for_each(|granule| t.copies.remove(granule));
         }
     }
 
@@ -112,7 +177,7 @@ impl Replica {
         let Some(peer) = self.links.get(&link).map(|l| l.hello.node) else { return };
         if !damaged.iter().all(|d| self.note_damage(*d)) {
             self.copies_not(link, Run { first: granule, count: 1 });
-            self.unread.0.insert(granule, Step::Damaged);
+            self.unread.put(granule, Step::Damaged);
             let ((offset, len), reason) =
                 (self.place_of(granule), "more is damaged than can be noted".into());
             return self.event(Event::Unreadable { peer, offset, len: u64::from(len), reason });
@@ -134,7 +199,7 @@ impl Replica {
     }
 
     fn leave_out(&mut self, link: LinkId, granule: u32, reason: Arc<str>) {
-        self.unread.0.insert(granule, Step::Lost);
+        self.unread.put(granule, Step::Lost);
         if self.unread.lost() > self.config.unreadable_max {
             return self.disk_failed(reason);
         }
@@ -143,32 +208,40 @@ impl Replica {
         self.event(Event::Unreadable { peer, offset, len: u64::from(len), reason });
     }
 
-    /// Has judged what failed.
+    /// Has the chunks judged that are still to be, as far as there is room.
     pub(super) fn pump_unread(&mut self) {
         if self.leading().is_none() {
             return self.unread.0.clear();
         }
-        let failed = |(granule, step): (&u32, &Step)| (*step == Step::Failed).then_some(*granule);
-        let failed: Vec<u32> = self.unread.0.iter().filter_map(failed).collect();
-        for granule in failed {
-            // Where there is no room for all, those that are judged now are judged again.
-            if self.layout.granule_chunks(granule).all(|chunk| self.mend(chunk)) {
-                self.unread.0.insert(granule, Step::Judging);
-            }
-        }
+        let left = |g: &Granule| match &g.step {
+            Step::Judging(left, _) => left.clone(),
+            _ => BTreeSet::new(),
+        };
+        let chunks: Vec<u32> = self.unread.0.values().flat_map(left).collect();
+        chunks.into_iter().for_each(|chunk| {
+            self.mend(chunk);
+        });
     }
 
-    /// Whether a granule is judged for the sake of a copy.
+    /// Whether a granule is judged for the sake of a copy. Whoever has it judged from now on has all targets asked.
     pub(super) fn is_judged_to_copy(&self, granule: u32) -> bool {
-        matches!(self.unread.0.get(&granule), Some(Step::Failed | Step::Judging))
+        matches!(self.unread.step(granule), Some(Step::Judging(..) | Step::Judged(_)))
     }
 
-    /// A chunk was judged: a granule is with its last one.
-    pub(super) fn unread_mended(&mut self, chunk: u32) {
-        let granule = self.layout.granule_of_chunk(chunk);
-        let more = self.mends.range(self.layout.granule_chunks(granule)).next().is_some();
-        if let Some(step @ Step::Judging) = self.unread.0.get_mut(&granule).filter(|_| !more) {
-            *step = Step::Judged;
+    /// A chunk was judged, whoever had it judged: a granule is with its last one.
+    pub(super) fn unread_mended(&mut self, chunk: u32, mend: &mend::Mend) {
+        let (granule, me) = (self.layout.granule_of_chunk(chunk), self.me().node);
+        let Some(Granule { step, .. }) = self.unread.0.get_mut(&granule) else { return };
+        let Step::Judging(left, found) = step else { return };
+        if !left.remove(&chunk) {
+            return;
+        }
+        if let Some(asked) = mend.lost_for(me) {
+            found.asked.retain(|link| asked.contains(link));
+        }
+        found.lost.extend(mend.lost.iter().map(|d| (d.block, d.right)));
+        if left.is_empty() {
+            *step = Step::Judged(std::mem::take(found));
         }
     }
 }

@@ -450,7 +450,7 @@ impl Replica {
         let forgotten = self.bug(Bug::ZerosUnmarked) && Zeros::of(&data).is_some();
         for slot in 0..self.slots.len() {
             if !sent.contains(&self.slots[slot].head.device) && !forgotten {
-                (first..=last).for_each(|g| self.mark(slot, g));
+                self.mark_run(slot, first, last - first + 1);
             }
         }
         if let Asker::Writer { link, id } = by {

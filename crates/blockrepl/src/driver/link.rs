@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::incoming::Incoming;
 use super::outbox::Outbox;
 use super::shared::Shared;
+use super::within::Within;
 use crate::core::{Input, LinkId};
 use crate::ids::NodeId;
 use crate::wire::{Decoder, HEADER_LEN, Hello, Message, Refusal, WireError};
@@ -171,7 +172,7 @@ where
     IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let peer = hello.node;
-    let (read, write) = tokio::io::split(io);
+    let (read, write) = tokio::io::split(Within::current(io));
     let outbox = Outbox::new(Box::new(write), shared.unsent_limit);
     let link = shared.state().add_link(outbox.clone()).ok_or(LinkError::Closed)?;
     // The guard tells the core that the link is gone, also when the task is aborted.

@@ -10,6 +10,7 @@ mod outbox;
 mod reads;
 mod remote;
 mod shared;
+mod within;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -35,7 +35,9 @@ pub enum Message {
         consistent: bool,
         /// Whose resync, and its number.
         sync: Option<(DeviceId, u64)>,
-        /// Granules that may differ from the leader's: `(first, count)`.
+        /// Granules that it has noted for the leader since `base`, and for nobody else.
+        changed: u32,
+        /// Granules that may differ from the leader's: `(first, count)`. Those, and what the leader may have had copied to it.
         dirty: Vec<(u32, u32)>,
     },
     /// One write of the leader.

@@ -26,8 +26,8 @@ impl Message {
                 w.u64(*epoch).u64(*seq).lineage(lineage);
                 (3, w.0, none)
             }
-            Message::BeginAck { lineage, members, base, consistent, sync, dirty } => {
-                w.lineage(lineage).members(members).generation(*base);
+            Message::BeginAck { lineage, members, base, consistent, sync, changed, dirty } => {
+                w.lineage(lineage).members(members).generation(*base).u32(*changed);
                 put_resync_state(&mut w, *consistent, *sync, dirty);
                 (4, w.0, none)
             }
@@ -304,12 +304,12 @@ fn take_damaged(r: &mut Reader<'_>) -> Result<Vec<(u8, u32)>, Short> {
 }
 
 fn take_begin_ack(r: &mut Reader<'_>) -> Result<Message, Short> {
-    let (lineage, members, base) = (r.lineage()?, r.members()?, r.generation()?);
+    let (lineage, members, base, changed) = (r.lineage()?, r.members()?, r.generation()?, r.u32()?);
     let (consistent, syncing) = (r.flag()?, r.flag()?);
     let sync = (r.device()?, r.u64()?);
     if !syncing && sync != Default::default() {
         return Err(Short);
     }
-    let dirty = take_runs(r)?;
-    Ok(Message::BeginAck { lineage, members, base, consistent, sync: syncing.then_some(sync), dirty })
+    let (sync, dirty) = (syncing.then_some(sync), take_runs(r)?);
+    Ok(Message::BeginAck { lineage, members, base, consistent, sync, changed, dirty })
 }

@@ -6,11 +6,11 @@ use posthaste_blockrepl::{Config, GRANULE, NodeId, SplitBrainPolicy, UndoPolicy}
 
 use crate::harness::*;
 
-const BLOCK: usize = 4096;
+pub const BLOCK: usize = 4096;
 /// A block in the third granule.
-const AT: u64 = 2 * GRANULE + 4096;
+pub const AT: u64 = 2 * GRANULE + 4096;
 
-fn with(count: usize, seed: u64, config: Config) -> Net {
+pub fn with(count: usize, seed: u64, config: Config) -> Net {
     let mut net = Net::with(count, seed, config);
     for n in 1..count {
         net.connect(0, n);
@@ -25,7 +25,7 @@ fn with(count: usize, seed: u64, config: Config) -> Net {
 }
 
 /// The last copy is away, and what others write goes on without it.
-fn without_the_last(net: &mut Net) {
+pub fn without_the_last(net: &mut Net) {
     let last = net.nodes.len() - 1;
     let rest: Vec<usize> = (0..last).collect();
     net.cut(0, last);
@@ -33,13 +33,13 @@ fn without_the_last(net: &mut Net) {
     net.settle();
 }
 
-fn come_back(net: &mut Net) {
+pub fn come_back(net: &mut Net) {
     net.nodes[0].events.clear();
     net.connect(0, net.nodes.len() - 1);
     net.settle();
 }
 
-fn flip(net: &mut Net, n: usize, at: u64) {
+pub fn flip(net: &mut Net, n: usize, at: u64) {
     net.nodes[n].data.rot(at as usize + 17);
 }
 
@@ -53,7 +53,7 @@ fn corrupt(at: u64) -> Result<Reply, Denied> {
     Err(Denied::Corrupt { offset: at, len: BLOCK as u64 })
 }
 
-fn copied(net: &Net) -> Vec<(u64, u64)> {
+pub fn copied(net: &Net) -> Vec<(u64, u64)> {
     let told = |e: &Event| {
         if let Event::DamageCopied { offset, len, .. } = e { Some((*offset, *len)) } else { None }
     };
@@ -293,6 +293,21 @@ fn healing_a_peer_does_not_make_the_leader_s_damage_sound() {
     net.lead(1, grant(2, 1, &[1], 3));
     assert_eq!(read(&mut net, 1, AT), corrupt(AT));
     assert!(read(&mut net, 1, AT + BLOCK as u64).is_ok());
+}
+
+/// What heals one block brings another one that is damaged at the leader as well: that one is not called healed.
+#[test]
+fn a_follower_tells_what_was_healed_there_from_what_came_as_damage() {
+    let mut net = only_copy_damaged(3, small());
+    net.connect(0, 1);
+    net.settle();
+    flip(&mut net, 1, AT + BLOCK as u64);
+    let request = net.scrub(1);
+    net.settle();
+    let Ok(Reply::Scrubbed(report)) = &net.answers[&request] else { panic!() };
+    let healed = Finding { offset: AT + BLOCK as u64, wrong: Wrong::Copy, healed: true, ..lost(1) };
+    assert_eq!(report.findings, [lost(1), healed]);
+    assert!(told(&net, 1, healed));
 }
 
 /// Whoever scrubs is answered, also where nothing can be healed.

@@ -201,6 +201,7 @@ fn begin_ack() -> Message {
         base: GenerationId::default(),
         consistent: true,
         sync: None,
+        changed: u32::MAX,
         dirty: Vec::new(),
     }
 }

@@ -144,6 +144,56 @@ fn where_no_checksum_decides_the_leader_wins_and_the_report_says_so() {
     assert!(net.nodes[0].data.live == before);
 }
 
+/// Whole blocks elsewhere, until the extent of `AT` is not hot any more.
+fn cool(net: &mut Net) {
+    for mib in 2..12 {
+        net.put(0, mib << 20, &[1; BLOCK]);
+        net.flush(0);
+        net.idle();
+    }
+}
+
+/// The follower's page of checksums is an old one: the disk lost its last write. The data is right.
+fn stale_checksum(seed: u64) -> Net {
+    let mut net = written(seed);
+    cool(&mut net);
+    let sums = |net: &Net| {
+        let meta = &net.nodes[1].meta.live;
+        let newest = |at: &usize| u64::from_le_bytes(meta[at + 16..at + 24].try_into().unwrap());
+        let at = [0, 16384].into_iter().max_by_key(newest).unwrap() + 104;
+        u64::from_le_bytes(meta[at..at + 8].try_into().unwrap()) as usize
+    };
+    let at = sums(&net);
+    let old = net.nodes[1].meta.live[at..at + 4096].to_vec();
+    net.put(0, AT, &[77; BLOCK]);
+    cool(&mut net);
+    net.crash(1);
+    assert!(net.nodes[1].meta.live[at..at + 4096] != old);
+    net.nodes[1].meta.live[at..at + 4096].copy_from_slice(&old);
+    net.boot(1);
+    net.connect(0, 1);
+    net.settle();
+    net.assert_identical(0, 1);
+    net
+}
+
+#[test]
+fn a_checksum_alone_that_is_wrong_is_mended_where_it_is() {
+    for (seed, by_verify) in [(1, false), (2, true), (3, false)] {
+        let mut net = stale_checksum(seed);
+        match by_verify {
+            true => assert_eq!(net.verified(0).differing, []),
+            false => assert_eq!(scrub(&mut net, 1).findings, [finding(1, Wrong::Copy, true)]),
+        }
+        assert_eq!(scrub(&mut net, 1).findings, []);
+        net.cut(0, 1);
+        net.lead(1, grant(2, 1, &[1], 2));
+        let read = net.read(1, AT, 10);
+        net.settle();
+        assert_eq!(net.answers[&read], Ok(Reply::Read(vec![77; 10].into())));
+    }
+}
+
 #[test]
 fn a_lost_write_and_a_misdirected_one_are_found_by_scrub() {
     for victim in 0..2 {

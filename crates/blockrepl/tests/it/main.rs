@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub)]
 
+mod asked_targets;
 mod bond;
 mod candidate;
 mod chaos;
@@ -30,6 +31,7 @@ mod resync;
 mod secret;
 mod shrink;
 mod splitbrain;
+mod streams;
 mod sums_model;
 mod wire;
 mod writers;

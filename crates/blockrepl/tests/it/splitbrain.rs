@@ -53,6 +53,43 @@ fn a_split_brain_is_described_and_nothing_is_done_unasked() {
     assert!(!net.connected(0, 1) && net.nodes[0].images.is_empty());
 }
 
+/// A third copy missed something before the two parted, and has led since: that one side has noted it for the third copy
+/// has it copied, but is no change of its own.
+#[test]
+fn what_a_third_copy_lacked_is_no_change_of_either_side() {
+    let mut net = Net::new(3, 1);
+    net.connect(0, 1);
+    net.connect(0, 2);
+    net.lead(0, grant(1, 0, &[0, 1, 2], 1));
+    net.settle();
+    net.cut(0, 2);
+    net.set_grant(0, grant(1, 0, &[0, 1], 2)).unwrap();
+    net.put(0, 0, &[1; 5 * GRANULE as usize]);
+    net.flush(0);
+    net.idle();
+    net.cut(0, 1);
+    net.lead(0, grant(2, 0, &[0], 3));
+    net.put(0, 8 * GRANULE, b"what node 0 wrote");
+    net.flush(0);
+    net.settle();
+    // The others go on, the third copy leads, and then the second one again.
+    net.connect(1, 2);
+    net.lead(1, grant(3, 1, &[1], 3));
+    net.settle();
+    net.set_grant(1, grant(3, 1, &[1, 2], 3)).unwrap();
+    net.idle();
+    net.lead(2, grant(4, 2, &[1, 2], 4));
+    net.settle();
+    net.lead(1, grant(5, 1, &[1, 2], 5));
+    net.put(1, 9 * GRANULE, b"what node 1 wrote");
+    net.flush(1);
+    net.idle();
+    net.connect(0, 1);
+    net.settle();
+    let split = split(&net, 1);
+    assert_eq!([split.ours, split.theirs].map(|branch| branch.changed_bytes), [Some(GRANULE); 2]);
+}
+
 #[test]
 fn each_policy_gives_up_the_side_that_it_names() {
     let generation = |epoch| Some(GenerationId { generation: epoch, epoch, device: DeviceId([0; 16]) });

@@ -115,12 +115,13 @@ fn message() -> impl Strategy<Value = Message> {
             members: Default::default(),
             dirty
         }),
-        (any::<bool>(), runs()).prop_map(|(consistent, dirty)| Message::BeginAck {
+        (any::<bool>(), any::<u32>(), runs()).prop_map(|(consistent, changed, dirty)| Message::BeginAck {
             lineage: Default::default(),
             members: Default::default(),
             base: Default::default(),
             consistent,
             sync: None,
+            changed,
             dirty
         }),
         (any::<u64>(), any::<u16>(), any::<u16>(), proptest::collection::vec(any::<u8>(), 0..300))

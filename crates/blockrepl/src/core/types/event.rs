@@ -27,7 +27,8 @@ pub enum Event {
         /// Whether the grant or a pending change counts it.
         in_sync: bool,
     },
-    /// A flush has waited for this peer longer than `Config::slow_after`.
+    /// A flush has waited for this peer longer than `Config::slow_after`; or it was asked whether it has right what is damaged
+    /// here, and has not answered for four times as long.
     PeerSlow {
         /// Who.
         peer: NodeId,

@@ -46,7 +46,7 @@ pub struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Wrong {
-    /// A checksum, or an error of the disk, says that this copy is the wrong one.
+    /// A checksum, or an error of the disk, says that this copy is the wrong one; or it is right, and its checksum is not.
     Copy,
     /// The copies differ and no checksum decides: the leader's copy, the elected one, is taken.
     Unknown,

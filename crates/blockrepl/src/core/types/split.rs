@@ -24,7 +24,8 @@ pub struct SplitBrain {
 pub struct Branch {
     /// The generation with which it went its own way.
     pub first: Option<GenerationId>,
-    /// Bytes that it may have written since, in whole granules; `None` when it cannot be told.
+    /// Bytes that it has noted for the other side since, in whole granules: what it wrote, and what was hot or not flushed when they
+    /// parted. What either has noted for a third copy is not among them. `None` when it cannot be told.
     pub changed_bytes: Option<u64>,
 }
 
