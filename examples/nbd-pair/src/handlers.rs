@@ -344,7 +344,7 @@ mod tests {
         let finding = Finding { node: NodeId(2), offset: 4096, len: 4096, wrong: Wrong::Copy, healed: true };
         handlers.event(&Event::Damaged(finding));
         handlers.event(&Event::DiskFailed { reason: "on fire".into() });
-        handlers.event(&Event::UndoLost);
+        handlers.event(&Event::UndoLost { reason: "the undo area was too small" });
         handlers.out_of_sync();
         drop(handlers);
         work.await;

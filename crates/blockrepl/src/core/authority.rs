@@ -399,7 +399,7 @@ impl Replica {
             Some(why) => Some(why),
             None if self.rollback.is_some() || self.raise.is_some() => Some(Denied::Busy),
             None if self.sb.sync.is_none() => Some(Denied::NoRollback("the replica is consistent")),
-            None if self.sb.undo_lost => Some(Denied::NoRollback("the undo area was too small")),
+            None if self.sb.undo_lost => Some(Denied::NoRollback("its before-images were given up")),
             None => None,
         };
         match why {

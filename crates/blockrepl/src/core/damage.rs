@@ -133,7 +133,7 @@ impl Replica {
         }
         // They are kept for what a rollback would bring back.
         if self.undo_active() {
-            self.undo_full();
+            self.undo_full("more is damaged than can be noted");
         }
         self.local.wanted = self.order;
         true
@@ -245,7 +245,7 @@ impl Replica {
         }
         // A rollback would need it.
         if self.undo_active() {
-            self.undo_full();
+            self.undo_full("what comes is what was found damaged");
             return false;
         }
         same.iter().for_each(|key| {

@@ -9,8 +9,7 @@ use super::*;
 use crate::bitmap::EXTENT;
 use crate::ids::GenerationId;
 use crate::meta::{
-    self, MAX_SLOTS, OpenError, PAGE_LEN, SB_LEN, check_identity, decode_page, decode_sums, decode_undo,
-    encode_page,
+    self, MAX_SLOTS, OpenError, PAGE_LEN, SB_LEN, check_identity, decode_page, decode_sums, encode_page,
 };
 
 impl Replica {
@@ -58,14 +57,12 @@ impl Replica {
             }
             slots.push(Slot { head: head.clone(), bits, changed: BTreeSet::new() });
         }
-        let mut undo = undo::Undo::default();
-        while sb.sync.is_some() && undo.next < layout.undo_slots() {
-            let bytes = get(layout.undo_at(undo.next), layout.undo_len(), whole)?;
-            let found = decode_undo(&bytes, sb.undo_run, undo.next, layout.granules());
-            let Some((granule, _)) = found else { break };
-            undo.saved.insert(granule);
-            undo.next += 1;
-        }
+        let undo = match sb.sync {
+            Some(_) if !sb.undo_lost => {
+                undo::Undo::found(&layout, sb.undo_run, |at, len| get(at, len, whole))?
+            }
+            _ => undo::Undo::default(),
+        };
         let mut sums = sums::Sums::default();
         for extent in sb.hot.iter().filter(|e| u64::from(**e) * EXTENT < layout.size) {
             for page in sums::extent_pages(*extent) {
@@ -180,6 +177,7 @@ impl Replica {
         for slot in 0..replica.slots.len() {
             replica.mark_hot(slot);
         }
+        replica.miss_rotten_images();
         replica
     }
 

@@ -7,7 +7,7 @@
 
 use super::*;
 use crate::config::UndoPolicy;
-use crate::meta::{decode_undo, encode_undo};
+use crate::meta::{OpenError, UNDO_HEAD, UndoEntry, decode_undo, encode_undo, may_be_undo};
 
 /// Entries of the queue whose before-images are read ahead.
 const AHEAD: usize = 64;
@@ -19,7 +19,7 @@ pub(super) struct Undo {
     /// Being read.
     reading: BTreeSet<u32>,
     /// Read, and not given to the disk yet.
-    read: BTreeMap<u32, Bytes>,
+    read: BTreeMap<u32, Data>,
     /// Given to the disk, and not durable yet.
     writing: BTreeSet<u32>,
     /// The number of the next entry.
@@ -27,6 +27,10 @@ pub(super) struct Undo {
     lost_commit: u64,
     /// The metadata commit that holds what is known to be damaged of it.
     noted: u64,
+    /// Of those that were found at open, one is missing that was durable.
+    rotten: bool,
+    /// The metadata commit after which a rollback may begin to put back.
+    put_back_after: Option<u64>,
 }
 
 impl Undo {
@@ -37,6 +41,33 @@ impl Undo {
             || self.writing.contains(&granule)
     }
 
+    /// What a resync that was broken off has left: the entries up to the first one that is not whole. That was not durable, unless
+    /// one behind it says that it was.
+    pub(super) fn found(
+        layout: &Layout,
+        run: u64,
+        mut read: impl FnMut(u64, u64) -> Result<Vec<u8>, OpenError>,
+    ) -> Result<Self, OpenError> {
+        let mut undo = Undo::default();
+        for number in 0..layout.undo_slots() {
+            let at = layout.undo_at(number);
+            let whole = undo.next == number;
+            if !whole && !may_be_undo(&read(at, UNDO_HEAD)?, run) {
+                continue;
+            }
+            let bytes = read(at, layout.undo_len())?;
+            match decode_undo(&bytes, run, number, layout.granules()) {
+                Some(entry) if whole => {
+                    undo.saved.insert(entry.granule);
+                    undo.next += 1;
+                }
+                Some(entry) => undo.rotten |= entry.durable > undo.next,
+                None => {}
+            }
+        }
+        Ok(undo)
+    }
+
     /// Stops what has not been given to the disk.
     fn give_up(&mut self) {
         self.reading.clear();
@@ -45,6 +76,33 @@ impl Undo {
 }
 
 impl Replica {
+    /// Whether so many granules would outgrow the undo area. Then no image is kept of any: a rollback needs them all.
+    fn outgrows_undo(&self, granules: u32) -> bool {
+        !self.sb.lineage.is_blank() && granules > self.layout.undo_slots()
+    }
+
+    /// A resync that is to be held when the undo area is full, and is known to fill it, does not begin: the data here
+    /// stays consistent.
+    pub(super) fn undo_holds_it_up(&mut self, link: LinkId, granules: u32) -> bool {
+        let holds = self.config.undo_policy == UndoPolicy::Hold && self.outgrows_undo(granules);
+        if holds {
+            self.refuse(link, Refusal::UndoFull);
+        }
+        holds
+    }
+
+    /// Another resync begins, which copies so many granules (0: nobody knows yet).
+    pub(super) fn start_undo(&mut self, granules: u32) {
+        self.sb.undo_run += 1;
+        self.undo = Undo::default();
+        let outgrown = self.outgrows_undo(granules);
+        // A blank device has no state worth returning to.
+        self.sb.undo_lost = outgrown || self.sb.lineage.is_blank();
+        if outgrown {
+            self.event(Event::UndoLost { reason: "the undo area is too small for what is to be copied" });
+        }
+    }
+
     /// Whether before-images are kept now.
     pub(super) fn undo_active(&self) -> bool {
         self.sb.sync.is_some() && !self.sb.undo_lost
@@ -82,7 +140,7 @@ impl Replica {
             if wanted.len() + more.len() > room {
                 // What stands further behind may never come to need its place.
                 if at == 0 {
-                    return self.undo_full();
+                    return self.undo_full("the undo area is too small");
                 }
                 break;
             }
@@ -119,25 +177,28 @@ impl Replica {
         match result {
             Ok(_) if wanted.is_empty() => {}
             Ok(data) => {
+                let data = Data::from(data);
                 if !self.note_damage_before(run, sums, &data) {
-                    return self.undo_full();
+                    return self.undo_full("more is damaged than can be noted");
                 }
                 self.undo.read.extend(wanted.into_iter().map(|granule| {
                     let at = (granule - run.first) as usize * size;
-                    (granule, data.slice(at..data.len().min(at + size)))
+                    (granule, data.part(at..data.len().min(at + size)))
                 }));
             }
             // There is no state of this granule to return to: as with those that there is no room for.
-            Err(_) if !wanted.is_empty() => self.undo_full(),
+            Err(_) if !wanted.is_empty() => {
+                self.undo_full("a granule could not be read before it was overwritten")
+            }
             Err(_) => {}
         }
     }
 
     /// A state to return to that is damaged: it must be told so then as well, and the checksums that know will be gone.
     /// Says whether there was room to note it: without, there is no state to return to.
-    fn note_damage_before(&mut self, run: Run, sums: &[u32], data: &Bytes) -> bool {
+    fn note_damage_before(&mut self, run: Run, sums: &[u32], data: &Data) -> bool {
         let (offset, _) = self.place_of_run(run.first, run.count);
-        let damaged = Self::damaged_blocks(offset, &sums_of(data), sums);
+        let damaged = Self::damaged_blocks(offset, &data.sums(), sums);
         let noted = damaged.iter().all(|d| self.note_damage(*d));
         if !damaged.is_empty() {
             self.undo.noted = self.commit.wanted;
@@ -145,17 +206,28 @@ impl Replica {
         noted
     }
 
-    pub(super) fn undo_full(&mut self) {
+    pub(super) fn undo_full(&mut self, reason: &'static str) {
         if self.config.undo_policy == UndoPolicy::Hold {
             if let Some(link) = self.source_link() {
                 self.refuse(link, Refusal::UndoFull);
             }
             return;
         }
+        self.lose_undo(reason);
+    }
+
+    fn lose_undo(&mut self, reason: &'static str) {
         self.sb.undo_lost = true;
         self.undo.give_up();
         self.undo.lost_commit = self.touch();
-        self.event(Event::UndoLost);
+        self.event(Event::UndoLost { reason });
+    }
+
+    /// At open: half of a way back is none (R9).
+    pub(super) fn miss_rotten_images(&mut self) {
+        if self.undo.rotten {
+            self.lose_undo("a before-image is damaged");
+        }
     }
 
     /// Writes the before-images that were read, and flushes them; those that are read meanwhile come next.
@@ -163,13 +235,18 @@ impl Replica {
         if self.undo.read.is_empty() || !self.undo.writing.is_empty() {
             return false;
         }
+        let (run, durable) = (self.sb.undo_run, self.undo.next);
         for (granule, data) in std::mem::take(&mut self.undo.read) {
-            let entry = self.undo.next;
+            let number = self.undo.next;
             self.undo.next += 1;
             self.undo.writing.insert(granule);
-            let offset = self.layout.undo_at(entry);
-            let data = encode_undo(self.sb.undo_run, entry, granule, &data, self.layout.undo_len());
-            self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+            let entry = UndoEntry { run, number, granule, durable, data: &data };
+            let mut offset = self.layout.undo_at(number);
+            for data in encode_undo(&entry, self.layout.undo_len()) {
+                let len = data.len() as u64;
+                self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+                offset += len;
+            }
         }
         if self.bug(Bug::UndoUnflushed) && !self.undo.saved.is_empty() {
             self.undo.saved.extend(&self.undo.writing);
@@ -186,6 +263,13 @@ impl Replica {
     /// Restores all before-images, then becomes consistent.
     pub(super) fn pump_rollback(&mut self) {
         let Some(request) = self.rollback else { return };
+        if let Some(commit) = self.undo.put_back_after {
+            if !self.durable(commit) {
+                return;
+            }
+            self.undo.put_back_after = None;
+            self.read_images();
+        }
         if self.rolling > 0 || self.writes_in_flight > 0 {
             return;
         }
@@ -195,11 +279,6 @@ impl Replica {
         }
         if self.sb.sync.take().is_some() {
             self.sb.consistent = true;
-            // The source may believe that these are equal: they are not any more.
-            for slot in 0..self.slots.len() {
-                let saved: Vec<u32> = self.undo.saved.iter().copied().collect();
-                saved.into_iter().for_each(|g| self.mark(slot, g));
-            }
             self.undo.lost_commit = self.touch_with_pages();
         }
         if self.durable(self.undo.lost_commit) {
@@ -214,6 +293,18 @@ impl Replica {
         self.purge_remote();
         self.rollback = Some(request);
         self.undo.give_up();
+        // The source takes these for copied. It is not to find the resync that it knows, nor is the next leader: also if this is
+        // interrupted, they are copied again.
+        for slot in 0..self.slots.len() {
+            let saved: Vec<u32> = self.undo.saved.iter().copied().collect();
+            saved.into_iter().for_each(|g| self.mark(slot, g));
+        }
+        let known = |source| if self.slots.is_empty() { DeviceId::default() } else { source };
+        self.sb.sync = self.sb.sync.map(|(source, _)| (known(source), 0));
+        self.undo.put_back_after = Some(self.touch_with_pages());
+    }
+
+    fn read_images(&mut self) {
         self.rolling = self.undo.next;
         for entry in 0..self.undo.next {
             let what =
@@ -223,7 +314,8 @@ impl Replica {
     }
 
     pub(super) fn rollback_read(&mut self, entry: u32, bytes: &Bytes) {
-        let Some((granule, data)) = decode_undo(bytes, self.sb.undo_run, entry, self.layout.granules())
+        let Some(UndoEntry { granule, data, .. }) =
+            decode_undo(bytes, self.sb.undo_run, entry, self.layout.granules())
         else {
             return self.disk_failed("a before-image in the undo area is damaged".into());
         };

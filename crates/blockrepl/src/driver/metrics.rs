@@ -248,7 +248,7 @@ impl Counters {
             Event::ResyncStarted { .. } => &self.resyncs,
             Event::Inconsistent => &self.inconsistent,
             Event::Consistent { .. } => &self.consistent,
-            Event::UndoLost => &self.undo_lost,
+            Event::UndoLost { .. } => &self.undo_lost,
             Event::SplitBrain(_) => &self.split_brains,
             Event::Diverged { .. } => &self.diverged,
             Event::SnapshotKept { .. } => &self.snapshots_kept,
@@ -353,7 +353,7 @@ impl Metrics {
             ("resyncs", "Resyncs begun towards peers", self.resyncs),
             ("inconsistent", "Resyncs begun into this replica", self.inconsistent),
             ("consistent", "Resyncs into this replica that ended, or were rolled back", self.consistent),
-            ("undo_lost", "Resyncs that outgrew the undo area", self.undo_lost),
+            ("undo_lost", "Resyncs that cannot be rolled back any more", self.undo_lost),
             ("split_brains", "Split brains found", self.split_brains),
             ("diverged", "Peers refused because an operator must choose", self.diverged),
             ("snapshots_kept", "Losing generations that were kept", self.snapshots_kept),
@@ -486,7 +486,7 @@ mod tests {
     fn events_go_to_the_counter_of_their_name() {
         let (counters, node) = (Counters::default(), crate::ids::NodeId(1));
         let overlap = Event::Overlap { first: node, second: node, offset: 0, len: 1 };
-        for event in [overlap.clone(), overlap, Event::UndoLost, Event::Resized { size: 1 }] {
+        for event in [overlap.clone(), overlap, Event::UndoLost { reason: "" }, Event::Resized { size: 1 }] {
             counters.event(&event);
         }
         let metrics = counters.metrics(Written::default());

@@ -24,7 +24,7 @@ use identity::{put_identity, take_identity};
 pub(crate) use layout::{Area, Layout};
 pub(crate) use sums::{SumsOfPage, block_sum, decode_sums, encode_sums, no_sums, sum_of_crc};
 pub(crate) use superblock::{DamagedBlock, SlotHead, SnapshotHead, SnapshotState, Superblock};
-pub(crate) use undo::{decode_undo, encode_undo};
+pub(crate) use undo::{UndoEntry, decode_undo, encode_undo, may_be_undo};
 
 /// The newest version of the metadata and data file formats. Newer ones are refused.
 pub const FORMAT_VERSION: u32 = 3;
@@ -49,7 +49,7 @@ pub(crate) const MAX_BITMAPS: usize = MAX_SLOTS + MAX_SNAPSHOTS;
 pub(crate) const BLOCK: u64 = 4096;
 /// Checksums in one page.
 pub(crate) const SUMS_PER_PAGE: u32 = (PAGE_LEN as u32 - PAGE_HEAD as u32) / 4;
-const UNDO_HEAD: u64 = 4096;
+pub(crate) const UNDO_HEAD: u64 = 4096;
 
 /// Pads to `len` and fills in the checksum at byte 12, computed with that field zero.
 fn seal(mut w: Writer, len: usize) -> Bytes {

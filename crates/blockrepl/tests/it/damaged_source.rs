@@ -500,7 +500,7 @@ fn marks_of_what_was_overwritten_do_not_hold_up_a_resync() {
     (0..300).for_each(|block| flip(&mut net, 0, block * BLOCK as u64));
     come_back(&mut net);
     assert!(!net.heard(1, |e| matches!(e, Event::Refused { .. })));
-    assert!(net.heard(1, |e| *e == Event::UndoLost));
+    assert!(net.heard(1, |e| matches!(e, Event::UndoLost { .. })));
     assert!(net.synced(0, 1));
     net.assert_identical(0, 1);
     assert_eq!(net.status(1).integrity.damaged_bytes, 300 * BLOCK as u64);

@@ -18,6 +18,7 @@ mod granules;
 mod harness;
 mod hostile;
 mod hostile_links;
+mod image;
 mod integrity;
 #[cfg(feature = "nbd")]
 mod nbd;
@@ -27,6 +28,7 @@ mod relay;
 mod replication;
 mod resize;
 mod resync;
+mod rollback;
 #[cfg(feature = "secret")]
 mod secret;
 mod shrink;

@@ -100,7 +100,8 @@ pub enum Denied {
     /// The image of a snapshot could not be opened or removed.
     #[error("the snapshot: {0}")]
     Snapshot(Arc<str>),
-    /// No rollback is possible: the replica is consistent, or the undo area was too small.
+    /// No rollback is possible: the replica is consistent, or there is no way back, as [`Event::UndoLost`](super::Event::UndoLost)
+    /// has told.
     #[error("nothing to roll back to: {0}")]
     NoRollback(&'static str),
     /// A device does not become smaller unasked: what lies behind the new end is lost. Make the file system on it smaller
