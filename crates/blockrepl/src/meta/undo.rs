@@ -42,6 +42,16 @@ pub(crate) fn decode_undo(bytes: &[u8], run: u64, number: u32, granules: u32) ->
     Some(UndoEntry { run, number, granule, durable, data })
 }
 
+/// What stands in the place of entry `number` while there is none: those before it are durable.
+pub(crate) fn encode_undo_end(run: u64, number: u32) -> Bytes {
+    let end = UndoEntry { run, number, granule: u32::MAX, durable: number, data: &[] };
+    encode_undo(&end, UNDO_HEAD)
+}
+
+pub(crate) fn is_undo_end(head: &[u8], run: u64, number: u32) -> bool {
+    head.len() as u64 == UNDO_HEAD && *head == encode_undo_end(run, number)
+}
+
 /// Whether an entry that begins so may be one of `run`: the rest is not read otherwise.
 pub(crate) fn may_be_undo(head: &[u8], run: u64) -> bool {
     head.starts_with(UNDO_MAGIC) && head.get(16..24) == Some(&run.to_le_bytes())
@@ -56,6 +66,9 @@ mod tests {
         let entry = UndoEntry { run: 3, number: 5, granule: 9, durable: 4, data: &[7; 100] };
         let bytes = encode_undo(&entry, UNDO_HEAD + 4096);
         assert_eq!(decode_undo(&bytes, 3, 5, 10), Some(entry));
+        let end = encode_undo_end(3, 5);
+        assert!(may_be_undo(&end, 3) && is_undo_end(&end, 3, 5) && !is_undo_end(&end, 3, 6));
+        assert_eq!(decode_undo(&end, 3, 5, u32::MAX), None);
         assert!(may_be_undo(&bytes, 3) && !may_be_undo(&bytes, 4) && !may_be_undo(&[0; 4096], 0));
         for (run, number, granules) in [(3, 5, 9), (4, 5, 10), (3, 6, 10)] {
             assert_eq!(decode_undo(&bytes, run, number, granules), None);
