@@ -299,7 +299,7 @@ impl Victim {
                 Message::Write { epoch, seq, stable: u64::from(kind >> 4), offset, data: data.into() }
             }
             4 => Message::Flush { epoch, id: u64::from(kind >> 4), stable: script.short() as u64 },
-            5 => Message::SyncStart { epoch, sync: u64::from(kind >> 4) },
+            5 => Message::SyncStart { epoch, sync: u64::from(kind >> 4), granules: u32::from(kind & 3) * 4 },
             6 => {
                 let len = [0, 65_536, 100, 70_000][usize::from(kind >> 4 & 3)];
                 let data = self.data(len, leads);

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use crate::bitmap::{EXTENT, GRANULE};
 
-/// What to do when the undo area is full in the midst of a resync (R9), or when what is to be saved there cannot be read.
+/// What to do when the undo area is full in the midst of a resync (R9), when it is known before that it would be, or when
+/// what is to be saved there cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum UndoPolicy {
-    /// Go on and give up the possibility to roll back. The default: redundancy returns sooner.
+    /// Go on and give up the possibility to roll back. The default: redundancy returns sooner. Where the resync is known
+    /// not to fit, nothing is saved from the start: half of the images bring nothing back.
     #[default]
     Continue,
-    /// Refuse further copies until an operator changes the policy or discards the replica.
+    /// Refuse further copies until an operator changes the policy or discards the replica. Where the resync is known not to
+    /// fit, it does not begin, and the data stays consistent.
     Hold,
 }
 

@@ -21,6 +21,8 @@ mod operator;
 mod report;
 mod roles;
 mod said;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod turn;
 

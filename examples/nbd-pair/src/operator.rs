@@ -414,6 +414,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Listen, fresh};
+    use crate::testing::{Two, ended, until};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_other_machine_is_fenced_for_what_is_then_done_and_not_left_out_without() {
@@ -441,5 +442,48 @@ mod tests {
         let alone = daemon.alone(false).await;
         assert!(alone.is_ok() && fenced.exists(), "{alone:?}");
         daemon.change_protocol(Protocol::A).await.unwrap();
+    }
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_machine_that_is_back_is_neither_fenced_any_more_nor_left_out() {
+        let mut two = Two::new("sleep 1000 & echo $! >child; wait", |_| {}).await;
+        two.cut().await;
+        let daemon = two.daemon.clone();
+        let alone = tokio::spawn(async move { daemon.alone(false).await });
+        let child = two.child("child").await;
+        assert!(!alone.is_finished());
+        two.connect().await;
+        let refused = alone.await.unwrap().unwrap_err();
+        assert!(refused.contains("is connected again"), "{refused}");
+        ended(&child).await;
+        assert!(two.waits_for_the_other().await);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_holds_for_one_loss_is_not_taken_to_hold_for_the_next() {
+        let mut two = Two::new("echo >>fenced", |_| {}).await;
+        // It is connected when the command comes, and away when its turn comes: nobody has fenced it.
+        let daemon = two.daemon.clone();
+        let turn = daemon.place.lock().await;
+        let mut alone = std::pin::pin!(daemon.alone(false));
+        assert!(timeout(Duration::from_millis(1), &mut alone).await.is_err());
+        two.cut().await;
+        drop(turn);
+        let refused = alone.await.unwrap_err();
+        assert!(refused.contains("gone just now") && !two.has("fenced"), "{refused}");
+        // It is fenced, and comes and goes before the command's turn.
+        let turn = daemon.place.lock().await;
+        let alone = tokio::spawn({
+            let daemon = daemon.clone();
+            async move { daemon.alone(false).await }
+        });
+        until("it is fenced", async || two.has("fenced")).await;
+        sleep(2 * LOOK_EVERY).await;
+        two.connect().await;
+        two.cut().await;
+        drop(turn);
+        let refused = alone.await.unwrap().unwrap_err();
+        // The program may have been slow to end.
+        assert!(refused.contains("gone just now") || refused.contains("is connected again"), "{refused}");
+        assert!(two.waits_for_the_other().await);
     }
 }

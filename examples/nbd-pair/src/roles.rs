@@ -372,3 +372,33 @@ impl Daemon {
         Server::with_limits(exports, limits).map_err(|e| e.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Two, ended};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_program_that_fences_ends_when_nobody_waits_for_its_word_any_more() {
+        let hangs = "sleep 1000 & echo $! >child; mv child child-$(ls | grep -c child); wait";
+        let mut two = Two::new(hangs, |pair| pair.on_peer_loss = OnPeerLoss::Continue).await;
+        // The other machine comes back; or this one leads no more.
+        for (name, comes_back) in [("child-1", true), ("child-2", false)] {
+            two.cut().await;
+            two.daemon.look().await;
+            two.daemon.place.lock().await.leading.as_mut().unwrap().lost =
+                Instant::now().checked_sub(PEER_LOSS);
+            two.daemon.look().await;
+            let child = two.child(name).await;
+            if comes_back {
+                two.connect().await;
+            } else {
+                let epoch = two.daemon.pair.next_epoch(two.daemon.volume().status().known_epoch);
+                two.daemon.volume().raise_epoch(epoch).await.unwrap();
+            }
+            two.daemon.look().await;
+            ended(&child).await;
+            assert_eq!(two.waits_for_the_other().await, comes_back);
+        }
+    }
+}

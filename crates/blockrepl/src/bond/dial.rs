@@ -183,3 +183,16 @@ where
         *self.answer().get_or_insert(answer) == answer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_does_not_come_up_is_dialled_less_often_but_never_much_less() {
+        let waits: Vec<u32> = (0..20).map(redials).collect();
+        assert_eq!(waits[..=8], [1; 9]);
+        assert_eq!(waits[9..=13], [2, 4, 8, 16, 32]);
+        assert!(waits[14..].iter().chain([&redials(u32::MAX)]).all(|wait| *wait == 32));
+    }
+}

@@ -124,7 +124,7 @@ impl Replica {
                         false => self.damage_may_go(offset, data, damaged),
                     }
             }
-            Queued::SyncStart { sync, link } => self.sync_start_ready(*link, *sync),
+            Queued::SyncStart { link, sync, granules } => self.sync_start_ready(*link, *sync, *granules),
             Queued::SyncEnd { link, message } => self.sync_end_ready(*link, message),
             Queued::Fetch { chunk, .. } => self.chunk_sums_ready(*chunk),
             Queued::Verify { offset, len, .. } => self.sums_ready(*offset, u64::from(*len)),

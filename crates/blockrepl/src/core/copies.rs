@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::meta::BLOCK;
+use crate::zeros::is_zero;
 
 /// Granules on their way to a peer at once, at most: fewer than a peer bears questions.
 const WINDOW_MAX: u64 = 8192;
@@ -356,7 +357,7 @@ impl Replica {
 /// What was read, in as few parts as it takes to send no zeros: each begins with its first granule, and one of
 /// zeros has no bytes.
 fn without_zeros(first: u32, data: &Data, pieces: &[Bytes], granule: usize) -> Vec<(u32, Data)> {
-    let zero: Vec<bool> = pieces.iter().map(|piece| piece.iter().all(|b| *b == 0)).collect();
+    let zero: Vec<bool> = pieces.iter().map(|piece| is_zero(piece)).collect();
     let mut parts = Vec::new();
     let mut at = 0;
     while at < zero.len() {

@@ -213,7 +213,7 @@ impl Replica {
     }
 
     /// R9: the durable mark that precedes the first copy.
-    pub(super) fn sync_start_ready(&mut self, link: LinkId, sync: u64) -> bool {
+    pub(super) fn sync_start_ready(&mut self, link: LinkId, sync: u64, granules: u32) -> bool {
         if let Gate::Commit(commit) = self.gate {
             return self.durable(commit);
         }
@@ -221,14 +221,12 @@ impl Replica {
         if self.bug(Bug::NoMark) {
             return true;
         }
-        if !self.loser_is_kept(link) {
+        let begins = self.sb.sync.is_none();
+        if begins && self.undo_holds_it_up(link, granules) || !self.loser_is_kept(link) {
             return false;
         }
-        if self.sb.sync.is_none() {
-            self.sb.undo_run += 1;
-            self.undo = undo::Undo::default();
-            // A blank device has no state worth returning to.
-            self.sb.undo_lost = self.sb.lineage.is_blank();
+        if begins {
+            self.start_undo(granules);
             self.event(Event::Inconsistent);
         }
         self.sb.consistent = false;

@@ -188,7 +188,9 @@ impl Replica {
                 self.enqueue(Queued::Flush { link, id });
             }
             Message::Stable { stable, .. } => self.set_stable(stable.min(self.seq)),
-            Message::SyncStart { sync, .. } => self.enqueue(Queued::SyncStart { link, sync }),
+            Message::SyncStart { sync, granules, .. } => {
+                self.enqueue(Queued::SyncStart { link, sync, granules })
+            }
             Message::Copy { granule, heal, data, .. } => self.remote_copy(link, granule, heal, data),
             Message::CopyDamaged { granule, heal, blocks, data, .. } => {
                 self.remote_damaged(link, granule, heal, (&blocks, data));

@@ -205,7 +205,9 @@ impl Replica {
         if let Some(t) = self.target(link) {
             t.pace = pace;
         }
-        self.send(link, Message::SyncStart { epoch, sync });
+        // By digest, what differs shows only later.
+        let granules = if self.config.resync_by_digest { 0 } else { self.slots[slot].bits.count() };
+        self.send(link, Message::SyncStart { epoch, sync, granules });
     }
 
     /// The target holds all that we hold, at this point of the stream.

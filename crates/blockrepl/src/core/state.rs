@@ -154,7 +154,7 @@ pub(super) enum Queued {
     Remote { link: LinkId, seq: u64, offset: u64, data: Data },
     Copy { link: LinkId, granule: u32, data: Data, damaged: Vec<DamagedBlock> },
     Flush { link: LinkId, id: u64 },
-    SyncStart { link: LinkId, sync: u64 },
+    SyncStart { link: LinkId, sync: u64, granules: u32 },
     SyncEnd { link: LinkId, message: Message },
     Verify { link: LinkId, id: u64, offset: u64, len: u32 },
     Fetch { link: LinkId, id: u64, chunk: u32 },

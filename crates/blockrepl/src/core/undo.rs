@@ -21,7 +21,7 @@ pub(super) struct Undo {
     /// Being read.
     reading: BTreeSet<u32>,
     /// Read, and not given to the disk yet.
-    read: BTreeMap<u32, Bytes>,
+    read: BTreeMap<u32, Data>,
     /// Given to the disk, and not durable yet.
     writing: BTreeSet<u32>,
     /// The number of the next entry.
@@ -82,6 +82,33 @@ impl Undo {
 }
 
 impl Replica {
+    /// Whether so many granules would outgrow the undo area. Then no image is kept of any: a rollback needs them all.
+    fn outgrows_undo(&self, granules: u32) -> bool {
+        !self.sb.lineage.is_blank() && granules > self.layout.undo_slots()
+    }
+
+    /// A resync that is to be held when the undo area is full, and is known to fill it, does not begin: the data here
+    /// stays consistent.
+    pub(super) fn undo_holds_it_up(&mut self, link: LinkId, granules: u32) -> bool {
+        let holds = self.config.undo_policy == UndoPolicy::Hold && self.outgrows_undo(granules);
+        if holds {
+            self.refuse(link, Refusal::UndoFull);
+        }
+        holds
+    }
+
+    /// Another resync begins, which copies so many granules (0: nobody knows yet).
+    pub(super) fn start_undo(&mut self, granules: u32) {
+        self.sb.undo_run += 1;
+        self.undo = Undo::default();
+        let outgrown = self.outgrows_undo(granules);
+        // A blank device has no state worth returning to.
+        self.sb.undo_lost = outgrown || self.sb.lineage.is_blank();
+        if outgrown {
+            self.event(Event::UndoLost { reason: "the undo area is too small for what is to be copied" });
+        }
+    }
+
     /// Whether before-images are kept now.
     pub(super) fn undo_active(&self) -> bool {
         self.sb.sync.is_some() && !self.sb.undo_lost
@@ -156,12 +183,13 @@ impl Replica {
         match result {
             Ok(_) if wanted.is_empty() => {}
             Ok(data) => {
+                let data = Data::from(data);
                 if !self.note_damage_before(run, sums, &data) {
                     return self.undo_full("more is damaged than can be noted");
                 }
                 self.undo.read.extend(wanted.into_iter().map(|granule| {
                     let at = (granule - run.first) as usize * size;
-                    (granule, data.slice(at..data.len().min(at + size)))
+                    (granule, data.part(at..data.len().min(at + size)))
                 }));
             }
             // There is no state of this granule to return to: as with those that there is no room for.
@@ -174,9 +202,9 @@ impl Replica {
 
     /// A state to return to that is damaged: it must be told so then as well, and the checksums that know will be gone.
     /// Says whether there was room to note it: without, there is no state to return to.
-    fn note_damage_before(&mut self, run: Run, sums: &[u32], data: &Bytes) -> bool {
+    fn note_damage_before(&mut self, run: Run, sums: &[u32], data: &Data) -> bool {
         let (offset, _) = self.place_of_run(run.first, run.count);
-        let damaged = Self::damaged_blocks(offset, &sums_of(data), sums);
+        let damaged = Self::damaged_blocks(offset, &data.sums(), sums);
         let noted = damaged.iter().all(|d| self.note_damage(*d));
         if !damaged.is_empty() {
             self.undo.noted = self.commit.wanted;
@@ -218,10 +246,13 @@ impl Replica {
             let number = self.undo.next;
             self.undo.next += 1;
             self.undo.writing.insert(granule);
-            let offset = self.layout.undo_at(number);
             let entry = UndoEntry { run, number, granule, durable, data: &data };
-            let data = encode_undo(&entry, self.layout.undo_len());
-            self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+            let mut offset = self.layout.undo_at(number);
+            for data in encode_undo(&entry, self.layout.undo_len()) {
+                let len = data.len() as u64;
+                self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+                offset += len;
+            }
         }
         if self.bug(Bug::UndoUnflushed) && !self.undo.saved.is_empty() {
             self.undo.saved.extend(&self.undo.writing);

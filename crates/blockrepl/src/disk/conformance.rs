@@ -122,10 +122,17 @@ fn refuses_what_lies_past_the_end(disk: &dyn Disk) {
 fn writes_many_as_one_by_one(disk: &dyn Disk) {
     let mut random = numbers();
     let mut model = vec![0; SIZE as usize];
-    for round in 0..8_u8 {
+    for round in 0..9_u8 {
         let step = SIZE / 40;
+        let mut end = 4096;
         let parts: Vec<(u64, Vec<u8>)> = (0..40)
-            .map(|i| match round % 2 {
+            .map(|i| match round % 3 {
+                // One behind the other, and some are empty.
+                2 => {
+                    let len = random(20_000) / 3 * (i % 3);
+                    end += len;
+                    (end - len, vec![i as u8 + round; len as usize])
+                }
                 0 => (i * step / 4096 * 4096, vec![i as u8 + round; 4096 * (1 + random(20) as usize)]),
                 _ => (i * step + random(1000), vec![i as u8 + round; random(50_000) as usize]),
             })

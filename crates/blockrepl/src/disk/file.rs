@@ -1,7 +1,7 @@
 //! Files and raw devices.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
@@ -14,6 +14,9 @@ use rustix::io::ReadWriteFlags;
 use super::kernel::begin_writeback;
 use super::streams::Streams;
 use super::{Disk, PAGE, check, grow_within, lock, write_zeros};
+
+/// Pieces that the system takes in one call (`IOV_MAX`).
+const SLICES: usize = 1024;
 
 /// A file or a raw device, through the page cache; a flush is `fdatasync`. What is written in long runs is on its way to the
 /// disk before that, so that the flush finds little left to do.
@@ -46,6 +49,37 @@ impl FileDisk {
             len => len,
         };
         Ok(FileDisk { file, size: AtomicU64::new(size), flush: Flush::default(), streams: Mutex::default() })
+    }
+
+    /// Writes that follow each other, by one call.
+    fn write_run(&self, run: &[(u64, &[u8])]) -> io::Result<()> {
+        let [(offset, _), _, ..] = run else {
+            return run.iter().try_for_each(|(offset, data)| self.write_at(*offset, data));
+        };
+        let len = run.iter().map(|(_, data)| data.len()).sum();
+        check(self.len(), *offset, len)?;
+        let mut slices: Vec<IoSlice<'_>> = run.iter().map(|(_, data)| IoSlice::new(data)).collect();
+        let (mut left, mut at) = (&mut slices[..], *offset);
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let written = match rustix::io::pwritev(&self.file, &left[..left.len().min(SLICES)], at) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(why) => return Err(why.into()),
+            };
+            at += written as u64;
+            IoSlice::advance_slices(&mut left, written);
+        }
+        self.wrote(*offset, len);
+        Ok(())
+    }
+
+    /// A long run is begun to be written to the disk.
+    fn wrote(&self, offset: u64, len: usize) {
+        if let Some(run) = lock(&self.streams).note(offset, len as u64) {
+            begin_writeback(&self.file, run);
+        }
     }
 
     /// Zeros the whole pages of a range without writing them. Gives what was done: nothing, where the file system cannot.
@@ -156,10 +190,12 @@ impl Disk for FileDisk {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         check(self.len(), offset, data.len())?;
         self.file.write_all_at(data, offset)?;
-        if let Some(run) = lock(&self.streams).note(offset, data.len() as u64) {
-            begin_writeback(&self.file, run);
-        }
+        self.wrote(offset, data.len());
         Ok(())
+    }
+    fn write_many(&self, writes: &[(u64, &[u8])]) -> io::Result<()> {
+        let follows = |a: &(u64, &[u8]), b: &(u64, &[u8])| a.0 + a.1.len() as u64 == b.0;
+        writes.chunk_by(follows).try_for_each(|run| self.write_run(run))
     }
     fn zero(&self, offset: u64, len: u64, free: bool) -> io::Result<()> {
         check(self.len(), offset, usize::try_from(len).unwrap_or(usize::MAX))?;

@@ -1,12 +1,13 @@
 //! Who reads what comes in from one peer: the link's task, and in a stream of long messages the thread that writes them to
 //! the disk. It then has them in its processor's cache, and nobody need be woken in between.
 //!
-//! The task is woken when there is something to read. In a stream it asks the disk thread, which reads until there is
-//! nothing left. Should that thread hang in its disk, the task reads on after a moment: what a peer says must be heard.
+//! The task is woken when there is something to read. In a stream it leaves that to the disk thread, which reads until there is
+//! nothing left and is then woken itself. Should that thread hang in its disk, the task reads on after a moment: what a peer
+//! says must be heard.
 
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::io::AsyncRead;
@@ -23,6 +24,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The way in from one peer, for whoever has the turn.
 pub(super) struct Incoming {
     link: LinkId,
+    shared: Weak<Shared>,
     stream: Mutex<Option<Stream>>,
     turn: Mutex<Turn>,
 }
@@ -38,6 +40,8 @@ struct Turn {
     task: Option<Waker>,
     /// Long messages come: the disk thread is to read.
     long: bool,
+    /// It knows so: it is the one to be woken.
+    told: bool,
     /// When it was asked to, or has read last.
     asked: Option<Instant>,
     /// Why there is nothing to be read any more.
@@ -56,9 +60,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Incoming {
     /// What comes by `io`.
-    pub(super) fn new(link: LinkId, io: impl AsyncRead + Send + 'static, inbox: Inbox) -> Arc<Self> {
-        let stream = Stream { io: Box::pin(io), inbox, refused: None };
-        Arc::new(Incoming { link, stream: Mutex::new(Some(stream)), turn: Mutex::default() })
+    pub(super) fn new(shared: &Arc<Shared>, link: LinkId, io: impl AsyncRead + Send + 'static) -> Arc<Self> {
+        let stream = Stream { io: Box::pin(io), inbox: shared.inbox(), refused: None };
+        let shared = Arc::downgrade(shared);
+        Arc::new(Incoming { link, shared, stream: Mutex::new(Some(stream)), turn: Mutex::default() })
     }
 
     /// The link's task: reads, or has the disk thread read. Ready when the stream has ended.
@@ -73,14 +78,14 @@ impl Incoming {
             }
             let hangs = turn.asked.is_some_and(|at| at.elapsed() >= PATIENCE);
             if turn.long && !hangs {
-                let ask = turn.asked.is_none();
-                turn.asked.get_or_insert_with(Instant::now);
-                drop(turn);
-                if ask {
+                if !std::mem::replace(&mut turn.told, true) {
+                    turn.asked = Some(Instant::now());
+                    drop(turn);
                     shared.have_read(self.clone());
                 }
                 return Poll::Pending;
             }
+            turn.told = false;
             drop(turn);
             if self.poll_message(shared, cx).is_pending() {
                 return Poll::Pending;
@@ -89,20 +94,22 @@ impl Incoming {
     }
 
     /// The disk thread: reads one message, if it is here, and says whether to go on.
-    pub(super) fn read(&self, shared: &Shared) -> bool {
+    pub(super) fn read(self: &Arc<Self>, shared: &Shared) -> bool {
+        // Before it is certain that nothing is here: what comes from then on asks again.
+        lock(&self.turn).asked = None;
+        let waker = Waker::from(self.clone());
+        let read = self.poll_message(shared, &mut Context::from_waker(&waker)).is_ready();
         let mut turn = lock(&self.turn);
-        let Some(task) = turn.task.clone() else { return false };
-        // Before it is certain that nothing is here: what comes from then on wakes the task, which asks again.
-        turn.asked = None;
-        drop(turn);
-        let read = self.poll_message(shared, &mut Context::from_waker(&task)).is_ready();
-        let mut turn = lock(&self.turn);
-        if read && turn.ended.is_none() && turn.long {
-            turn.asked = Some(Instant::now());
-            return true;
+        if turn.ended.is_none() && turn.long {
+            if read {
+                turn.asked = Some(Instant::now());
+            }
+            return read;
         }
+        turn.told = false;
+        let task = turn.task.clone();
         drop(turn);
-        if read {
+        if let Some(task) = task {
             task.wake();
         }
         false
@@ -135,6 +142,16 @@ impl Incoming {
     /// Reads nothing more, and lets go of the stream.
     pub(super) fn close(&self) {
         *lock(&self.stream) = None;
+    }
+}
+
+/// There is more to read in a stream of long messages.
+impl Wake for Incoming {
+    fn wake(self: Arc<Self>) {
+        lock(&self.turn).asked = Some(Instant::now());
+        if let Some(shared) = self.shared.upgrade() {
+            shared.have_read(self);
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::zeros::Zeros;
 pub(super) type Job = (OpId, DiskOp);
 
 /// Writes given at once, at most.
-const WRITES: usize = 32;
+const WRITES: usize = 128;
 /// Their bytes, unless it is one write.
 const BYTES: u64 = 4 << 20;
 
@@ -24,6 +24,8 @@ struct State {
     jobs: VecDeque<Job>,
     /// Somebody works through the jobs.
     busy: bool,
+    /// The lane's thread waits to be told.
+    waits: bool,
     /// There is something else to do for the lane's thread.
     called: bool,
     stopped: bool,
@@ -67,7 +69,9 @@ pub(super) fn zeroed(data: &Bytes) -> Option<Zeros> {
 fn range((_, what): &Job) -> Option<std::ops::Range<u64>> {
     match what {
         DiskOp::Write { data, .. } if zeroed(data).is_some() => None,
-        DiskOp::Write { offset, data } => Some(*offset..*offset + data.len() as u64),
+        DiskOp::Write { offset, data } | DiskOp::MetaWrite { offset, data } => {
+            Some(*offset..*offset + data.len() as u64)
+        }
         _ => None,
     }
 }
@@ -92,7 +96,7 @@ impl Lane {
             return;
         }
         state.jobs.push_back(job);
-        if wake && !state.busy {
+        if wake && !state.busy && state.waits {
             self.wake.notify_one();
         }
     }
@@ -121,8 +125,11 @@ impl Lane {
 
     /// Has the lane's thread do something else when it is through with the jobs.
     pub(super) fn call(&self) {
-        self.state().called = true;
-        self.wake.notify_one();
+        let mut state = self.state();
+        state.called = true;
+        if state.waits {
+            self.wake.notify_one();
+        }
     }
 
     /// The lane's own thread: drains whenever there is something to do, until stopped. When it was called, it does what `other`
@@ -131,7 +138,9 @@ impl Lane {
         loop {
             let mut state = self.state();
             while (state.jobs.is_empty() || state.busy) && !state.called && !state.stopped {
+                state.waits = true;
                 state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.waits = false;
             }
             if state.stopped {
                 return;

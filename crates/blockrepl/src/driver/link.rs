@@ -176,7 +176,7 @@ where
     let outbox = Outbox::new(Box::new(write), shared.unsent_limit);
     let link = shared.state().add_link(outbox.clone()).ok_or(LinkError::Closed)?;
     // The guard tells the core that the link is gone, also when the task is aborted.
-    let incoming = Incoming::new(link, read, shared.inbox());
+    let incoming = Incoming::new(&shared, link, read);
     let guard = Guard { shared: shared.clone(), link, outbox, incoming };
     shared.input(Input::LinkUp { link, hello });
     let task = tokio::spawn(run(guard));

@@ -310,7 +310,11 @@ impl Shared {
 
     /// Has the thread of the data disk read what comes in.
     pub(super) fn have_read(&self, from: Arc<Incoming>) {
-        lock(&self.incoming).push_back(from);
+        let mut waiting = lock(&self.incoming);
+        if !waiting.iter().any(|other| Arc::ptr_eq(other, &from)) {
+            waiting.push_back(from);
+        }
+        drop(waiting);
         self.data_lane.call();
     }
 
@@ -380,17 +384,23 @@ impl Shared {
         self.complete(op, result);
     }
 
+    /// Writes of one lane, and so to one disk.
     fn write_jobs(&self, jobs: Vec<Job>) {
-        let writes: Vec<(u64, &[u8])> = jobs
-            .iter()
-            .filter_map(|(_, what)| match what {
-                DiskOp::Write { offset, data } => Some((DATA_HEADER_LEN + offset, &data[..])),
-                _ => None,
-            })
-            .collect();
-        let result = self.data.write_many(&writes).map_err(|e| Arc::<str>::from(e.to_string()));
+        let (mut disk, mut written) = (&self.data, &self.data_written);
+        let mut writes: Vec<(u64, &[u8])> = Vec::with_capacity(jobs.len());
+        for (_, what) in &jobs {
+            match what {
+                DiskOp::Write { offset, data } => writes.push((DATA_HEADER_LEN + offset, data)),
+                DiskOp::MetaWrite { offset, data } => {
+                    (disk, written) = (&self.meta, &self.meta_written);
+                    writes.push((*offset, data));
+                }
+                _ => {}
+            }
+        }
+        let result = disk.write_many(&writes).map_err(|e| Arc::<str>::from(e.to_string()));
         let bytes = writes.iter().map(|(offset, data)| page_bytes(*offset, data.len())).sum();
-        self.data_written.fetch_add(bytes, Ordering::Relaxed);
+        written.fetch_add(bytes, Ordering::Relaxed);
         self.with(Worker::Threads, |state, now| {
             for (op, _) in &jobs {
                 let result = result.clone().map(|()| Bytes::new());

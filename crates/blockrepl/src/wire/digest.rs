@@ -18,16 +18,15 @@ impl Digest {
 
 fn mix64(data: &[u8]) -> u64 {
     let fold = |a: u64, b: u64| {
-        let wide = u128::from(a) * u128::from(b);
+        let wide = u128::from(a).wrapping_mul(b.into());
         (wide >> 64) as u64 ^ wide as u64
     };
     let mut state = 0x9E37_79B9_7F4A_7C15 ^ data.len() as u64;
-    let mut chunks = data.chunks_exact(8);
-    for word in &mut chunks {
-        let word = u64::from_le_bytes(word.try_into().expect("chunks of 8"));
-        state = fold(state ^ word, 0xD6E8_FEB8_6659_FD93) ^ state.rotate_left(23);
+    let (words, rest) = data.as_chunks::<8>();
+    for word in words {
+        state = fold(state ^ u64::from_le_bytes(*word), 0xD6E8_FEB8_6659_FD93) ^ state.rotate_left(23);
     }
-    for byte in chunks.remainder() {
+    for byte in rest {
         state = fold(state ^ u64::from(*byte), 0xA076_1D64_78BD_642F);
     }
     fold(state, 0xE703_7ED1_A0B4_28DB)

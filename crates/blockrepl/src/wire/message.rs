@@ -80,6 +80,8 @@ pub enum Message {
         epoch: u64,
         /// Names this resync among those of the leader's device.
         sync: u64,
+        /// How many, as of now. 0: that will show.
+        granules: u32,
     },
     /// One granule of a resync or of a repair; empty data stands for zeros.
     Copy {

@@ -48,8 +48,8 @@ impl Message {
                 w.u64(*bytes);
                 (8, w.0, none)
             }
-            Message::SyncStart { epoch, sync } => {
-                w.u64(*epoch).u64(*sync);
+            Message::SyncStart { epoch, sync, granules } => {
+                w.u64(*epoch).u64(*sync).u32(*granules);
                 (9, w.0, none)
             }
             Message::Copy { epoch, granule, heal, data } => {
@@ -182,7 +182,7 @@ impl Message {
             6 => Message::Flush { epoch: r.u64()?, id: r.u64()?, stable: r.u64()? },
             7 => Message::FlushAck { id: r.u64()?, bytes: r.u64()? },
             8 => Message::Progress { bytes: r.u64()? },
-            9 => Message::SyncStart { epoch: r.u64()?, sync: r.u64()? },
+            9 => Message::SyncStart { epoch: r.u64()?, sync: r.u64()?, granules: r.u32()? },
             10 => {
                 let (epoch, granule, heal) = (r.u64()?, r.u32()?, r.flag()?);
                 let data = Data::with_crcs(tail(&r), crcs);

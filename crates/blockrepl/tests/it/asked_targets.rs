@@ -7,12 +7,13 @@ use posthaste_blockrepl::core::{Event, RequestId};
 
 use crate::damaged_source::{AT, BLOCK, come_back, copied, flip, with, without_the_last};
 use crate::harness::*;
+use crate::image::Image;
 
 /// The other blocks of the granule in which the damage is.
 const BESIDE: u64 = AT + 2 * BLOCK as u64;
 
 /// Of these, all but the last one are damaged; the last one lacks another block of the granule. And what is right.
-fn right_only_behind(count: usize, seed: u64) -> (Net, Vec<u8>) {
+fn right_only_behind(count: usize, seed: u64) -> (Net, Image) {
     let mut net = with(count, seed, small());
     without_the_last(&mut net);
     net.put(0, BESIDE, &[77; BLOCK]);
@@ -22,7 +23,7 @@ fn right_only_behind(count: usize, seed: u64) -> (Net, Vec<u8>) {
 }
 
 /// All three are members; the two that follow lack a block of the granule, and the leader's copy is damaged.
-fn two_behind(seed: u64) -> (Net, Vec<u8>) {
+fn two_behind(seed: u64) -> (Net, Image) {
     let mut net = with(3, seed, small());
     [1, 2].into_iter().for_each(|n| net.cut(0, n));
     net.set_grant(0, grant(1, 0, &[0], 2)).unwrap();
@@ -32,8 +33,8 @@ fn two_behind(seed: u64) -> (Net, Vec<u8>) {
     (net, right)
 }
 
-fn healed(net: &Net, right: &[u8]) {
-    assert!(net.nodes.iter().all(|n| n.data.live == right));
+fn healed(net: &Net, right: &Image) {
+    assert!(net.nodes.iter().all(|n| n.data.live == *right));
     assert_eq!(copied(net), []);
 }
 

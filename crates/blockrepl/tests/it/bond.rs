@@ -11,7 +11,7 @@ use posthaste_blockrepl::core::LinkStatus;
 use posthaste_blockrepl::wire::{Hello, Message, Opening, Refusal};
 use posthaste_blockrepl::{BlockDevice, Identity, Link, LinkError, NodeId, Volume};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_blocking;
 
@@ -201,7 +201,11 @@ async fn bonds(acceptor: &Acceptor) -> (Bond, Bond) {
 }
 
 fn acceptor(paths: usize) -> Acceptor {
-    Acceptor::new(&identity(1), [identity(0).node], paths, config())
+    acceptor_with(paths, config())
+}
+
+fn acceptor_with(paths: usize, config: BondConfig) -> Acceptor {
+    Acceptor::new(&identity(1), [identity(0).node], paths, config)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -432,7 +436,7 @@ async fn over<F>(
 where
     F: Future<Output = Result<Box<dyn Stream>, LinkError>> + Send + 'static,
 {
-    let acceptor = acceptor(2);
+    let acceptor = acceptor_with(2, config);
     let (us, peer) = (identity(0), identity(1).node);
     let (dialled, accepted) =
         tokio::join!(Bond::dial(&us, peer, config, 2, connect), acceptor.accept(theirs));
@@ -515,4 +519,57 @@ async fn why_a_path_does_not_come_up_is_told_once_for_each_reason() {
     tokio::time::sleep(5 * config().redial).await;
     assert!(events.try_recv().is_err(), "told again");
     assert_eq!(monitor.failure(0), None);
+}
+
+/// What a test does not wait for: with these times only what happens moves a bond.
+fn never_ticks() -> BondConfig {
+    let long = Duration::from_secs(3600);
+    BondConfig { keepalive: long, silence: 2 * long, give_up: 4 * long, connect_wait: long, ..config() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_to_be_sent_is_sent_though_its_writer_turns_to_other_things() {
+    let (ours, theirs) = tokio::io::duplex(256);
+    let ours = std::sync::Mutex::new(Some(ours));
+    let connect = move |rank| {
+        let io = if rank == 0 { ours.lock().unwrap().take() } else { None };
+        async move { io.map(|io| Box::new(io) as Box<dyn Stream>).ok_or(LinkError::Closed) }
+    };
+    let (mut dialled, mut accepted) = over(never_ticks(), connect, theirs).await.unwrap();
+    talk(&mut dialled, &mut accepted).await;
+    let data: Vec<u8> = (0..10_000u32).map(|n| n as u8).collect();
+    // It is woken when there is room again, and does nothing.
+    let mut idle = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut taken = 0;
+    while taken < data.len() {
+        match std::pin::Pin::new(&mut dialled).poll_write(&mut idle, &data[taken..]) {
+            std::task::Poll::Ready(len) => taken += len.unwrap(),
+            std::task::Poll::Pending => panic!("the window has room for all of it"),
+        }
+    }
+    let mut got = vec![0; data.len()];
+    tokio::time::timeout(WAIT, accepted.read_exact(&mut got)).await.expect("it is sent").unwrap();
+    assert!(got == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bond_that_has_ended_dials_no_more_and_lets_go_of_what_it_was_dialling() {
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let (ours, dialling) = (std::sync::Mutex::new(Some(ours)), Arc::new(()));
+    let held = dialling.clone();
+    // Nobody answers on the second path.
+    let connect = move |rank| {
+        let (io, held) = (if rank == 0 { ours.lock().unwrap().take() } else { None }, held.clone());
+        async move {
+            match io {
+                Some(io) => Ok(Box::new(io) as Box<dyn Stream>),
+                None => std::future::pending().await,
+            }
+            .inspect(|_| drop(held))
+        }
+    };
+    let (dialled, accepted) = over(never_ticks(), connect, theirs).await.unwrap();
+    assert!(Arc::strong_count(&dialling) > 1);
+    drop((dialled, accepted));
+    until("nothing is dialled", || Arc::strong_count(&dialling) == 1).await;
 }

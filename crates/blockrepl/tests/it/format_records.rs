@@ -91,7 +91,7 @@ struct Superblock {
     damaged: Vec<(u64, u32, u32)>,
 }
 
-fn whole(bytes: &[u8], magic: &[u8; 8]) -> bool {
+pub fn whole(bytes: &[u8], magic: &[u8; 8]) -> bool {
     let mut copy = bytes.to_vec();
     copy[12..16].fill(0);
     let version = if magic == b"PHREPLMD" { 2..=3 } else { 2..=2 };
@@ -233,14 +233,13 @@ fn a_resync_s_mark_and_a_before_image_are_as_they_are_drawn() {
     net.settle();
     net.connect(0, 1);
     let at = superblock(&net.nodes[1].meta.live).areas[2].0 as usize;
-    while net.nodes[1].meta.live[at..at + 8] != *b"PHREPLUN" {
+    while !whole(&net.nodes[1].meta.live[at..at + 69_632], b"PHREPLUN") {
         assert!(net.step(), "a before-image is written");
     }
     let meta = &net.nodes[1].meta.live;
     let (sb, entry) = (superblock(meta), &meta[at..at + 69_632]);
     assert_eq!((sb.consistent, sb.undo_too_small, sb.undo_run), (0, 0, 1));
     assert_eq!(sb.resync, Some((identity(0).device.0, 1)), "the leader's first");
-    assert!(whole(entry, b"PHREPLUN"));
     assert_eq!((u64_at(entry, 16), u32_at(entry, 24), u32_at(entry, 32)), (sb.undo_run, 0, GRANULE as u32));
     let granule = u32_at(entry, 28) as usize;
     assert!(entry[36..4096].iter().all(|b| *b == 0));
@@ -435,7 +434,7 @@ fn frames() -> Vec<(u8, Message, Vec<u8>)> {
         (6, M::Flush { epoch: 2, id: 3, stable: 4 }, [e(), n(3), n(4)].concat()),
         (7, M::FlushAck { id: 3, bytes: 4 }, [n(3), n(4)].concat()),
         (8, M::Progress { bytes: 3 }, n(3)),
-        (9, M::SyncStart { epoch: 2, sync: 3 }, [e(), n(3)].concat()),
+        (9, M::SyncStart { epoch: 2, sync: 3, granules: 4 }, [e(), n(3), i(4)].concat()),
         (
             10,
             M::Copy { epoch: 2, granule: 3, heal: true, data: data.clone().into() },

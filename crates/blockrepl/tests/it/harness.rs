@@ -15,26 +15,28 @@ use posthaste_blockrepl::{
     Zeros,
 };
 
+use crate::image::Image;
+
 /// More extents than may be hot at once.
 pub const SIZE: u64 = 12 << 20;
 
 /// A disk that remembers which writes were not flushed yet.
 #[derive(Default)]
 pub struct Disk {
-    pub live: Vec<u8>,
-    durable: Vec<u8>,
+    pub live: Image,
+    durable: Image,
     unsynced: Vec<(usize, Vec<u8>)>,
     pub syncs: u64,
 }
 
 impl Disk {
     fn new(len: u64) -> Self {
-        Disk { live: vec![0; len as usize], durable: vec![0; len as usize], ..Disk::default() }
+        Disk { live: Image::new(len as usize), durable: Image::new(len as usize), ..Disk::default() }
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) {
         let at = offset as usize;
-        self.live[at..at + data.len()].copy_from_slice(data);
+        self.live.write(at, data);
         self.unsynced.push((at, data.to_vec()));
     }
 
@@ -51,7 +53,7 @@ impl Disk {
         self.syncs += 1;
         for image in [&mut self.live, &mut self.durable] {
             image.truncate(from as usize);
-            image.resize(to as usize, 0);
+            image.resize(to as usize);
         }
         self.unsynced.retain(|(at, data)| (at + data.len()) as u64 <= from);
     }
@@ -65,7 +67,7 @@ impl Disk {
     fn flush(&mut self) {
         self.syncs += 1;
         for (at, data) in self.unsynced.drain(..) {
-            self.durable[at..at + data.len()].copy_from_slice(&data);
+            self.durable.write(at, &data);
         }
     }
 
@@ -74,12 +76,11 @@ impl Disk {
         for (at, data) in std::mem::take(&mut self.unsynced) {
             for (i, piece) in data.chunks(512).enumerate() {
                 if keep() {
-                    let at = at + i * 512;
-                    self.durable[at..at + piece.len()].copy_from_slice(piece);
+                    self.durable.write(at + i * 512, piece);
                 }
             }
         }
-        self.live.clone_from(&self.durable);
+        self.live.copy_from(&self.durable);
     }
 }
 
@@ -118,7 +119,7 @@ impl Node {
         match op {
             SnapshotOp::Create { .. } if self.no_images => return Err(Arc::from("no room")),
             SnapshotOp::Create { id, size } => {
-                let bytes = if self.clones { self.data.live.clone() } else { vec![0; size as usize] };
+                let bytes = if self.clones { self.data.live.to_vec() } else { vec![0; size as usize] };
                 self.images.insert(id, (bytes, false));
                 return Ok(Bytes::from_static(if self.clones { b"all" } else { b"" }));
             }
@@ -681,11 +682,7 @@ impl Net {
     }
 
     pub fn assert_identical(&self, a: usize, b: usize) {
-        let (a, b) = (&self.nodes[a].data.live, &self.nodes[b].data.live);
-        if a == b {
-            return;
-        }
-        let differs = a.iter().zip(b).position(|(x, y)| x != y);
+        let differs = self.nodes[a].data.live.differs(&self.nodes[b].data.live);
         assert_eq!(differs, None, "the replicas differ at this byte");
     }
 

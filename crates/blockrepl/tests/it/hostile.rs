@@ -220,7 +220,7 @@ fn of_a_leader(epoch: u64) -> Vec<Message> {
     vec![
         write(epoch, 1, 0, 512),
         Message::Flush { epoch, id: 1, stable: 0 },
-        Message::SyncStart { epoch, sync: 1 },
+        Message::SyncStart { epoch, sync: 1, granules: 1 },
         copy(epoch, 0, true, GRANULE as usize),
         Message::SyncEnd {
             epoch,

@@ -18,6 +18,7 @@ mod granules;
 mod harness;
 mod hostile;
 mod hostile_links;
+mod image;
 mod integrity;
 #[cfg(feature = "nbd")]
 mod nbd;

@@ -4,6 +4,7 @@ use posthaste_blockrepl::core::{Denied, Event, Reply};
 use posthaste_blockrepl::{Config, GRANULE, NodeId, UndoPolicy};
 
 use crate::harness::*;
+use crate::image::Image;
 
 /// Node 1 is removed, node 0 goes on alone.
 fn alone(net: &mut Net) {
@@ -212,7 +213,7 @@ fn a_new_device_is_copied_in_full() {
 }
 
 /// Stops in the middle of a resync of node 1: node 0 dies.
-fn source_dies(seed: u64, config: Config) -> (Net, Vec<u8>) {
+fn source_dies(seed: u64, config: Config) -> (Net, Image) {
     let mut net = Net::with(2, seed, config);
     net.connect(0, 1);
     net.lead(0, grant(1, 0, &[0, 1], 1));
@@ -302,33 +303,58 @@ fn after_a_rollback_the_same_source_still_copies_everything_that_differs() {
     }
 }
 
+/// What is copied by digest shows only on the way; otherwise it is known before the first copy whether it fits.
 #[test]
 fn a_full_undo_area_gives_up_the_rollback_or_holds_the_resync() {
-    let tiny = Config { undo_bytes: Some(GRANULE), ..small() };
-    let (mut net, _) = source_dies(1, tiny.clone());
-    net.settle();
-    assert!(net.heard(1, |e| matches!(e, Event::UndoLost { .. })));
-    let raised = net.raise(1, 2).unwrap();
-    assert!(!raised.consistent && !raised.can_roll_back);
-    let rollback = net.rollback(1);
-    net.settle();
-    assert_eq!(net.answers[&rollback], Err(Denied::NoRollback("its before-images were given up")));
+    for resync_by_digest in [false, true] {
+        let tiny = Config { undo_bytes: Some(GRANULE), resync_by_digest, ..small() };
+        let (mut net, _) = source_dies(1, tiny.clone());
+        net.settle();
+        assert!(net.heard(1, |e| matches!(e, Event::UndoLost { .. })));
+        let raised = net.raise(1, 2).unwrap();
+        assert!(!raised.consistent && !raised.can_roll_back);
+        let rollback = net.rollback(1);
+        net.settle();
+        assert_eq!(net.answers[&rollback], Err(Denied::NoRollback("its before-images were given up")));
 
-    let mut net = Net::with(2, 1, Config { undo_policy: UndoPolicy::Hold, ..tiny });
-    net.connect(0, 1);
-    net.lead(0, grant(1, 0, &[0, 1], 1));
-    alone(&mut net);
-    for g in 0..12 {
-        net.write(0, g * GRANULE, &[9; 4096]);
+        let mut net = Net::with(2, 1, Config { undo_policy: UndoPolicy::Hold, ..tiny });
+        net.connect(0, 1);
+        net.lead(0, grant(1, 0, &[0, 1], 1));
+        alone(&mut net);
+        for g in 0..12 {
+            net.write(0, g * GRANULE, &[9; 4096]);
+        }
+        net.settle();
+        net.connect(0, 1);
+        net.settle();
+        assert!(!net.connected(0, 1));
+        let refused = |e: &Event| {
+            e.clone()
+                == Event::RefusedBy { peer: NodeId(1), why: posthaste_blockrepl::wire::Refusal::UndoFull }
+        };
+        assert!(net.nodes[0].events.iter().any(refused));
+        assert_eq!(net.status(1).consistent, !resync_by_digest, "what does not fit does not begin");
+        assert!(!net.heard(1, |e| matches!(e, Event::UndoLost { .. })));
     }
-    net.settle();
-    net.connect(0, 1);
-    net.settle();
-    assert!(!net.connected(0, 1));
-    let refused = |e: &Event| {
-        e.clone() == Event::RefusedBy { peer: NodeId(1), why: posthaste_blockrepl::wire::Refusal::UndoFull }
+}
+
+#[test]
+fn no_image_is_kept_of_a_resync_that_will_not_fit_and_each_of_one_that_just_does() {
+    let resync = |granules: u64| {
+        let mut net = Net::with(2, 3, Config { undo_bytes: Some(4 * GRANULE), ..small() });
+        net.connect(0, 1);
+        net.lead(0, grant(1, 0, &[0, 1], 1));
+        alone(&mut net);
+        (0..granules).for_each(|g| net.put(0, g * GRANULE, &[9; 4096]));
+        let before = net.nodes[1].meta_writes;
+        net.connect(0, 1);
+        net.settle();
+        assert!(net.synced(0, 1));
+        (net.nodes[1].meta_writes - before, net.heard(1, |e| matches!(e, Event::UndoLost { .. })))
     };
-    assert!(net.nodes[0].events.iter().any(refused));
+    let ((with, kept), (without, lost)) = (resync(4), resync(5));
+    assert!(!kept && lost);
+    assert_eq!(with, without + 4 * 2, "an image and its head");
 }
 
 #[test]

@@ -3,12 +3,14 @@
 use posthaste_blockrepl::core::{Denied, Event, Reply};
 use posthaste_blockrepl::{Config, GRANULE};
 
+use crate::format_records::whole;
 use crate::harness::*;
+use crate::image::Image;
 
 const GRANULES: u64 = 24;
 
 /// The follower misses 24 granules, and the link is cut when the leader has copied some of them. And the follower's data before.
-fn half_copied(seed: u64) -> (Net, Vec<u8>) {
+fn half_copied(seed: u64) -> (Net, Image) {
     let mut net = Net::with(2, seed, Config { undo_bytes: Some(4 << 20), ..small() });
     net.connect(0, 1);
     net.lead(0, grant(1, 0, &[0, 1], 1));
@@ -74,20 +76,18 @@ fn undo_area(net: &Net) -> (usize, usize) {
     (u64::from_le_bytes(meta[at..at + 8].try_into().unwrap()) as usize, 4096 + GRANULE as usize)
 }
 
-fn number(entry: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(entry[at..at + 4].try_into().unwrap())
-}
-
 /// But for what stands in the place of the next one.
 fn entries(net: &Net) -> impl Iterator<Item = &[u8]> {
     let (at, len) = undo_area(net);
-    let entry = |entry: &&[u8]| entry.starts_with(b"PHREPLUN") && number(entry, 28) != u32::MAX;
-    net.nodes[1].meta.live[at..].chunks(len).take_while(entry)
+    net.nodes[1].meta.live[at..].chunks(len).take_while(|entry| whole(entry, b"PHREPLUN"))
 }
 
 /// How many entries another one says were durable before it.
 fn durable(net: &Net) -> usize {
-    entries(net).map(|entry| number(entry, 36) as usize).max().unwrap_or(0)
+    entries(net)
+        .map(|entry| u32::from_le_bytes(entry[36..40].try_into().unwrap()) as usize)
+        .max()
+        .unwrap_or(0)
 }
 
 #[test]

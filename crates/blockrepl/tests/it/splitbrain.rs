@@ -132,7 +132,7 @@ fn what_is_given_up_is_kept_whole_though_the_live_copy_moves_on() {
     for (seed, clones) in [(1, false), (2, true), (3, false)] {
         let mut net = parted(seed, Config { split_brain: SplitBrainPolicy::DiscardPeer, ..small() });
         net.nodes[0].clones = clones;
-        let lost = net.nodes[0].data.live.clone();
+        let lost = net.nodes[0].data.live.to_vec();
         net.connect(0, 1);
         for i in 0..20u64 {
             net.write(1, i * GRANULE, &[i as u8; 5000]);
@@ -185,7 +185,7 @@ fn of_the_loser_only_what_either_side_wrote_is_copied() {
             net.lead(1, grant(4, 1, &[1], 4));
         }
         net.input(1, Input::Discard { device: identity(0).device });
-        let lost = net.nodes[0].data.live.clone();
+        let lost = net.nodes[0].data.live.to_vec();
         net.connect(0, 1);
         // A break in the midst of it does not forget what is still to be copied.
         for _ in 0..net.random(120) {
@@ -264,7 +264,7 @@ fn without_room_for_the_snapshot_nothing_is_overwritten() {
 fn every_crash_point_of_a_snapshot_leaves_it_whole_or_not_at_all() {
     for k in 1.. {
         let mut net = parted(100 + k, Config { split_brain: SplitBrainPolicy::DiscardPeer, ..small() });
-        let lost = net.nodes[0].data.live.clone();
+        let lost = net.nodes[0].data.live.to_vec();
         net.nodes[0].meta.syncs = 0;
         net.nodes[0].die_after_syncs = Some(k);
         net.connect(0, 1);
@@ -279,7 +279,7 @@ fn every_crash_point_of_a_snapshot_leaves_it_whole_or_not_at_all() {
         let images = whole_images(&net, 0);
         assert_eq!(kept.len(), images.len(), "sync {k}: no image without a record");
         assert!(images.iter().all(|image| *image == lost), "sync {k}");
-        assert!(!kept.is_empty() || net.nodes[0].data.live == lost, "sync {k}: overwritten unkept");
+        assert!(!kept.is_empty() || net.nodes[0].data.live[..] == lost, "sync {k}: overwritten unkept");
         net.connect(0, 1);
         net.settle();
         net.assert_identical(0, 1);

@@ -154,8 +154,8 @@ pub enum Event {
     },
     /// There is no way back from the resync any more, to the state before it: this copy does not lead before it is brought in step.
     UndoLost {
-        /// Why: the undo area was too small, a granule could not be read before it was to be overwritten, more was damaged than
-        /// could be noted, or a before-image is damaged.
+        /// Why: the undo area is too small for what is to be copied, or full, a granule could not be read before it was to be
+        /// overwritten, more was damaged than could be noted, or a before-image is damaged.
         reason: &'static str,
     },
     /// A leader was told to stop. Of its in-sync peers one may be led now, under a higher epoch.
