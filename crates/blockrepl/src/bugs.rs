@@ -1,33 +1,6 @@
 //! Known bugs of the core, to be switched on one at a time: what a test finds is what it is worth. (Feature
 //! `bugs`, for tests of this crate's tests only; without it every switch is a constant `false`.)
 
-macro_rules! bugs {
-    ($($name:ident = $text:literal: $doc:literal,)*) => {
-        /// One known bug.
-        #[cfg_attr(not(feature = "bugs"), allow(dead_code, unreachable_pub))]
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Bug {
-            $(#[doc = $doc] $name,)*
-        }
-
-        #[cfg(feature = "bugs")]
-        impl Bug {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// Its name.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-
-            /// What is wrong.
-            pub fn what(self) -> &'static str {
-                match self { $(Self::$name => $doc,)* }
-            }
-        }
-    };
-}
-
 bugs! {
     SkipEpochCheck = "skip-epoch-check": "A leader of a lower epoch is obeyed.",
     AckBeforePeer = "ack-before-peer": "A flush is acknowledged when the local disk has done it.",
@@ -59,5 +32,9 @@ bugs! {
     AckUnreceived = "ack-unreceived": "Under protocol B a flush is answered before the peer has the writes.",
     TrustBlocks = "trust-blocks": "What a checked read finds is not compared with its checksums.",
     UncheckedSource = "unchecked-source": "The source of a resync does not compare what it copies with its checksums.",
+    SameUnflushed = "same-unflushed": "A granule that is the same by its digest counts as copied before the peer has flushed it.",
+    DigestOfOne = "digest-of-one": "Of granules that are read at once, all are asked about by the digest of the first.",
+    ZerosUnmarked = "zeros-unmarked": "Zeros are not noted for a copy that is away.",
+    ZeroEdges = "zero-edges": "A block of which a part is zeroed gets the checksum of zeros.",
     AckUnflushed = "ack-unflushed": "A follower answers a flush before its disk has.",
 }

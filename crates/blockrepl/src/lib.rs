@@ -177,6 +177,9 @@
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 
+#[macro_use]
+mod known_bugs;
+
 mod bitmap;
 pub mod bond;
 #[cfg(feature = "bugs")]

@@ -2,31 +2,6 @@
 //!
 //! Each passes the fault-free scenario. Without the feature `bugs` none can be switched on.
 
-macro_rules! bugs {
-    ($($name:ident = $text:literal: $doc:literal,)*) => {
-        /// One known bug in the glue between the cores, in a driver or in a disk.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Bug {
-            $(#[doc = $doc] $name,)*
-        }
-
-        impl Bug {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// Its name on the command line.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$name => $text,)* }
-            }
-
-            /// What is wrong.
-            pub fn what(self) -> &'static str {
-                match self { $(Self::$name => $doc,)* }
-            }
-        }
-    };
-}
-
 bugs! {
     AckBeforeFlush = "ack-before-flush": "A write is acknowledged when it is visible, not when it is durable.",
     OpenBeforeLeaseEnd = "open-before-lease-end": "A voter tells the successor that its last grant is old, so nobody waits.",

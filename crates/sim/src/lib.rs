@@ -35,6 +35,10 @@
 //!
 //! `bugs`: known [bugs](Bug) that can be switched on, to measure what a hunt finds. Test-only.
 
+#[macro_use]
+#[path = "../../blockrepl/src/known_bugs.rs"]
+mod known_bugs;
+
 pub mod blocks;
 pub mod bugs;
 pub mod checkers;

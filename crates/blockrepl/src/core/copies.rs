@@ -318,6 +318,7 @@ impl Replica {
         run.granules().for_each(|granule| t.copies.put(granule, state()));
         if !whole {
             for (granule, piece) in run.granules().zip(&pieces) {
+                let piece = if self.bug(Bug::DigestOfOne) { &pieces[0] } else { piece };
                 self.send(link, Message::Compare { epoch, granule, digest: Digest::of(piece) });
             }
             return;
@@ -348,6 +349,11 @@ impl Replica {
         if same {
             let state = CopyState::Sent { flush: t.next_flush, again: *again };
             t.copies.put(granule, state);
+            if self.bug(Bug::SameUnflushed)
+                && let Some(slot) = self.links.get(&link).and_then(|l| self.slot_of(l.hello.device))
+            {
+                self.unmark(slot, granule);
+            }
         } else {
             self.read_copy(link, Run { first: granule, count: 1 }, true);
         }

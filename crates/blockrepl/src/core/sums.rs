@@ -163,6 +163,7 @@ impl Replica {
                 true if let Some(sum) = of_zeros => sum,
                 true if !known.is_empty() => sum_of_crc(known[(block - offset / BLOCK) as usize]),
                 true => block_sum(&data[(from - offset) as usize..][..BLOCK as usize]),
+                false if let Some(sum) = of_zeros.filter(|_| self.bug(Bug::ZeroEdges)) => sum,
                 false => VOID,
             };
             self.put_sum(block, sum);

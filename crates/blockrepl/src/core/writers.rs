@@ -10,6 +10,7 @@
 
 use super::*;
 use crate::wire::WriterMessage as M;
+use crate::zeros::Zeros;
 
 /// Complete writes that are remembered, to recognise a forward that was under way meanwhile.
 const PAST_MAX: usize = 1024;
@@ -446,8 +447,9 @@ impl Replica {
         let sent = self.send_to_targets(&message, by, offset, data.len());
         let (first, last) = self.layout.granules_of(offset, data.len());
         let last = if self.bug(Bug::ForgetBit) { first } else { last };
+        let forgotten = self.bug(Bug::ZerosUnmarked) && Zeros::of(&data).is_some();
         for slot in 0..self.slots.len() {
-            if !sent.contains(&self.slots[slot].head.device) {
+            if !sent.contains(&self.slots[slot].head.device) && !forgotten {
                 self.mark_run(slot, first, last - first + 1);
             }
         }

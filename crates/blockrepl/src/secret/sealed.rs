@@ -32,6 +32,8 @@ pub(super) struct Seal {
     full: std::ops::Range<usize>,
     /// What of the inbox is opened and not taken.
     open: std::ops::Range<usize>,
+    /// A record was not authentic: nothing behind it is, whoever asks again.
+    broken: bool,
 }
 
 impl std::fmt::Debug for Seal {
@@ -89,6 +91,7 @@ impl Seal {
             inbox: vec![0; HEAD + DATA_MAX + TAG].into(),
             full: 0..0,
             open: 0..0,
+            broken: false,
         }
     }
 
@@ -150,7 +153,12 @@ impl Seal {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.open.is_empty() {
-            if self.open_next()? {
+            if self.broken {
+                return Poll::Ready(Err(not_authentic()));
+            }
+            let opened = self.open_next();
+            self.broken = opened.is_err();
+            if opened? {
                 break;
             }
             self.inbox.copy_within(self.full.clone(), 0);
@@ -222,6 +230,23 @@ mod tests {
             assert_eq!(opened(&record, number, 1 - key), None, "record {number}");
         }
         assert!((last * DATA_MAX as u64 / 16) < 1 << 34);
+    }
+
+    /// A record that was left out takes its number with it when the next one is refused, and zeros take the place of that one's
+    /// data: to ask again would open it, where its data are zeros when they are sealed.
+    #[test]
+    fn what_follows_a_record_that_was_left_out_is_never_read() {
+        let key_stream = sealed(1, &[0])[HEAD];
+        let mut second = &sealed(1, &[key_stream])[..];
+        assert_eq!(second[HEAD], 0);
+        let (mut theirs, mut cx) =
+            (Seal::new([2; 32], [1; 32]), Context::from_waker(std::task::Waker::noop()));
+        let mut space = [0; 9];
+        for _ in 0..3 {
+            let mut buf = ReadBuf::new(&mut space);
+            let read = theirs.poll_read(&mut second, &mut cx, &mut buf);
+            assert!(matches!(read, Poll::Ready(Err(_))) && buf.filled().is_empty(), "{read:?}");
+        }
     }
 
     #[tokio::test]

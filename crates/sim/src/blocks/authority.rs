@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use posthaste_blockrepl::{Grant, MemberSet, NodeId};
 
-use super::world::{Event, MS, World};
+use super::event::Event;
+use super::world::{MS, World};
 
 /// How long a lease lasts, in microseconds.
 pub const LEASE: u64 = 700 * MS;

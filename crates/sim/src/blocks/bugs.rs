@@ -47,6 +47,7 @@ pub fn haunt(bug: Bug) -> Option<&'static str> {
         "grown-early" => Some("resize-crash"),
         "snapshot-forgets" | "snapshot-late" => Some("split-brain-snapshot"),
         "ack-unreceived" => Some("protocol-promote"),
+        "digest-of-one" | "same-unflushed" => Some("checksum-resync"),
         "unchecked-source" => Some("checksums-damaged-source"),
         "trust-blocks" => Some("checksums-flipped-bit"),
         _ => None,

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use posthaste_blockrepl::LowRedundancy;
 use posthaste_blockrepl::core::{Denied, Event as Told, Input, Reply, RequestId};
 
-use super::layout::{PLACE, decode, decode_bytes, offset, range};
-use super::oracle::id;
+use super::event::Event;
+use super::layout::{PLACE, decode, decode_bytes, offset, range, zeros_range};
+use super::name;
 use super::owner::{Asked, Stage};
-use super::world::{Event, World};
+use super::world::World;
 use crate::disk::SECTOR;
 
 /// What clients have under way in one leadership.
@@ -75,18 +77,36 @@ impl World {
         if wanders {
             p.session.busy = busy;
         }
-        let (mut first, mut len) = range(&mut self.rng, p.session.busy, self.oracle.sectors());
-        if self.setting.checks() {
-            (first, len) = (first / PLACE * PLACE, PLACE);
-        }
         p.session.next += 1;
-        let name = id(p.session.epoch, p.session.next);
+        let (epoch, number, busy) = (p.session.epoch, p.session.next, p.session.busy);
+        let zeros = self.chance.chance(self.zeros);
+        let (first, len) = self.range_to_write(busy, self.oracle.sectors(), zeros);
+        let name = if zeros { name::zeros(epoch, number) } else { name::id(epoch, number) };
         self.oracle.issue(name, first, len);
-        let (offset, data) = self.setting.bytes(first, len, name);
-        self.say(|| format!("client on {n} writes {}.{} to {first}+{len}", name >> 32, name & 0xffff_ffff));
+        let (offset, data) = self.bytes(first, len, name);
+        self.say(|| format!("client on {n} writes {} to {first}+{len}", name::text(name)));
         let Some(p) = self.proc(n) else { return };
         p.session.writing = Some((name, first, len));
         self.ask(n, Asked::Client, |request| Input::Write { request, offset, data });
+    }
+
+    /// Which of the first `sectors` a client writes, or zeroes.
+    pub(super) fn range_to_write(&mut self, busy: usize, sectors: usize, zeros: bool) -> (usize, usize) {
+        let whole = self.setting.checks();
+        if zeros {
+            return zeros_range(&mut self.chance, busy, sectors, whole);
+        }
+        let (first, len) = range(&mut self.rng, busy, sectors);
+        if whole { (first / PLACE * PLACE, PLACE) } else { (first, len) }
+    }
+
+    /// Where a write goes, and its bytes.
+    pub(super) fn bytes(&mut self, first: usize, len: usize, name: u64) -> (u64, Bytes) {
+        let (offset, data) = self.setting.bytes(first, len, name);
+        if name::is_zeros(name) {
+            self.zeroed.insert((offset, data.len()));
+        }
+        (offset, data)
     }
 
     /// Clients flush, all of them at once.
@@ -217,8 +237,8 @@ impl World {
         p.session.shrinking &= !shrinks;
         match result {
             Ok(Reply::Resized { size }) if current => {
-                self.oracle.resized(*size);
-                self.history.iter_mut().for_each(|h| h.grown(*size));
+                let kept = self.oracle.resized(*size);
+                self.history.iter_mut().for_each(|h| h.resized(kept, self.oracle.sectors()));
             }
             Err(_) if current && shrinks && p.replica.size() == self.oracle.size => {
                 self.oracle.does_not_shrink();
@@ -242,10 +262,10 @@ impl World {
     fn check_redundancy(&mut self, n: usize, request: RequestId, result: &Result<Reply, Denied>) {
         let Some((have, enough)) = self.redundancy(n) else { return };
         let Some(p) = self.procs[n].as_mut() else { return };
-        let name = p.session.writes.get(&request).map(|(name, ..)| name & 0xffff_ffff);
+        let number = p.session.writes.get(&request).map(|(name, ..)| name::number(*name));
         let early = match result {
             Ok(Reply::Flushed) => !enough,
-            Ok(Reply::Written) => !enough && name.is_some_and(|name| name > p.session.redundant),
+            Ok(Reply::Written) => !enough && number.is_some_and(|number| number > p.session.redundant),
             Err(Denied::Redundancy { .. }) => enough || self.config.low_redundancy == LowRedundancy::Suspend,
             _ => false,
         };

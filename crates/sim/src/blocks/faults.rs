@@ -117,6 +117,8 @@ pub enum Fault {
     Detach(Who),
     /// So many of a writer's operations, per mille, ask for a range for itself.
     Leases(u64),
+    /// So many of clients' writes, per mille, are of zeros.
+    Zeros(u64),
     /// The pace of clients, in microseconds.
     Pace(u64),
     /// Owners wait for a member that is away for so many milliseconds before they have it removed.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use posthaste_blockrepl::core::{LeaseId, RequestId};
 
 use super::layout::{decode, sectors};
+use super::name::{is_zeros, may_be};
 use super::world::MS;
 use crate::checkers::Verdict;
 use crate::disk::Image;
@@ -161,12 +162,21 @@ impl History {
         }
     }
 
-    /// The device has this size; what is new is zero.
-    pub fn grown(&mut self, size: u64) {
-        let blank = vec![Op { write: true, value: 0, began: 0, ended: 0 }];
-        let sectors = sectors(size).max(self.registers.len());
+    /// The device has so many sectors; of those that it had so many are kept, and what is new is zero.
+    pub fn resized(&mut self, kept: usize, sectors: usize) {
+        self.time += 1;
+        let blank = vec![Op { write: true, value: 0, began: self.time, ended: self.time }];
+        self.registers.truncate(kept);
         self.registers.resize(sectors, blank);
         self.leased_us.resize(sectors, 0);
+        self.dirty.retain(|sector| *sector < kept);
+    }
+
+    /// All from this sector on may become zeros at any time from now on, or never: by the write of this name.
+    pub fn shrinks(&mut self, to: usize, name: u64) {
+        self.time += 1;
+        let (began, len) = (self.time, self.registers.len().saturating_sub(to));
+        self.note_write((name, to, len), began, NEVER);
     }
 
     /// Sectors that clients may write.
@@ -226,14 +236,25 @@ impl History {
     }
 
     fn note_lease(&mut self, (first, len): (usize, usize), now_us: u64) {
-        self.leased_us[first..first + len].fill(now_us);
+        self.leased_us.iter_mut().skip(first).take(len).for_each(|at| *at = now_us);
     }
 
     fn note_write(&mut self, (value, first, len): (u64, usize, usize), began: u64, ended: u64) {
-        for sector in first..first + len {
-            self.registers[sector].push(Op { write: true, value, began, ended });
-            self.dirty.insert(sector);
+        for sector in first..(first + len).min(self.registers.len()) {
+            if self.note(sector, Op { write: true, value, began, ended }) {
+                self.dirty.insert(sector);
+            }
         }
+    }
+
+    /// Whether it is there still: what was under way when the device was cut off says nothing of what is there since.
+    fn note(&mut self, sector: usize, op: Op) -> bool {
+        let Some(register) = self.registers.get_mut(sector) else { return false };
+        let fits = register.first().is_none_or(|first| first.began <= op.began);
+        if fits {
+            register.push(op);
+        }
+        fits
     }
 
     /// A write by `node` was answered: nobody else held the range meanwhile. `calm`: who leads, while nothing goes
@@ -276,7 +297,8 @@ impl History {
     fn free(&self, outer: &Wrote, inner: &Wrote) -> bool {
         let (first, len) = outer.sectors;
         let (from, n) = inner.sectors;
-        let leased = |sector: usize| self.leased_us[sector] + LEASED_US > outer.began_us;
+        let leased =
+            |sector: usize| self.leased_us.get(sector).is_some_and(|at| at + LEASED_US > outer.began_us);
         let spans = [outer.sectors, inner.sectors];
         let held = |h: &Held| spans.iter().any(|span| meet((h.first, h.len), *span));
         let asked = |open: &Open| matches!(open.asks, Asks::Lease { first, len } if spans.iter().any(|span| meet((first, len), *span)));
@@ -298,7 +320,7 @@ impl History {
     pub fn read(&mut self, first: usize, values: &[Option<u64>], began: u64) -> Verdict {
         for (sector, value) in (first..).zip(values) {
             let value = value.ok_or_else(|| format!("sector {sector} shows what nobody wrote"))?;
-            self.registers[sector].push(Op { write: false, value, began, ended: self.time });
+            self.note(sector, Op { write: false, value, began, ended: self.time });
         }
         Ok(())
     }
@@ -388,9 +410,11 @@ impl History {
             let newest = covered.map(|op| op.began).max().unwrap_or(0);
             for (node, image) in images {
                 let found = decode(image, *sector);
-                let older = |op: &&Op| op.write && Some(op.value) == found && op.ended < newest;
+                let shown = |op: &&Op| op.write && found.is_some_and(|found| may_be(op.value, found));
                 let known = found.is_some_and(|found| self.is_known(*sector, found));
-                if let Some(op) = history.iter().find(older) {
+                let under_way = found.is_some_and(|found| self.is_under_way(*sector, found));
+                let old = history.iter().filter(shown).all(|op| op.ended < newest) && !under_way;
+                if let Some(op) = history.iter().find(shown).filter(|_| old) {
                     return Err(format!(
                         "a flush is acknowledged; sector {sector} of the medium of node {node} shows {op:?}"
                     ));
@@ -410,9 +434,13 @@ impl History {
     }
 
     fn is_known(&self, sector: usize, value: u64) -> bool {
-        let under_way = |open: &Open| matches!(open.asks, Asks::Write { id, first, len } if id == value && (first..first + len).contains(&sector));
-        self.registers[sector].iter().any(|op| op.write && op.value == value)
-            || self.open.values().any(under_way)
+        self.registers[sector].iter().any(|op| op.write && may_be(op.value, value))
+            || self.is_under_way(sector, value)
+    }
+
+    fn is_under_way(&self, sector: usize, value: u64) -> bool {
+        let writes = |open: &Open| matches!(open.asks, Asks::Write { id, first, len } if may_be(id, value) && (first..first + len).contains(&sector));
+        self.open.values().any(writes)
     }
 
     /// A leader opens on this image: all before is judged, and what it shows is what happened.
@@ -420,11 +448,10 @@ impl History {
         if epoch <= self.epoch {
             return Err(format!("epoch {epoch} opens after epoch {}", self.epoch));
         }
-        if sectors(size) < self.registers.len() {
-            return Err(format!("epoch {epoch} opens with {size} bytes, though the device had grown"));
-        }
         self.settle()?;
-        self.grown(size);
+        // Whether it may have this size is judged elsewhere.
+        let sectors = sectors(size);
+        self.resized(sectors, sectors);
         self.epoch = epoch;
         let accepts_loss = std::mem::take(&mut self.accepts_loss);
         self.time += 1;
@@ -465,8 +492,9 @@ impl History {
         Ok(())
     }
 
-    /// All is answered and at rest: the last history, the image of the leader, and how many races it has counted.
-    pub fn quiet(&mut self, image: &Image, counted: u64) -> Verdict {
+    /// All is answered and at rest: the last history, the image of the leader of so many sectors, and how many races it has
+    /// counted.
+    pub fn quiet(&mut self, image: &Image, sectors: usize, counted: u64) -> Verdict {
         if counted != self.overlaps {
             return Err(format!("the leader counts {counted} overlaps, and has told of {}", self.overlaps));
         }
@@ -474,7 +502,7 @@ impl History {
             return Err(format!("{asks:?} of node {node} was never answered, since {} ms", since / MS));
         }
         self.time += 1;
-        let values: Vec<_> = (0..self.registers.len()).map(|sector| decode(image, sector)).collect();
+        let values: Vec<_> = (0..sectors).map(|sector| decode(image, sector)).collect();
         self.read(0, &values, self.time)?;
         self.settle()
     }
@@ -489,7 +517,14 @@ fn wrote(node: usize, open: &Open, ended_us: u64) -> Option<Wrote> {
 /// value with its reads has a zone, from its first end to its last beginning.
 fn linearizable(history: &[Op]) -> Verdict {
     let mut clusters: BTreeMap<u64, Vec<&Op>> = BTreeMap::new();
-    history.iter().for_each(|op| clusters.entry(op.value).or_default().push(op));
+    let zeros: Vec<&Op> = history.iter().filter(|op| op.write && is_zeros(op.value)).collect();
+    for op in history {
+        let value = match op.write || op.value > 0 {
+            true => Some(op.value),
+            false => shown_zeros(op, &zeros, history)?,
+        };
+        value.into_iter().for_each(|value| clusters.entry(value).or_default().push(op));
+    }
     let (mut forward, mut backward) = (Vec::new(), Vec::new());
     for (value, ops) in &clusters {
         let write = ops.iter().find(|op| op.write);
@@ -517,22 +552,75 @@ fn linearizable(history: &[Op]) -> Verdict {
     Ok(())
 }
 
+/// Whose zeros a reader was shown: those of a write that was not after it, and that no other write has come between for certain.
+/// None is told where it may be one of several; no order is missed by leaving such a read out.
+fn shown_zeros(read: &Op, zeros: &[&Op], history: &[Op]) -> Result<Option<u64>, String> {
+    if let [only] = zeros {
+        return Ok(Some(only.value));
+    }
+    let before = history.iter().filter(|op| op.write && op.ended < read.began);
+    let newest = before.map(|op| op.began).max().unwrap_or(0);
+    let mut possible = zeros.iter().filter(|op| op.began <= read.ended && op.ended >= newest);
+    let first = possible.next().ok_or_else(|| format!("{read:?}: what was zeroed was overwritten before"))?;
+    Ok(Some(first.value).filter(|_| possible.next().is_none()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn zeros_are_those_of_some_write() {
+        let op = |write, value, began, ended| Op { write, value, began, ended };
+        let start = op(true, 0, 0, 0);
+        let cleared = op(true, 3, 10, 12);
+        let again = [start, op(true, 2, 1, 2), cleared, op(false, 0, 13, 14)];
+        assert_eq!(linearizable(&again), Ok(()));
+        let either = [start, op(true, 2, 1, 9), op(true, 3, 1, 9), op(false, 0, 2, 3), op(false, 2, 10, 11)];
+        assert_eq!(linearizable(&either), Ok(()));
+        let early = [start, op(true, 2, 1, 2), op(false, 0, 3, 4), cleared];
+        let lost = [start, op(true, 2, 1, 2), cleared, op(false, 2, 13, 14)];
+        let stale = [start, op(true, 3, 1, 2), op(true, 4, 3, 4), op(false, 0, 5, 6)];
+        for bad in [&early[..], &lost, &stale] {
+            assert!(linearizable(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_cut_off_is_zeros_or_is_not_and_nothing_of_it_comes_back() {
+        let write = |history: &mut History, request: u64, id, first| {
+            history.begin(0, RequestId(request), Asks::Write { id, first, len: 1 }, 0);
+            history.end(0, RequestId(request), true, 0).unwrap();
+        };
+        let mut history = History::new(24);
+        write(&mut history, 1, 2, 20);
+        history.begin(1, RequestId(9), Asks::Write { id: 4, first: 21, len: 1 }, 0);
+        history.shrinks(12, 5);
+        for shown in [2, 0] {
+            history.read(20, &[Some(shown)], history.time + 1).unwrap();
+            history.time += 2;
+        }
+        assert_eq!(linearizable(&history.registers[20]), Ok(()));
+        history.resized(12, 12);
+        history.resized(12, 24);
+        history.end(1, RequestId(9), true, 0).unwrap();
+        assert_eq!(history.registers[21].len(), 1, "that was of what is gone");
+        history.read(20, &[Some(2)], history.time + 1).unwrap();
+        assert!(linearizable(&history.registers[20]).is_err(), "it came back");
+    }
+
+    #[test]
     fn orders_that_exist_are_told_from_those_that_do_not() {
         let op = |write, value, began, ended| Op { write, value, began, ended };
         let start = op(true, 0, 0, 0);
-        let good = [start, op(true, 1, 1, 9), op(false, 0, 2, 3), op(false, 1, 4, 5)];
+        let good = [start, op(true, 2, 1, 9), op(false, 0, 2, 3), op(false, 2, 4, 5)];
         assert_eq!(linearizable(&good), Ok(()));
-        let lost = [start, op(true, 1, 1, NEVER), op(false, 0, 3, 4), op(false, 1, 5, 6)];
+        let lost = [start, op(true, 2, 1, NEVER), op(false, 0, 3, 4), op(false, 2, 5, 6)];
         assert_eq!(linearizable(&lost), Ok(()));
-        let inversion = [start, op(true, 1, 1, 9), op(false, 1, 2, 3), op(false, 0, 4, 5)];
-        let stale = [start, op(true, 1, 1, 2), op(false, 0, 3, 4)];
-        let unwritten = [start, op(false, 7, 1, 2)];
-        let early = [start, op(false, 1, 1, 2), op(true, 1, 3, 4)];
+        let inversion = [start, op(true, 2, 1, 9), op(false, 2, 2, 3), op(false, 0, 4, 5)];
+        let stale = [start, op(true, 2, 1, 2), op(false, 0, 3, 4)];
+        let unwritten = [start, op(false, 8, 1, 2)];
+        let early = [start, op(false, 2, 1, 2), op(true, 2, 3, 4)];
         for bad in [&inversion[..], &stale, &unwritten, &early] {
             assert!(linearizable(bad).is_err(), "{bad:?}");
         }

@@ -35,8 +35,10 @@ impl World {
     }
 
     fn carry_out(&mut self, fault: Fault) {
-        self.undisturbed &=
-            matches!(fault, Fault::Pace(_) | Fault::Delay(_) | Fault::Leases(_) | Fault::SlowDisk { .. });
+        self.undisturbed &= matches!(
+            fault,
+            Fault::Pace(_) | Fault::Delay(_) | Fault::Leases(_) | Fault::Zeros(_) | Fault::SlowDisk { .. }
+        );
         match fault {
             Fault::Kill { who, power } => {
                 let n = self.whom(who);
@@ -96,6 +98,7 @@ impl World {
                 self.ask(n, Asked::Client, |request| Input::Scrub { request });
             }
             Fault::Leases(per_mille) => self.leases = per_mille,
+            Fault::Zeros(per_mille) => self.zeros = per_mille,
             Fault::Detach(who) => {
                 let n = self.whom(who);
                 self.input(n, Input::Detach { reason: "the operator wants it so".into() });
@@ -137,6 +140,7 @@ impl World {
 
     /// What goes wrong with a disk.
     fn spoil(&mut self, fault: Fault) {
+        self.disks_are_well &= matches!(fault, Fault::SlowDisk { .. } | Fault::NoRoom(_));
         // Who finds damage heals it at once.
         self.verifying |= matches!(
             fault,

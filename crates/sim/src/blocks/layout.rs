@@ -1,8 +1,9 @@
 //! The device and where clients write: few sectors, that meet every boundary there is.
 
 use bytes::Bytes;
-use posthaste_blockrepl::Config;
+use posthaste_blockrepl::{Config, Zeros};
 
+use super::name::is_zeros;
 use crate::disk::{Image, SECTOR};
 use crate::rng::Rng;
 
@@ -35,8 +36,22 @@ pub fn offset(sector: usize) -> u64 {
     middle - (PLACE / 2 * SECTOR) as u64 + (within * SECTOR) as u64
 }
 
-/// The bytes of `len` sectors from `first` on, that a write called `id` puts there.
+/// The bytes from the first of `len` sectors to the end of the last one, in places that follow each other.
+pub fn span(first: usize, len: usize) -> usize {
+    (offset(first + len - 1) - offset(first)) as usize + SECTOR
+}
+
+/// Zeros for so many bytes; by the write's name they are discarded, or kept.
+fn zeros(len: usize, id: u64) -> Bytes {
+    let zeros = if id & 2 == 0 { Zeros::Kept } else { Zeros::Free };
+    zeros.bytes(len)
+}
+
+/// The bytes of `len` sectors from `first` on, that a write called `id` puts there; of other than zeros within one place.
 pub fn encode(first: usize, len: usize, id: u64) -> Bytes {
+    if is_zeros(id) {
+        return zeros(span(first, len), id);
+    }
     let mut bytes = vec![0; len * SECTOR];
     for (at, sector) in bytes.chunks_mut(SECTOR).enumerate() {
         sector[..8].copy_from_slice(&id.to_le_bytes());
@@ -46,7 +61,7 @@ pub fn encode(first: usize, len: usize, id: u64) -> Bytes {
     bytes.into()
 }
 
-/// Which write a sector of an image shows (0: none yet); `None` for what no client can have written.
+/// Which write a sector of an image shows (0: none, or zeros); `None` for what no client can have written.
 pub fn decode(image: &Image, sector: usize) -> Option<u64> {
     let mut bytes = [0; SECTOR];
     image.read(offset(sector), &mut bytes);
@@ -72,9 +87,24 @@ pub fn range(rng: &mut Rng, busy: usize, sectors: usize) -> (usize, usize) {
     (place * PLACE + first, len)
 }
 
+/// A range of sectors to be zero, up to the next place; of whole places with `whole`.
+pub fn zeros_range(rng: &mut Rng, busy: usize, sectors: usize, whole: bool) -> (usize, usize) {
+    let (first, len) = range(rng, busy, sectors);
+    let long = first / PLACE + 1 < sectors / PLACE && rng.chance(300);
+    let end = first + len + if long { PLACE } else { 0 };
+    match whole {
+        true => (first / PLACE * PLACE, end.next_multiple_of(PLACE) - first / PLACE * PLACE),
+        false => (first, end - first),
+    }
+}
+
 /// A place's sectors in the two whole blocks that they lie in, for checksums: where these begin, and their bytes.
-pub fn whole_blocks(first: usize, id: u64) -> (u64, Bytes) {
+/// Zeros may be of several places.
+pub fn whole_blocks(first: usize, len: usize, id: u64) -> (u64, Bytes) {
     let aside = (BLOCK as usize * 2 - PLACE * SECTOR) / 2;
+    if is_zeros(id) {
+        return (offset(first) - aside as u64, zeros(span(first, len) + 2 * aside, id));
+    }
     let mut bytes = vec![0; BLOCK as usize * 2];
     bytes[aside..aside + PLACE * SECTOR].copy_from_slice(&encode(first, PLACE, id));
     (offset(first) - aside as u64, bytes.into())
@@ -99,13 +129,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn zeros_go_up_to_the_next_place_and_are_one_write() {
+        let mut rng = Rng::new(3);
+        for whole in [false, true] {
+            let ranges: Vec<_> =
+                (0..1000).map(|busy| zeros_range(&mut rng, busy, sectors(SIZE), whole)).collect();
+            for (first, len) in &ranges {
+                let (from, bytes) = match whole {
+                    true => whole_blocks(*first, *len, 1),
+                    false => (offset(*first), encode(*first, *len, 1)),
+                };
+                assert!(from + bytes.len() as u64 <= SIZE && first + len <= sectors(SIZE));
+                let within = |s: &usize| offset(*s) >= from && offset(*s) < from + bytes.len() as u64;
+                assert!((0..SECTORS).filter(within).eq(*first..first + len), "{first}+{len}");
+                assert!(!whole || from.is_multiple_of(BLOCK) && (bytes.len() as u64).is_multiple_of(BLOCK));
+            }
+            assert!(ranges.iter().any(|(first, len)| span(*first, *len) > 64 << 10));
+        }
+    }
+
+    #[test]
     fn places_do_not_overlap_and_come_back_from_an_image() {
         let mut image = Image::new(SIZE);
         for sector in 0..SECTORS {
-            image.write(offset(sector) as usize, &encode(sector, 1, 7 + sector as u64));
+            image.write(offset(sector) as usize, &encode(sector, 1, 8 + 2 * sector as u64));
         }
-        (0..SECTORS).for_each(|s| assert_eq!(decode(&image, s), Some(7 + s as u64)));
-        image.write(offset(3) as usize, &encode(4, 1, 7));
+        (0..SECTORS).for_each(|s| assert_eq!(decode(&image, s), Some(8 + 2 * s as u64)));
+        image.write(offset(3) as usize, &encode(4, 1, 8));
         assert_eq!(decode(&image, 3), None, "a sector of another place");
         assert!(offset(SECTORS - 1) + SECTOR as u64 <= SIZE);
         assert_eq!(sectors(SIZE) / PLACE, PLACES);

@@ -19,12 +19,16 @@
 pub mod authority;
 pub mod bugs;
 mod client;
+mod driver;
+mod event;
 pub mod faults;
 mod followers;
 pub mod history;
 mod images;
 mod inflict;
 pub mod layout;
+mod machine;
+pub mod name;
 pub mod net;
 mod operator;
 pub mod oracle;

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use posthaste_blockrepl::core::{Input, LinkId};
 use posthaste_blockrepl::wire::Message;
 
+use super::event::Event;
 use super::scenarios::Setting;
-use super::world::{Event, MS, World};
+use super::world::{MS, World};
 
 #[derive(Debug)]
 enum Item {

@@ -5,7 +5,8 @@ use posthaste_blockrepl::{Grant, MemberSet};
 
 use super::images::Images;
 use super::layout::{SECTORS, SIZE, encode, offset, range};
-use super::oracle::{Loss, id};
+use super::name::id;
+use super::oracle::Loss;
 use super::owner::{Asked, Stage};
 use super::world::World;
 use crate::disk::Wrong;
@@ -38,6 +39,8 @@ impl World {
         let busy = self.procs[n].as_ref().is_some_and(|p| p.session.shrinking);
         if size >= SIZE / 2 && epoch == self.oracle.epoch && !busy {
             self.oracle.shrinks(size);
+            let name = self.next_name(epoch, true);
+            self.history.iter_mut().for_each(|h| h.shrinks(self.oracle.sectors(), name));
             self.proc(n).into_iter().for_each(|p| p.session.shrinking = true);
             self.ask(n, Asked::Shrink, |request| Input::Shrink { request, size });
         }

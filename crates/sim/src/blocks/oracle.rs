@@ -8,13 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::authority::Grants;
 use super::layout::{PLACE, SIZE, decode, sectors};
+use super::name::{self, is_zeros, may_be, text};
 use crate::checkers::Verdict;
 use crate::disk::Image;
-
-/// A write's name: its epoch and its number in it. The writes of one epoch take effect in this order.
-pub fn id(epoch: u64, number: u64) -> u64 {
-    epoch << 32 | number
-}
 
 #[derive(Debug, Default, Clone)]
 struct Register {
@@ -28,6 +24,36 @@ struct Register {
     issued: BTreeSet<u64>,
     /// All that it was given, in that order.
     all: Vec<u64>,
+}
+
+impl Register {
+    fn opened(name: u64) -> Self {
+        Self { floor: name, base: name, seen: name, issued: BTreeSet::new(), all: Vec::new() }
+    }
+
+    /// The first write, not before `least`, that a sector may show which shows `found`.
+    fn named(&self, found: u64, least: u64) -> Option<u64> {
+        let may_be = |id: &u64| *id >= least && may_be(*id, found);
+        let base = Some(self.base).filter(may_be);
+        match found {
+            0 => base.or_else(|| self.issued.range(least..).copied().find(may_be)),
+            _ => base.or_else(|| self.issued.get(&found).copied().filter(may_be)),
+        }
+    }
+
+    /// The last write that it may show when the next leader opens and shows `found`; none, if something is lost or came back.
+    fn settled(&self, found: u64) -> Option<u64> {
+        let newest = self.issued.iter().rev().copied().find(|id| may_be(*id, found));
+        newest.or_else(|| Some(self.floor).filter(|floor| may_be(*floor, found)))
+    }
+
+    /// Whether a medium that shows `found` has what was acknowledged.
+    fn holds_floor(&self, found: u64) -> bool {
+        match found {
+            0 => is_zeros(self.floor) || self.issued.range(self.floor..).any(|id| is_zeros(*id)),
+            _ => found >= self.floor,
+        }
+    }
 }
 
 /// What an operator, or the protocol, has accepted that the next leader lacks.
@@ -83,14 +109,10 @@ impl Default for Oracle {
     }
 }
 
-fn name(id: u64) -> String {
-    format!("{}.{}", id >> 32, id & 0xffff_ffff)
-}
-
 impl Oracle {
     /// A client gives a write to its leader.
     pub fn issue(&mut self, id: u64, first: usize, len: usize) {
-        if id >> 32 == self.epoch {
+        if name::epoch(id) == self.epoch {
             for register in self.of(first, len) {
                 register.issued.insert(id);
                 register.all.push(id);
@@ -106,7 +128,7 @@ impl Oracle {
 
     /// It was refused: nothing happened.
     pub fn refused(&mut self, id: u64, first: usize, len: usize) {
-        if id >> 32 == self.epoch {
+        if name::epoch(id) == self.epoch {
             self.of(first, len).iter_mut().for_each(|r| r.all.retain(|other| *other != id));
         }
     }
@@ -158,12 +180,15 @@ impl Oracle {
         }
     }
 
-    /// The operator is told that the device has this size: what is new is zero, what is behind it is gone.
-    pub fn resized(&mut self, size: u64) {
+    /// The operator is told that the device has this size: what is new is zero, what is behind it is gone. How many sectors
+    /// are what they were.
+    pub fn resized(&mut self, size: u64) -> usize {
         let kept = self.smaller.take().map_or(size, |smaller| smaller.min(size));
         self.registers.truncate(sectors(kept));
+        let kept = self.registers.len();
         (self.size, self.cut) = (size, None);
         self.registers.resize(sectors(size), Register::default());
+        kept
     }
 
     /// What a reader that asks now must see, at least.
@@ -173,14 +198,14 @@ impl Oracle {
 
     /// A reader that asked when `since` had been seen is shown this.
     pub fn read_since(&mut self, epoch: u64, sector: usize, since: u64, found: Option<u64>) -> Verdict {
-        if let Some(found) = found
+        let all = &self.registers[sector].all;
+        let shown = found.and_then(|found| all.iter().copied().find(|id| *id >= since && may_be(*id, found)));
+        if let Some(shown) = shown
             && epoch == self.epoch
-            && found >= since
-            && self.registers[sector].all.contains(&found)
         {
             self.reads += 1;
             let register = &mut self.registers[sector];
-            register.seen = register.seen.max(found);
+            register.seen = register.seen.max(shown);
             return Ok(());
         }
         self.read(epoch, sector, found)
@@ -188,7 +213,7 @@ impl Oracle {
 
     /// It was answered.
     pub fn written(&mut self, id: u64, first: usize, len: usize) {
-        if id >> 32 == self.epoch {
+        if name::epoch(id) == self.epoch {
             for register in self.of(first, len) {
                 register.seen = register.seen.max(id);
             }
@@ -208,19 +233,19 @@ impl Oracle {
                 self.epoch
             ));
         }
-        if found < register.seen || (found != register.base && !register.issued.contains(&found)) {
+        let Some(shown) = register.named(found, register.seen) else {
             return Err(format!(
                 "sector {sector} shows write {}, after {} was answered or seen",
-                name(found),
-                name(register.seen)
+                text(found),
+                text(register.seen)
             ));
-        }
-        register.seen = found;
+        };
+        register.seen = shown;
         Ok(())
     }
 
-    /// A leader opens on this image.
-    pub fn open(&mut self, epoch: u64, size: u64, image: &Image) -> Verdict {
+    /// A leader opens with so many bytes.
+    pub fn opens_with(&mut self, epoch: u64, size: u64) -> Verdict {
         let least = self.cut.take().unwrap_or(self.size);
         if size < least {
             return Err(format!("epoch {epoch} opens with {size} bytes; the device had {least}"));
@@ -231,8 +256,14 @@ impl Oracle {
         if epoch <= self.epoch {
             return Err(format!("epoch {epoch} opens after epoch {}", self.epoch));
         }
-        let accept = std::mem::take(&mut self.accept);
         self.epoch = epoch;
+        Ok(())
+    }
+
+    /// A leader opens on this image.
+    pub fn open(&mut self, epoch: u64, size: u64, image: &Image) -> Verdict {
+        self.opens_with(epoch, size)?;
+        let accept = std::mem::take(&mut self.accept);
         if accept == Loss::Newest {
             self.is_some_moment(epoch, image)?;
         }
@@ -245,15 +276,15 @@ impl Oracle {
             let Some(found) = found else {
                 return Err(format!("epoch {epoch} opens with sector {sector} showing what nobody wrote"));
             };
-            if accept == Loss::Nothing && found != register.floor && !register.issued.contains(&found) {
+            let settled = register.settled(found);
+            if accept == Loss::Nothing && settled.is_none() {
                 return Err(format!(
                     "epoch {epoch} opens with write {} in sector {sector}; {} was acknowledged",
-                    name(found),
-                    name(register.floor)
+                    text(found),
+                    text(register.floor)
                 ));
             }
-            *register =
-                Register { floor: found, base: found, seen: found, issued: BTreeSet::new(), all: Vec::new() };
+            *register = Register::opened(settled.unwrap_or(found));
         }
         Ok(())
     }
@@ -262,14 +293,25 @@ impl Oracle {
     fn is_some_moment(&self, epoch: u64, image: &Image) -> Verdict {
         let found: Vec<u64> = (0..self.registers.len()).map(|s| decode(image, s).unwrap_or(0)).collect();
         let last = found.iter().copied().max().unwrap_or(0);
-        for (sector, (register, found)) in self.registers.iter().zip(&found).enumerate() {
+        let verdict = self.is_moment(epoch, last, &found);
+        // Zeros may have come after it.
+        let all = self.registers.iter().flat_map(|r| r.all.iter().copied());
+        let zeros: BTreeSet<u64> = all.filter(|id| *id > last && is_zeros(*id)).collect();
+        match zeros.into_iter().any(|id| self.is_moment(epoch, id, &found).is_ok()) {
+            true => Ok(()),
+            false => verdict,
+        }
+    }
+
+    fn is_moment(&self, epoch: u64, last: u64, found: &[u64]) -> Verdict {
+        for (sector, (register, found)) in self.registers.iter().zip(found).enumerate() {
             let newest = register.all.iter().copied().filter(|id| *id <= last).max().unwrap_or(register.base);
-            if newest != *found && newest > register.base {
+            if !may_be(newest, *found) && newest > register.base {
                 return Err(format!(
                     "epoch {epoch} opens with write {} somewhere, and sector {sector} shows {}, not the earlier {}",
-                    name(last),
-                    name(*found),
-                    name(newest)
+                    text(last),
+                    text(*found),
+                    text(newest)
                 ));
             }
         }
@@ -282,10 +324,10 @@ impl Oracle {
         let end = self.sectors();
         for (id, sector) in covers.iter().filter(|(_, sector)| *sector < end) {
             let register = &mut self.registers[*sector];
-            if id >> 32 < self.epoch && *id > register.base {
+            if name::epoch(*id) < self.epoch && *id > register.base {
                 return Err(format!(
                     "a stale leader acknowledges write {} while epoch {} is open",
-                    name(*id),
+                    text(*id),
                     self.epoch
                 ));
             }
@@ -297,11 +339,11 @@ impl Oracle {
             register.issued = register.issued.split_off(&floor);
             for (node, image) in images {
                 let found = decode(image, *sector);
-                if found.is_none_or(|found| found < floor) {
+                if !found.is_some_and(|found| register.holds_floor(found)) {
                     return Err(format!(
                         "write {} to sector {sector} is acknowledged; the medium of node {node} shows {}",
-                        name(floor),
-                        found.map_or("garbage".to_owned(), name)
+                        text(floor),
+                        found.map_or("garbage".to_owned(), text)
                     ));
                 }
             }
@@ -314,11 +356,11 @@ impl Oracle {
         for (sector, register) in self.registers.iter().enumerate().take(self.sectors()) {
             let found = decode(image, sector);
             let damaged = found.is_none() && self.rotten.contains_key(&sector);
-            if found != Some(register.seen) && !damaged {
+            if !found.is_some_and(|found| may_be(register.seen, found)) && !damaged {
                 return Err(format!(
                     "at rest sector {sector} shows {}, not {}",
-                    found.map_or("garbage".to_owned(), name),
-                    name(register.seen)
+                    found.map_or("garbage".to_owned(), text),
+                    text(register.seen)
                 ));
             }
         }
@@ -350,6 +392,7 @@ pub fn granted(before: &Grants, after: &Grants) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use super::super::name::{id, zeros};
     use super::*;
     use crate::blocks::layout::{SECTORS, SIZE, encode, offset};
 
@@ -413,6 +456,26 @@ mod tests {
         };
         assert!(led(&[]).is_ok() && led(&[(0, first)]).is_ok() && led(&[(0, first), (7, second)]).is_ok());
         assert!(led(&[(7, second)]).is_err(), "the second without the first");
+    }
+
+    #[test]
+    fn zeros_are_a_write_like_any_other() {
+        let mut image = Image::new(SIZE);
+        let mut oracle = Oracle::default();
+        oracle.open(1, SIZE, &image).unwrap();
+        let (first, cleared) = (id(1, 1), zeros(1, 2));
+        oracle.issue(first, 0, 1);
+        oracle.written(first, 0, 1);
+        show(&mut image, 0, first);
+        assert!(oracle.read(1, 0, Some(0)).is_err(), "nobody has zeroed it");
+        oracle.issue(cleared, 0, 2);
+        oracle.written(cleared, 0, 2);
+        assert!(oracle.read(1, 0, Some(first)).is_err(), "what was zeroed reads as zeros");
+        assert!(oracle.read(1, 0, Some(0)).is_ok() && oracle.quiet(&Image::new(SIZE)).is_ok());
+        assert!(oracle.flushed(&[(cleared, 0)], &[(0, &image)]).is_err(), "and so does the medium");
+        oracle.flushed(&[(cleared, 0)], &[(0, &Image::new(SIZE))]).unwrap();
+        assert!(oracle.open(2, SIZE, &image).is_err(), "what was zeroed came back");
+        assert!(oracle.open(3, SIZE, &Image::new(SIZE)).is_ok());
     }
 
     #[test]

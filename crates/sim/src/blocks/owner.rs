@@ -12,8 +12,9 @@ use posthaste_blockrepl::{Grant, Member, MemberSet, NodeId, Protocol, Raised};
 
 use super::authority::Grants;
 use super::client::Session;
+use super::machine::member;
 use super::scenarios::Setting;
-use super::world::{MS, World, member};
+use super::world::{MS, World};
 
 /// Without a sign of life from the leader for this long, it is fenced.
 const SUSPECT: u64 = 500 * MS;
@@ -329,7 +330,10 @@ impl World {
         let size = self.replica(n).map_or(0, |r| r.size());
         let Some(disks) = &self.machines[n].disks else { return };
         let verdict = match &mut self.history {
-            Some(history) => history.open(epoch, size, &disks[0].live),
+            Some(history) => {
+                let sized = self.oracle.opens_with(epoch, size);
+                sized.and_then(|()| history.open(epoch, size, &disks[0].live))
+            }
             None => self.oracle.open(epoch, size, &disks[0].live),
         };
         self.oracle.epoch = epoch;

@@ -1,6 +1,7 @@
 //! One run: start, faults, the liveness phase, the last comparison.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use super::bugs::Bug;
 use posthaste_blockrepl::Protocol;
@@ -192,8 +193,17 @@ impl World {
         if let Some(missing) = self.writers_miss(leader) {
             return Some(missing);
         }
+        if let Some(n) = (0..self.copies).find(|n| self.owes(*n)) {
+            return Some(format!("the disk of node {n} owes an answer from when it was slow"));
+        }
         let half = (0..self.copies).find(|n| self.replica(*n).is_some_and(|r| !r.status().consistent));
         half.map(|n| format!("node {n} is inconsistent"))
+    }
+
+    /// Whether its disk has yet to answer what it was asked long ago: its owner may still give it up for that.
+    fn owes(&self, n: usize) -> bool {
+        let age = self.replica(n).and_then(|r| r.disk_age(self.replica_now(n)));
+        age.is_some_and(|age| age > Duration::from_millis(500))
     }
 
     /// Clients stop, all is flushed; then all copies are byte-identical, and hold what the oracle knows.
@@ -218,7 +228,7 @@ impl World {
         let images = |n: usize| self.machines[n].disks.as_ref().map(|[data, _]| data);
         let Some(first) = images(leader) else { return };
         let mut verdict = match &mut self.history {
-            Some(history) => history.quiet(&first.live, overlaps),
+            Some(history) => history.quiet(&first.live, self.oracle.sectors(), overlaps),
             None => self.oracle.quiet(&first.live),
         };
         for n in (0..self.copies).filter(|n| *n != leader) {

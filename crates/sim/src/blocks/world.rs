@@ -1,130 +1,30 @@
-//! Virtual time, machines and disks: one queue of events, and who handles each.
+//! Virtual time: one queue of events, and who handles each; and what all know.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-use posthaste_blockrepl::core::{
-    Denied, DiskOp, Event as Told, Input, LeaseId, OpId, Output, Replica, Reply, RequestId, SnapshotOp,
-};
-use posthaste_blockrepl::{ClusterId, Config, DeviceId, Identity, Member, NodeId, Protocol, VolumeId};
+use posthaste_blockrepl::core::Input;
+use posthaste_blockrepl::{Config, Protocol};
 
-use super::authority::{Authority, Grants};
+use super::authority::Authority;
 use super::bugs::Bug;
+use super::event::Event;
 use super::faults::Fault;
 use super::followers::Follows;
 use super::history::{Asks, History};
-use super::images::{Forced, Images, Lost};
+use super::images::{Forced, Lost};
 use super::layout::{SIZE, config, sectors};
+use super::machine::{Machine, member};
 use super::net::Net;
 use super::oracle::Oracle;
 use super::owner::Proc;
 use super::scenarios::Setting;
 use super::stopwatch::Stopwatch;
 use crate::checkers::Verdict;
-use crate::disk::{Disk, Image};
+use crate::disk::Image;
 use crate::rng::Rng;
 use crate::world::Violation;
 
 pub(super) use crate::world::MS;
-
-/// Something that will happen.
-#[derive(Debug)]
-pub(super) enum Event {
-    Tick { n: usize, life: u64 },
-    DiskEnds { n: usize, life: u64, op: OpId, what: Ending },
-    DiskDone { n: usize, life: u64, op: OpId, result: Result<Bytes, Arc<str>> },
-    Answer { n: usize, life: u64, request: RequestId, result: Box<Result<Reply, Denied>> },
-    Hear { n: usize, life: u64, event: Box<Told> },
-    Commit { n: usize, life: u64, next: Box<Grants> },
-    Learn { n: usize, life: u64, rev: u64 },
-    Lease { n: usize, life: u64, epoch: u64, until: u64 },
-    Dial { a: usize, b: usize },
-    Deliver { link: u64, end: usize },
-    LinkLost { link: u64, end: usize, only_if_cut: bool },
-    Client { n: usize, life: u64, epoch: u64 },
-    Unlease { n: usize, life: u64, lease: LeaseId },
-    Resume { n: usize, life: u64 },
-    Fault(Fault),
-}
-
-/// What a disk does when an operation's time is up.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Ending {
-    Write { meta: bool, seq: u64 },
-    Read { meta: bool, offset: u64, len: u32 },
-    Flush { meta: bool, mark: u64 },
-    Grow { meta: bool, from: u64, to: u64 },
-    Shrink { meta: bool, to: u64 },
-    Snapshot { meta: bool },
-}
-
-impl Event {
-    /// The process that handles it, and which life of it; such an event waits while the process is paused.
-    fn process(&self) -> Option<(usize, u64)> {
-        match self {
-            Self::Tick { n, life }
-            | Self::DiskDone { n, life, .. }
-            | Self::Answer { n, life, .. }
-            | Self::Hear { n, life, .. }
-            | Self::Learn { n, life, .. }
-            | Self::Lease { n, life, .. }
-            | Self::Unlease { n, life, .. }
-            | Self::Client { n, life, .. } => Some((*n, *life)),
-            _ => None,
-        }
-    }
-
-    fn kind(&self) -> u64 {
-        match self {
-            Self::Tick { .. } => 1,
-            Self::DiskEnds { .. } => 2,
-            Self::DiskDone { .. } => 3,
-            Self::Answer { .. } => 4,
-            Self::Hear { .. } => 5,
-            Self::Commit { .. } => 6,
-            Self::Learn { .. } => 7,
-            Self::Lease { .. } => 8,
-            Self::Dial { .. } => 9,
-            Self::Deliver { .. } => 10,
-            Self::LinkLost { .. } => 11,
-            Self::Client { .. } => 12,
-            Self::Resume { .. } => 13,
-            Self::Fault(_) => 14,
-            Self::Unlease { .. } => 15,
-        }
-    }
-}
-
-/// What outlives a process.
-#[derive(Debug)]
-pub(super) struct Machine {
-    pub(super) life: u64,
-    pub(super) up: bool,
-    pub(super) paused_until: Option<u64>,
-    held: Vec<Event>,
-    /// Its clock began here, runs a little fast or slow, and has jumped.
-    clock: (u64, i64),
-    pub(super) jumped: u64,
-    /// What the replica is told besides: jumps in both directions.
-    pub(super) wall: i64,
-    /// Data and metadata; a witness has none.
-    pub(super) disks: Option<[Disk; 2]>,
-    /// Counts the devices that were here.
-    pub(super) serial: u8,
-    pub(super) images: Images,
-    image_ops: BTreeMap<OpId, SnapshotOp>,
-    pub(super) slow: u64,
-    /// A disk lies, or damaged what it was given: what it holds proves nothing.
-    pub(super) distrusted: bool,
-    /// Granules that were written to, and when last.
-    pub(super) touched: BTreeMap<u64, u64>,
-    /// When it died last.
-    pub(super) died: Option<u64>,
-    /// What it was when the last resync into it began.
-    pub(super) before: Option<Before>,
-}
 
 /// The whole of it.
 #[derive(Debug)]
@@ -151,6 +51,12 @@ pub(super) struct World {
     pub(super) written_ids: u64,
     /// Of their operations, per mille, ask for a range.
     pub(super) leases: u64,
+    /// Of their writes, per mille, are zeros.
+    pub(super) zeros: u64,
+    /// Zeros that a client has written: where, and how many.
+    pub(super) zeroed: BTreeSet<(u64, usize)>,
+    /// No disk has done wrong so far.
+    pub(super) disks_are_well: bool,
     /// Chance for what was added later, so that the older traces stay.
     pub(super) chance: Rng,
     /// What is waited for, per node.
@@ -214,6 +120,9 @@ impl World {
             asking: None,
             written_ids: 0,
             leases: 50,
+            zeros: 50,
+            zeroed: BTreeSet::new(),
+            disks_are_well: true,
             chance: Rng::new(seed ^ 0xCAFE),
             protocols: setting.protocols(copies, seed),
             follows: Default::default(),
@@ -276,7 +185,7 @@ impl World {
         self.now = self.now.max(until);
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(super) fn happen(&mut self, event: Event) {
         let process = event.process();
         if let Some((n, life)) = process {
             let machine = &mut self.machines[n];
@@ -322,305 +231,6 @@ impl World {
         }
     }
 
-    /// The node's own clock.
-    pub(super) fn local(&self, n: usize) -> u64 {
-        let machine = &self.machines[n];
-        let (offset, ppm) = machine.clock;
-        let drift = i128::from(self.now) * i128::from(ppm) / 1_000_000;
-        (i128::from(offset + self.now + machine.jumped) + drift) as u64
-    }
-
-    // ---- processes ----
-
-    pub(super) fn runs(&self, n: usize) -> bool {
-        self.machines[n].up && self.machines[n].paused_until.is_none()
-    }
-
-    /// Makes a node's device anew, blank and under a new name.
-    pub(super) fn format(&mut self, n: usize) {
-        let identity = identity(n, self.machines[n].serial);
-        let made = Replica::format(&self.config, &identity, SIZE);
-        let (len, writes) =
-            made.unwrap_or_else(|e| unreachable!("a device of {SIZE} bytes is possible: {e}"));
-        let mut meta = Disk::new(len);
-        for (offset, data) in &writes {
-            meta.begin(*offset, data);
-        }
-        meta.seal();
-        self.machines[n].disks = Some([Disk::new(SIZE), meta]);
-    }
-
-    /// Starts what does not run.
-    pub(super) fn start(&mut self, n: usize) {
-        if self.machines[n].up {
-            return;
-        }
-        self.machines[n].up = true;
-        let life = self.machines[n].life;
-        let Some(disks) = &mut self.machines[n].disks else { return self.start_diskless(n) };
-        // An owner flushes what a process before it may have left in the cache, before it believes it.
-        disks.iter_mut().for_each(Disk::seal);
-        let meta = &disks[1].live;
-        let read = |offset: u64, buf: &mut [u8]| {
-            meta.read(offset, buf);
-            Ok(())
-        };
-        let opened = Replica::open(self.config.clone(), &identity(n, self.machines[n].serial), read);
-        let replica = match opened {
-            Ok(replica) => super::bugs::with(replica, self.bug),
-            Err(e) => return self.judge("open", Err(format!("node {n} cannot open its copy: {e}"))),
-        };
-        self.say(|| format!("node {n} starts life {life}"));
-        self.procs[n] = Some(Proc::new(replica));
-        self.push(MS, Event::Tick { n, life });
-        self.tell(n);
-    }
-
-    /// A witness may write through the leader.
-    fn start_diskless(&mut self, n: usize) {
-        if self.setting != Setting::Diskless {
-            return;
-        }
-        let made = Replica::diskless(self.config.clone(), &identity(n, 0), SIZE);
-        let replica = made.unwrap_or_else(|e| unreachable!("a device of {SIZE} bytes is possible: {e}"));
-        self.procs[n] = Some(Proc::new(super::bugs::with(replica, self.bug)));
-        let life = self.machines[n].life;
-        self.push(MS, Event::Tick { n, life });
-        self.tell(n);
-    }
-
-    /// SIGKILL, or with `power` a power cut: what its disks had not flushed is lost or torn.
-    pub(super) fn kill(&mut self, n: usize, power: bool) {
-        if !std::mem::take(&mut self.machines[n].up) {
-            return;
-        }
-        self.procs[n] = None;
-        self.history.iter_mut().for_each(|h| h.dies(n));
-        let machine = &mut self.machines[n];
-        machine.died = Some(self.now);
-        machine.life += 1;
-        machine.paused_until = None;
-        machine.held.clear();
-        for disk in machine.disks.iter_mut().flatten() {
-            match power {
-                true => disk.crash(&mut self.rng),
-                false => disk.outlive(&mut self.rng),
-            }
-            (disk.wrong.fail_flush, disk.wrong.fail_io) = (false, false);
-        }
-        machine.image_ops.clear();
-        machine.before.iter_mut().for_each(|before| before.power_cut |= power);
-        if power {
-            machine.images.crash(&mut self.chance);
-        }
-        self.follower_dies(n, power);
-        self.say(|| format!("node {n} dies, power cut: {power}"));
-        self.links_of_dead(n, power);
-    }
-
-    /// Stops the process; what comes in waits.
-    pub(super) fn pause(&mut self, n: usize, ms: u64) {
-        if self.machines[n].up {
-            let until = self.now + ms * MS;
-            let machine = &mut self.machines[n];
-            machine.paused_until = Some(machine.paused_until.map_or(until, |u| u.max(until)));
-            let life = machine.life;
-            self.push(ms * MS, Event::Resume { n, life });
-        }
-    }
-
-    fn resume(&mut self, n: usize, life: u64) {
-        let now = self.now;
-        let machine = &mut self.machines[n];
-        if machine.life != life || machine.paused_until.is_none_or(|until| until > now) {
-            return;
-        }
-        machine.paused_until = None;
-        let held = std::mem::take(&mut machine.held);
-        for event in held {
-            self.happen(event);
-        }
-    }
-
-    /// Ends all pauses.
-    pub(super) fn wake_all(&mut self) {
-        for n in 0..3 {
-            if self.machines[n].paused_until.is_some() {
-                self.machines[n].paused_until = Some(self.now);
-                let life = self.machines[n].life;
-                self.resume(n, life);
-            }
-        }
-    }
-
-    // ---- the replica's driver ----
-
-    pub(super) fn replica(&self, n: usize) -> Option<&Replica> {
-        self.procs[n].as_ref().map(|p| &p.replica)
-    }
-
-    /// What the replica believes the time to be: it may jump, in both directions.
-    pub(super) fn replica_now(&self, n: usize) -> Duration {
-        let local = self.local(n).saturating_add_signed(self.machines[n].wall);
-        Duration::from_micros(local)
-    }
-
-    pub(super) fn input(&mut self, n: usize, input: Input) {
-        let now = self.replica_now(n);
-        if let Some(p) = &mut self.procs[n] {
-            p.replica.handle(now, input);
-        }
-        self.drain(n);
-    }
-
-    /// Carries out what the replica wishes.
-    pub(super) fn drain(&mut self, n: usize) {
-        let life = self.machines[n].life;
-        while let Some(wish) = self.procs[n].as_mut().and_then(|p| p.replica.poll_output()) {
-            match wish {
-                Output::Disk { op, what } => self.disk_begins(n, op, what),
-                Output::Send { link, message } => self.link_send(n, link, message),
-                Output::CloseLink { link } => self.link_close(n, link),
-                Output::Done { request, result } => {
-                    self.promise(n, request, &result);
-                    let after = self.rng.between(5, 80);
-                    let result = Box::new(result);
-                    self.push(after, Event::Answer { n, life, request, result });
-                }
-                Output::Event(event) => {
-                    self.note_before(n, &event);
-                    self.told_of_size(n, &event);
-                    self.told_of_writers(n, &event);
-                    self.told_of_followers(n, &event);
-                    let after = self.rng.between(5, 200);
-                    self.push(after, Event::Hear { n, life, event: Box::new(event) });
-                }
-            }
-        }
-    }
-
-    fn disk_begins(&mut self, n: usize, op: OpId, what: DiskOp) {
-        let meta = what.is_meta();
-        let life = self.machines[n].life;
-        let slow = self.machines[n].slow;
-        let flush = matches!(what, DiskOp::Flush | DiskOp::MetaFlush);
-        let takes = slow * if flush { self.rng.between(200, 1500) } else { self.rng.between(10, 60) };
-        let now = self.now;
-        self.note_touched(n, &what);
-        self.check_mark(n, &what);
-        let Some(disk) = self.machines[n].disks.as_mut().map(|d| &mut d[usize::from(meta)]) else { return };
-        let what = match what {
-            DiskOp::Write { offset, data } | DiskOp::MetaWrite { offset, data } => {
-                Ending::Write { meta, seq: disk.begin(offset, &data) }
-            }
-            DiskOp::Read { offset, len } | DiskOp::MetaRead { offset, len } => {
-                Ending::Read { meta, offset, len }
-            }
-            DiskOp::Flush | DiskOp::MetaFlush => Ending::Flush { meta, mark: disk.mark() },
-            DiskOp::Snapshot(what) => {
-                self.machines[n].image_ops.insert(op, what);
-                Ending::Snapshot { meta: false }
-            }
-            DiskOp::Grow { from, to } | DiskOp::MetaGrow { from, to } => Ending::Grow { meta, from, to },
-            DiskOp::Shrink { to } => Ending::Shrink { meta, to },
-        };
-        // Flushes of the data run beside later writes; the metadata is one lane.
-        let beside = flush && !meta;
-        let last = if beside { disk.flush_ends.max(disk.lane_ends) } else { disk.lane_ends };
-        let end = (now + takes).max(last);
-        if beside {
-            disk.flush_ends = end
-        } else {
-            disk.lane_ends = end
-        }
-        let poisoned = flush && disk.is_poisoned();
-        if poisoned {
-            let what = format!("node {n} flushes a disk whose flush has failed");
-            self.judge("R11", Err(what));
-        }
-        self.push(end - now, Event::DiskEnds { n, life, op, what });
-    }
-
-    /// R9: what a resync overwrites is marked as inconsistent. Only copies are as long as a granule of the
-    /// usual size, and longer than what clients write; those that heal are no resync.
-    fn check_mark(&mut self, n: usize, what: &DiskOp) {
-        let DiskOp::Write { offset, data } = what else { return };
-        if self.proc(n).is_some_and(|p| p.healed.contains(offset)) {
-            return;
-        }
-        if data.len() < 65_536 || self.verifying || !self.opens_disks {
-            return;
-        }
-        if self.replica(n).is_some_and(|r| r.status().consistent) {
-            self.judge(
-                "R9",
-                Err(format!("a resync overwrites the copy of node {n}, which calls itself consistent")),
-            );
-        }
-    }
-
-    /// R9: what a rollback must bring back, noted when the resync begins.
-    fn note_before(&mut self, n: usize, event: &Told) {
-        if matches!(event, Told::Inconsistent) {
-            let machine = &mut self.machines[n];
-            let data = machine.disks.as_ref().map(|[data, _]| data);
-            machine.before = data.map(|data| Before {
-                image: data.when_done(),
-                durable: data.durable.clone(),
-                power_cut: false,
-            });
-        }
-    }
-
-    /// An operation ends in the kernel, though the process may be stopped.
-    fn disk_ends(&mut self, n: usize, op: OpId, what: Ending) {
-        let (Ending::Write { meta, .. }
-        | Ending::Read { meta, .. }
-        | Ending::Flush { meta, .. }
-        | Ending::Grow { meta, .. }
-        | Ending::Shrink { meta, .. }
-        | Ending::Snapshot { meta, .. }) = what;
-        let life = self.machines[n].life;
-        let Machine { disks, images, image_ops, .. } = &mut self.machines[n];
-        let Some(disk) = disks.as_mut().map(|d| &mut d[usize::from(meta)]) else { return };
-        if disk.wrong.hangs {
-            return self.push(20 * MS, Event::DiskEnds { n, life, op, what });
-        }
-        let fails = !matches!(what, Ending::Flush { .. } | Ending::Snapshot { .. } | Ending::Shrink { .. })
-            && std::mem::take(&mut disk.wrong.fail_io);
-        let result = match what {
-            _ if fails => Err("injected: input or output error".into()),
-            Ending::Write { seq, .. } => {
-                disk.apply(seq);
-                Ok(Bytes::new())
-            }
-            Ending::Read { offset, len, .. } if !disk.is_readable(offset, len) => {
-                Err("injected: a sector cannot be read".into())
-            }
-            Ending::Read { offset, len, .. } => Ok(disk.read(offset, len)),
-            Ending::Snapshot { .. } => {
-                let step = image_ops.remove(&op);
-                Ok(step.map(|step| images.apply(step, &disk.live)).unwrap_or_default())
-            }
-            Ending::Grow { .. } if disk.wrong.no_room => Err("injected: no room".into()),
-            Ending::Grow { from, to, .. } => {
-                disk.grow(from, to);
-                Ok(Bytes::new())
-            }
-            Ending::Shrink { to, .. } => {
-                // A raw device gives nothing back.
-                if self.chance.chance(500) {
-                    disk.cut(to);
-                }
-                Ok(Bytes::new())
-            }
-            Ending::Flush { mark, .. } => {
-                disk.flush(mark, &mut self.rng).map(|()| Bytes::new()).map_err(Arc::from)
-            }
-        };
-        self.push(1, Event::DiskDone { n, life, op, result });
-    }
-
     // ---- judging and telling ----
 
     pub(super) fn judge(&mut self, rule: &'static str, verdict: Verdict) {
@@ -653,60 +263,4 @@ impl World {
     pub(super) fn take_trace(&mut self) -> Vec<String> {
         self.trace.take().unwrap_or_default()
     }
-}
-
-/// A copy before a resync overwrote it.
-#[derive(Debug)]
-pub(super) struct Before {
-    image: Image,
-    /// What of it was durable.
-    durable: Image,
-    /// The power was cut since: what was not durable may be lost.
-    power_cut: bool,
-}
-
-impl Before {
-    /// Where a copy that was rolled back is not what it was.
-    pub(super) fn lacks(&self, after: &Image) -> Option<u64> {
-        let unflushed = |at: u64| self.image.differing_pages(&self.durable).any(|(page, _)| page == at);
-        let mut differs = after.differing_pages(&self.image).map(|(at, _)| at);
-        differs.find(|at| !self.power_cut || !unflushed(*at))
-    }
-}
-
-impl Machine {
-    fn new(rng: &mut Rng) -> Self {
-        // Up to 2 % each way: far more than a clock's, well within what the margin of a lease allows.
-        let ppm = rng.below(40_001) as i64 - 20_000;
-        Self {
-            life: 1,
-            up: false,
-            paused_until: None,
-            held: Vec::new(),
-            clock: (rng.between(100_000, 10_000_000) * MS, ppm),
-            jumped: 0,
-            wall: 0,
-            disks: None,
-            serial: 0,
-            images: Images::default(),
-            image_ops: BTreeMap::new(),
-            slow: 1,
-            distrusted: false,
-            touched: BTreeMap::new(),
-            died: None,
-            before: None,
-        }
-    }
-}
-
-/// The copy on node `n`; `serial` counts the devices that were there.
-pub(super) fn identity(n: usize, serial: u8) -> Identity {
-    let Member { node, device } = member(n, serial);
-    Identity { cluster: ClusterId([1; 16]), volume: VolumeId([2; 16]), device, node }
-}
-
-pub(super) fn member(n: usize, serial: u8) -> Member {
-    let mut device = [n as u8 + 1; 16];
-    device[0] = serial;
-    Member { node: NodeId(n as u64 + 1), device: DeviceId(device) }
 }

@@ -9,11 +9,12 @@ use posthaste_blockrepl::NodeId;
 use posthaste_blockrepl::core::{Denied, Event as Told, Input, LeaseId, RemoteOp, Reply, RequestId, Waiting};
 
 use super::authority::{Grants, LEASE, MARGIN};
+use super::event::Event;
 use super::history::{Asks, Race};
-use super::layout::{PLACE, SECTORS, decode_bytes, offset, range, sectors};
-use super::oracle::id;
+use super::layout::{PLACE, SECTORS, decode_bytes, offset, sectors};
+use super::name;
 use super::owner::{Asked, Stage, node};
-use super::world::{Event, MS, World};
+use super::world::{MS, World};
 use crate::disk::SECTOR;
 
 /// Where nothing goes wrong a message takes no longer: it is delayed by 30 ms at most.
@@ -121,15 +122,12 @@ impl World {
         }
         let busy = (self.now / (300 * MS)) as usize;
         let sectors = self.shared_sectors(n);
-        let (mut first, mut len) = range(&mut self.rng, busy, sectors);
-        if self.setting.checks() {
-            (first, len) = (first / PLACE * PLACE, PLACE);
-        }
+        let (first, len) = self.range_to_write(busy, sectors, false);
         let asks = match self.rng.below(93) {
             _ if self.rng.chance(self.leases) => Asks::Lease { first, len },
             0..=49 => {
-                self.written_ids += 1;
-                Asks::Write { id: id(epoch, self.written_ids), first, len }
+                let zeros = self.chance.chance(self.zeros);
+                Asks::Write { id: self.next_name(epoch, zeros), first, len }
             }
             50..=79 => Asks::Read { first: first / PLACE * PLACE, len: PLACE },
             _ => Asks::Flush,
@@ -137,10 +135,16 @@ impl World {
         self.shared_ask(n, epoch, session, asks);
     }
 
+    /// The name of a write of several writers.
+    pub(super) fn next_name(&mut self, epoch: u64, zeros: bool) -> u64 {
+        self.written_ids += 1;
+        if zeros { name::zeros(epoch, self.written_ids) } else { name::id(epoch, self.written_ids) }
+    }
+
     /// Sectors that a handle on this node has.
     fn shared_sectors(&self, n: usize) -> usize {
         let here = self.replica(n).map_or(SECTORS, |r| sectors(r.size()));
-        self.history.as_ref().map_or(SECTORS, |h| h.sectors().min(here))
+        self.history.as_ref().map_or(SECTORS, |h| h.sectors().min(here).min(self.oracle.sectors()))
     }
 
     pub(super) fn shared_flushes(&mut self, n: usize) {
@@ -151,28 +155,23 @@ impl World {
     fn shared_ask(&mut self, n: usize, epoch: u64, session: Option<u64>, asks: Asks) {
         self.say(|| format!("client on {n} asks {asks:x?}"));
         self.asking = Some(asks);
-        let setting = self.setting;
-        self.ask(n, Asked::Client, |request| {
-            let op = match asks {
-                Asks::Write { id, first, len } => {
-                    let (offset, data) = setting.bytes(first, len, id);
-                    RemoteOp::Write { offset, data }
-                }
-                Asks::Read { first, len } => {
-                    RemoteOp::Read { offset: offset(first), len: (len * SECTOR) as u32 }
-                }
-                Asks::Flush => RemoteOp::Flush,
-                Asks::Lease { first, len } => {
-                    let (offset, len) = (offset(first), (len * SECTOR) as u64);
-                    return Input::Lease { request, epoch, offset, len };
-                }
-            };
-            match (session, op) {
-                (Some(session), op) => Input::Remote { request, session, op },
-                (None, RemoteOp::Write { offset, data }) => Input::Write { request, offset, data },
-                (None, RemoteOp::Read { offset, len }) => Input::Read { request, offset, len },
-                (None, RemoteOp::Flush) => Input::Flush { request },
+        let op = match asks {
+            Asks::Write { id, first, len } => {
+                let (offset, data) = self.bytes(first, len, id);
+                RemoteOp::Write { offset, data }
             }
+            Asks::Read { first, len } => RemoteOp::Read { offset: offset(first), len: (len * SECTOR) as u32 },
+            Asks::Flush => RemoteOp::Flush,
+            Asks::Lease { first, len } => {
+                let (offset, len) = (offset(first), (len * SECTOR) as u64);
+                return self.ask(n, Asked::Client, |request| Input::Lease { request, epoch, offset, len });
+            }
+        };
+        self.ask(n, Asked::Client, |request| match (session, op) {
+            (Some(session), op) => Input::Remote { request, session, op },
+            (None, RemoteOp::Write { offset, data }) => Input::Write { request, offset, data },
+            (None, RemoteOp::Read { offset, len }) => Input::Read { request, offset, len },
+            (None, RemoteOp::Flush) => Input::Flush { request },
         });
     }
 

@@ -41,6 +41,8 @@ pub struct Scenario {
 pub enum Setting {
     /// The leader alone.
     Leader,
+    /// The leader alone; resyncs compare digests first. Elsewhere they do with one seed of four.
+    Digests,
     /// All nodes with a copy.
     Writers,
     /// They, and the witness, which has no copy.
@@ -69,7 +71,7 @@ impl Setting {
     /// Where a write to these sectors goes, and its bytes.
     pub(super) fn bytes(self, first: usize, len: usize, id: u64) -> (u64, Bytes) {
         match self.checks() {
-            true => whole_blocks(first, id),
+            true => whole_blocks(first, len, id),
             false => (offset(first), encode(first, len, id)),
         }
     }
@@ -86,8 +88,10 @@ impl Setting {
     /// The configuration that goes with it.
     pub(super) fn config(self, config: Config, seed: u64) -> Config {
         let mut rng = Rng::new(seed ^ 0x5E77);
+        let resync_by_digest = self == Self::Digests || Rng::new(seed ^ 0xD16).chance(250);
+        let config = Config { resync_by_digest, ..config };
         match self {
-            Self::Leader => config,
+            Self::Leader | Self::Digests => config,
             Self::Checksums => Config { verify_reads: true, ..config },
             Self::Followers => {
                 Config { congestion: rng.pick(&[Congestion::Wait, Congestion::Behind]), ..config }
@@ -199,6 +203,8 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario("io-errors-metadata", 0, Plan::metadata_errors),
     scenario("read-errors-during-resync", 0, Plan::latent_errors),
     Scenario { splits: true, ..scenario("split-brain-snapshot", 2, Plan::snapshot_crash) },
+    with("checksum-resync", Setting::Digests, 0, Plan::by_digest),
+    scenario("resync-discard", 0, Plan::discards),
     // ---- a least redundancy ----
     with("min-redundancy", Setting::Redundant, 0, Plan::redundancy),
     with("min-redundancy-mixed", Setting::Redundant, 0, Plan::mixed),
@@ -245,6 +251,8 @@ pub const SCENARIOS: &[Scenario] = &[
     with("recreate-node-day0-diskless", Setting::Diskless, 2, Plan::replace_device),
     with("resync-after-failover-to-dless", Setting::Diskless, 2, Plan::diskless_late),
     with("writers-resize", Setting::Writers, 0, Plan::resize),
+    with("writers-shrink", Setting::Writers, 0, Plan::shrink),
+    with("writers-shrink-crash", Setting::Writers, 0, Plan::shrink_crash),
     Scenario { splits: true, ..with("writers-split-brain", Setting::Writers, 2, Plan::split_brain) },
     Scenario {
         splits: true,

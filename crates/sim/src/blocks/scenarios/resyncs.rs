@@ -14,6 +14,40 @@ impl Plan {
         });
     }
 
+    /// What differs little: a leader that crashed, or one whose peer has not flushed yet; and again before all is compared.
+    pub(super) fn by_digest(&mut self) {
+        let pace = self.rng.pick(&[1500, 6000]);
+        self.add(Fault::Pace(pace));
+        self.add(Fault::Patience(10_000));
+        self.times(2, 6, |p| {
+            let times = p.rng.pick(&[1, 40, 300]);
+            p.add(Fault::SlowDisk { who: FOLLOWER, times });
+            p.wait(50, 400);
+            match p.rng.below(3) {
+                0 => p.add(Fault::Kill { who: LEADER, power: true }),
+                1 => p.kill(FOLLOWER),
+                _ => p.add(Fault::LinkCut(FOLLOWER)),
+            }
+            p.wait(20, 2000);
+            p.add(Fault::Mend);
+            p.add(Fault::StartAll);
+            p.wait(50, 900);
+            if p.rng.chance(600) {
+                p.kill(FOLLOWER);
+                p.wait(20, 300);
+                p.add(Fault::StartAll);
+            }
+            (0..3).for_each(|n| p.add(Fault::SlowDisk { who: Who::Member(n), times: 1 }));
+            p.wait(200, 1500);
+        });
+    }
+
+    /// Much is zeroed and discarded while copies are away, or are brought in step.
+    pub(super) fn discards(&mut self) {
+        self.add(Fault::Zeros(600));
+        self.returns(1, 20);
+    }
+
     pub(super) fn replace_device(&mut self) {
         self.times(1, 3, |p| {
             p.kill(FOLLOWER);
