@@ -172,8 +172,8 @@
 //! the next one. A reread after healing may come from the page cache. A cloned image of a lost generation is not read, so damage in it
 //! is not told. A write of a part of a block that is not known to be damaged takes what is around it for sound, also with
 //! [`Config::verify_reads`]. Of blocks whose checksums are
-//! void (after a crash, or written in parts) no damage is found, by the source of a resync neither. A before-image that rots is found missing
-//! by those that were written after it was durable: of the last ones written it is not.
+//! void (after a crash, or written in parts) no damage is found, by the source of a resync neither. A before-image of the
+//! last that were written may rot untold until the metadata is next flushed, by a new epoch if by nothing else.
 //!
 //! On-disk and wire formats are drawn in `docs/format.md`.
 

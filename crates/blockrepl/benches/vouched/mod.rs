@@ -22,7 +22,7 @@ pub(crate) fn vouched(runtime: &tokio::runtime::Runtime, pair: &Pair, dir: &Path
     let second = runtime.block_on(join(pair));
     let mut bare = Bare { file: File::open(dir.join("1.data")).expect("its file"), echo: echo() };
     let small = compared(&*second, &mut bare, BLOCK, rounds);
-    figure("vouched-read-latency", small.ratio, "x", "<=", 5.0);
+    figure("vouched-read-latency", small.ratio, "x", "<=", 3.0);
     println!("vouched read of 4 KiB: ours {:?}, a round trip and a raw read {:?}", small.ours, small.bare);
     let long = compared(&*second, &mut bare, PIECE, rounds.div_ceil(4));
     println!(

@@ -7,7 +7,9 @@
 
 use super::*;
 use crate::config::UndoPolicy;
-use crate::meta::{OpenError, UNDO_HEAD, UndoEntry, decode_undo, encode_undo, may_be_undo};
+use crate::meta::{
+    OpenError, UNDO_HEAD, UndoEntry, decode_undo, encode_undo, encode_undo_end, is_undo_end, may_be_undo,
+};
 
 /// Entries of the queue whose before-images are read ahead.
 const AHEAD: usize = 64;
@@ -52,8 +54,12 @@ impl Undo {
         for number in 0..layout.undo_slots() {
             let at = layout.undo_at(number);
             let whole = undo.next == number;
-            if !whole && !may_be_undo(&read(at, UNDO_HEAD)?, run) {
-                continue;
+            if !whole {
+                let head = read(at, UNDO_HEAD)?;
+                undo.rotten |= is_undo_end(&head, run, number);
+                if !may_be_undo(&head, run) {
+                    continue;
+                }
             }
             let bytes = read(at, layout.undo_len())?;
             match decode_undo(&bytes, run, number, layout.granules()) {
@@ -258,6 +264,12 @@ impl Replica {
     pub(super) fn undo_flushed(&mut self) {
         let saved = std::mem::take(&mut self.undo.writing);
         self.undo.saved.extend(saved);
+        let (run, next) = (self.sb.undo_run, self.undo.next);
+        // If no entry comes that says how many are durable. It is so with the next flush, which nobody waits for.
+        if self.undo.read.is_empty() && self.undo.reading.is_empty() && next < self.layout.undo_slots() {
+            let (offset, data) = (self.layout.undo_at(next), encode_undo_end(run, next));
+            self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
+        }
     }
 
     /// Restores all before-images, then becomes consistent.

@@ -5,8 +5,7 @@
 use super::*;
 use crate::meta::BLOCK;
 
-/// How often a granule is judged before it is left out: for each time there is a reason that is new, unless the disk
-/// reads otherwise each time.
+/// How often a granule is found damaged otherwise than it was judged before it is left out: the disk reads otherwise each time.
 const JUDGED_MAX: u32 = 16;
 
 /// Granules whose copying met an error of the disk here.
@@ -16,8 +15,8 @@ pub(super) struct Unread(BTreeMap<u32, Granule>);
 #[derive(Debug, Default)]
 struct Granule {
     step: Step,
-    /// How often it was judged.
-    judged: u32,
+    /// How often it was found otherwise than it was judged.
+    in_vain: u32,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -88,7 +87,7 @@ impl Unread {
     pub(super) fn try_again(&mut self, granules: impl std::ops::RangeBounds<u32>) {
         if !self.0.is_empty() {
             self.0.extract_if(granules, |_, g| matches!(g.step, Step::Lost | Step::Damaged)).for_each(drop);
-            self.0.values_mut().for_each(|g| g.judged = 0);
+            self.0.values_mut().for_each(|g| g.in_vain = 0);
         }
     }
 
@@ -159,9 +158,11 @@ impl Replica {
         let (left, asked) =
             (self.layout.granule_chunks(granule).collect(), self.links.keys().copied().collect());
         let entry = self.unread.0.entry(granule).or_default();
-        entry.judged += 1;
+        // For one that was not asked there is a reason.
+        let again = matches!(&entry.step, Step::Judged(judgement) if judgement.asked.contains(&link));
+        entry.in_vain += u32::from(again);
         entry.step = Step::Judging(left, Judgement { asked, lost: BTreeSet::new() });
-        if entry.judged > JUDGED_MAX {
+        if entry.in_vain > JUDGED_MAX {
             self.leave_out(link, granule, reason);
         }
     }

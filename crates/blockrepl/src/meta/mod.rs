@@ -24,7 +24,7 @@ use identity::{put_identity, take_identity};
 pub(crate) use layout::{Area, Layout};
 pub(crate) use sums::{SumsOfPage, block_sum, decode_sums, encode_sums, no_sums, sum_of_crc};
 pub(crate) use superblock::{DamagedBlock, SlotHead, SnapshotHead, SnapshotState, Superblock};
-pub(crate) use undo::{UndoEntry, decode_undo, encode_undo, may_be_undo};
+pub(crate) use undo::{UndoEntry, decode_undo, encode_undo, encode_undo_end, is_undo_end, may_be_undo};
 
 /// The newest version of the metadata and data file formats. Newer ones are refused.
 pub const FORMAT_VERSION: u32 = 3;

@@ -55,6 +55,17 @@ pub(crate) fn decode_undo(bytes: &[u8], run: u64, number: u32, granules: u32) ->
     Some(UndoEntry { run, number, granule, durable, data })
 }
 
+/// What stands in the place of entry `number` while there is none: those before it are durable.
+pub(crate) fn encode_undo_end(run: u64, number: u32) -> Bytes {
+    let (granule, data) = (u32::MAX, &Data::default());
+    let [head, _] = encode_undo(&UndoEntry { run, number, granule, durable: number, data }, UNDO_HEAD);
+    head
+}
+
+pub(crate) fn is_undo_end(head: &[u8], run: u64, number: u32) -> bool {
+    head.len() as u64 == UNDO_HEAD && *head == encode_undo_end(run, number)
+}
+
 /// Whether an entry that begins so may be one of `run`: the rest is not read otherwise.
 pub(crate) fn may_be_undo(head: &[u8], run: u64) -> bool {
     head.starts_with(UNDO_MAGIC) && head.get(16..24) == Some(&run.to_le_bytes())
@@ -71,6 +82,9 @@ mod tests {
         let bytes = encode_undo(&entry, UNDO_HEAD + 4096).concat();
         let found = UndoEntry { run, number, granule, durable, data: &data[..] };
         assert_eq!(decode_undo(&bytes, 3, 5, 10), Some(found));
+        let end = encode_undo_end(3, 5);
+        assert!(may_be_undo(&end, 3) && is_undo_end(&end, 3, 5) && !is_undo_end(&end, 3, 6));
+        assert_eq!(decode_undo(&end, 3, 5, u32::MAX), None);
         assert!(may_be_undo(&bytes, 3) && !may_be_undo(&bytes, 4) && !may_be_undo(&[0; 4096], 0));
         for (run, number, granules) in [(3, 5, 9), (4, 5, 10), (3, 6, 10)] {
             assert_eq!(decode_undo(&bytes, run, number, granules), None);

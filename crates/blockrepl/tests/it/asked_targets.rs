@@ -191,3 +191,27 @@ fn a_target_whose_disk_hangs_holds_up_writes_for_a_while_only_and_is_asked_again
     healed(&net, &right);
     assert_eq!(net.status(0).integrity.damaged_bytes, 0);
 }
+
+/// Slow, not broken: neither is the granule left out, nor does the leader's disk count as failed for it.
+#[test]
+fn a_target_that_answers_too_late_each_time_is_asked_again_each_time() {
+    let (mut net, right) = right_only_behind(2, 4);
+    net.deaf = Some(0);
+    net.connect(0, 1);
+    for _ in 0..60 {
+        net.settle();
+        net.deaf = None;
+        net.step();
+        net.deaf = Some(0);
+        net.settle();
+        net.now += 5 * small().slow_after;
+        net.wait(0);
+    }
+    assert_eq!(copied(&net), []);
+    assert!(net.heard(0, |e| matches!(e, Event::PeerSlow { .. })));
+    assert!(!net.heard(0, |e| matches!(e, Event::Unreadable { .. })));
+    net.deaf = None;
+    net.settle();
+    assert!(net.synced(0, 1));
+    healed(&net, &right);
+}

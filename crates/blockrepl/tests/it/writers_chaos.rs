@@ -435,7 +435,8 @@ fn seeds(default: u64) -> std::ops::Range<u64> {
 #[test]
 fn two_writers_are_linearizable_through_random_faults_and_their_copies_end_alike() {
     let (mut overlaps, mut reads_here, mut ended) = (0, 0, 0);
-    for seed in seeds(24) {
+    let seeds = seeds(24);
+    for seed in seeds.clone() {
         let outcome = std::panic::catch_unwind(|| {
             let mut world = World::new(seed * 2 + 1);
             world.run(1200);
@@ -450,7 +451,9 @@ fn two_writers_are_linearizable_through_random_faults_and_their_copies_end_alike
             }
         }
     }
-    assert!(overlaps > 0 && reads_here > 0 && ended > 0, "{overlaps} {reads_here} {ended}");
+    // One seed alone need not have all of them.
+    let all = overlaps > 0 && reads_here > 0 && ended > 0;
+    assert!(all || seeds.count() == 1, "{overlaps} {reads_here} {ended}");
 }
 
 #[test]
