@@ -170,9 +170,12 @@ impl World {
                 self.machines[n].disks.iter_mut().flatten().for_each(|d| d.wrong.no_room = true);
             }
             Fault::Latent(who) => {
+                let n = self.whom(who);
                 let sectors: Vec<u64> =
-                    (0..3).map(|_| offset(self.rng.below(SECTORS as u64) as usize) / SECTOR as u64).collect();
-                self.disk_of(who, false).into_iter().for_each(|d| d.unreadable.extend(&sectors));
+                    (0..3).map(|_| offset(self.rng.below(SECTORS as u64) as usize)).collect();
+                let whole = |at: &&u64| self.is_readable_elsewhere(n, **at);
+                let sectors: Vec<u64> = sectors.iter().filter(whole).map(|at| at / SECTOR as u64).collect();
+                self.disk_of(Who::Same, false).into_iter().for_each(|d| d.unreadable.extend(&sectors));
             }
             Fault::Lie(who) => {
                 self.disk_of(who, false).into_iter().for_each(|d| d.wrong.lies = true);
@@ -205,6 +208,13 @@ impl World {
             }
             _ => {}
         }
+    }
+
+    /// Whether no other copy has a bad sector in the same block: where all have one, none is whole (seed 2004397).
+    fn is_readable_elsewhere(&self, n: usize, at: u64) -> bool {
+        let others = self.machines.iter().enumerate().filter(|(m, _)| *m != n);
+        let mut disks = others.filter_map(|(_, machine)| machine.disks.as_ref());
+        disks.all(|[data, _]| data.is_readable(at / BLOCK * BLOCK, BLOCK as u32))
     }
 
     /// Damages a block of node `n`: from now on it is read nowhere, or healed, until it is written anew.
