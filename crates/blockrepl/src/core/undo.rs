@@ -178,10 +178,12 @@ impl Replica {
             wanted.retain(|g| g % 2 == 0);
             self.undo.saved.extend(lost);
         }
+        // As many as the largest write has.
+        let at_once = (WRITE_MAX as u64 / self.layout.granule).max(1) as u32;
         let mut left = wanted.iter().copied().peekable();
         while let Some(first) = left.next() {
             let mut count = 1;
-            while left.next_if_eq(&(first + count)).is_some() {
+            while count < at_once && left.next_if_eq(&(first + count)).is_some() {
                 count += 1;
             }
             let (offset, len) = self.place_of_run(first, count);
