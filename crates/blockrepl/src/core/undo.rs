@@ -31,6 +31,8 @@ pub(super) struct Undo {
     noted: u64,
     /// Of those that were found at open, one is missing that was durable.
     rotten: bool,
+    /// They are whole, and nothing was done yet to make them durable and to say so.
+    unmarked: bool,
     /// The metadata commit after which a rollback may begin to put back.
     put_back_after: Option<u64>,
 }
@@ -252,14 +254,21 @@ impl Replica {
         if self.undo.rotten {
             self.lose_undo("a before-image is damaged");
         } else if self.undo.next > 0 {
+            self.undo.unmarked = true;
+            self.undo.noted = self.touch();
+        }
+    }
+
+    fn mark_found_images(&mut self) {
+        if std::mem::take(&mut self.undo.unmarked) && self.undo_active() {
             self.disk(OpKind::Meta, DiskOp::MetaFlush);
             self.write_undo_end();
-            self.undo.noted = self.touch();
         }
     }
 
     /// Writes the before-images that were read, and flushes them; those that are read meanwhile come next.
     pub(super) fn pump_undo(&mut self) -> bool {
+        self.mark_found_images();
         if self.undo.read.is_empty() || !self.undo.writing.is_empty() {
             return false;
         }
