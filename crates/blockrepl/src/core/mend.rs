@@ -29,6 +29,8 @@ pub(super) struct Mend {
     pub(super) behind: BTreeSet<LinkId>,
     /// An answer came since it was last looked whether they decide.
     news: bool,
+    /// A block that no copy has right so far is one that a copy that has not answered might have.
+    open: bool,
     /// Followers who found it damaged there.
     asked_by: BTreeSet<LinkId>,
     findings: Vec<Finding>,
@@ -75,6 +77,7 @@ impl Mend {
             peers: BTreeMap::new(),
             behind: BTreeSet::new(),
             news: false,
+            open: false,
             asked_by: BTreeSet::new(),
             findings: Vec::new(),
             lost: Vec::new(),
@@ -86,10 +89,9 @@ impl Mend {
         self.peers.iter().filter_map(|(link, copy)| copy.as_ref().map(|copy| (*link, copy)))
     }
 
-    /// Those who have none of the blocks right that nobody has who answered; `None` if there are no such blocks.
-    pub(super) fn lost_for(&self, me: NodeId) -> Option<BTreeSet<LinkId>> {
-        let lost = self.findings.iter().any(|f| f.node == me && f.wrong == Wrong::Both);
-        lost.then(|| self.answers().map(|(link, _)| link).collect())
+    /// Those who have none of the blocks right that nobody has who answered; `None` if no other answer could have counted.
+    pub(super) fn lost_for(&self) -> Option<BTreeSet<LinkId>> {
+        self.open.then(|| self.answers().map(|(link, _)| link).collect())
     }
 
     /// Those that have not.
@@ -268,6 +270,7 @@ impl Replica {
         }
         let Some(mut mend) = self.mends.remove(&chunk) else { return };
         let verdicts = self.verdicts(chunk, &mend);
+        mend.open = verdicts.iter().any(|v| v.open && v.ours == Some(Wrong::Both));
         if mend.silent().next().is_none() || !verdicts.iter().any(|v| v.open) {
             let healed = self.conclude(chunk, &mut mend, verdicts);
             mend.step = healed.map_or(Step::Done, Step::Healing);

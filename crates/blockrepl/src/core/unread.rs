@@ -37,7 +37,7 @@ enum Step {
 /// What the judging of a granule came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Judgement {
-    /// Those who were asked for all that nobody had right before, and answered.
+    /// Those who were asked for all that nobody had right before, and answered, if what they have could count.
     asked: BTreeSet<LinkId>,
     /// Blocks that neither they nor the copy here have right, with the checksums that they should have.
     lost: BTreeSet<(u64, u32)>,
@@ -231,13 +231,13 @@ impl Replica {
 
     /// A chunk was judged, whoever had it judged: a granule is with its last one.
     pub(super) fn unread_mended(&mut self, chunk: u32, mend: &mend::Mend) {
-        let (granule, me) = (self.layout.granule_of_chunk(chunk), self.me().node);
+        let granule = self.layout.granule_of_chunk(chunk);
         let Some(Granule { step, .. }) = self.unread.0.get_mut(&granule) else { return };
         let Step::Judging(left, found) = step else { return };
         if !left.remove(&chunk) {
             return;
         }
-        if let Some(asked) = mend.lost_for(me) {
+        if let Some(asked) = mend.lost_for() {
             found.asked.retain(|link| asked.contains(link));
         }
         found.lost.extend(mend.lost.iter().map(|d| (d.block, d.right)));
