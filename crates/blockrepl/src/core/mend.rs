@@ -184,9 +184,10 @@ impl Replica {
     }
 
     pub(super) fn mend_read(&mut self, chunk: u32, result: Result<Bytes, Arc<str>>) {
-        let (start, len) = (self.layout.chunk_at(chunk), self.layout.chunk_len(chunk));
+        let start = self.layout.chunk_at(chunk);
         let Some(mend) = self.mends.get_mut(&chunk) else { return };
-        let blocks = (len / BLOCK) as usize;
+        // As many as there were when it was asked for: the device may have grown since.
+        let blocks = mend.sums.len();
         let span = |block: usize| block * BLOCK as usize..(block + 1) * BLOCK as usize;
         if let Ok(data) = result {
             mend.local = Local::Known((0..blocks).map(|block| Some(data.slice(span(block)))).collect());
@@ -215,10 +216,11 @@ impl Replica {
         if let Some(t) = self.target(link) {
             t.silent = false;
         }
-        let Some((chunk, mend)) = self.mends.iter_mut().find(|(_, m)| m.id == id) else { return };
-        let len = self.layout.chunk_len(*chunk);
+        let Some(mend) = self.mends.values_mut().find(|m| m.id == id) else { return };
         let (good, void, data) = copy;
-        if !data.is_empty() && data.len() as u64 != len || good & void != 0 {
+        // A larger device has more of what is the last chunk here. What is behind the end counts for nothing.
+        let lens = mend.sums.len() as u64 * BLOCK..=self.layout.chunk();
+        if !data.is_empty() && !lens.contains(&(data.len() as u64)) || good & void != 0 {
             return self.refuse(link, Refusal::Protocol);
         }
         if let Some(answer) = mend.peers.get_mut(&link) {
