@@ -13,7 +13,7 @@ use super::*;
 use crate::meta::{BLOCK, block_sum};
 
 /// Chunks being judged at once; a peer that names more is healed from the leader's copy as it is.
-const MENDS_MAX: usize = 64;
+pub(super) const MENDS_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Mend {
