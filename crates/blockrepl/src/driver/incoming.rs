@@ -106,20 +106,38 @@ impl Incoming {
             }
             return read;
         }
+        drop(turn);
+        self.hand_back();
+        false
+    }
+
+    /// The link's task is to see to it.
+    fn hand_back(&self) {
+        let mut turn = lock(&self.turn);
         turn.told = false;
         let task = turn.task.clone();
         drop(turn);
         if let Some(task) = task {
             task.wake();
         }
-        false
+    }
+
+    pub(super) fn link(&self) -> LinkId {
+        self.link
+    }
+
+    /// What was read broke off in the midst: the link ends.
+    pub(super) fn give_up(&self) {
+        self.close();
+        lock(&self.turn).ended.get_or_insert(LinkError::Closed);
+        self.hand_back();
     }
 
     /// Reads and handles the next message. Ready also at the end.
     fn poll_message(&self, shared: &Shared, cx: &mut Context<'_>) -> Poll<()> {
         let mut guard = lock(&self.stream);
         let Some(stream) = guard.as_mut() else {
-            lock(&self.turn).ended = Some(LinkError::Closed);
+            lock(&self.turn).ended.get_or_insert(LinkError::Closed);
             return Poll::Ready(());
         };
         let read = stream.poll_next(cx);
@@ -134,7 +152,11 @@ impl Incoming {
                 shared.input(Input::Message { link: self.link, message });
                 lock(&self.turn).long = long;
             }
-            Poll::Ready(Err(why)) => lock(&self.turn).ended = Some(why),
+            Poll::Ready(Err(why)) => {
+                // Whoever else reads must not find what comes behind it.
+                *guard = None;
+                lock(&self.turn).ended.get_or_insert(why);
+            }
         }
         Poll::Ready(())
     }
@@ -173,5 +195,44 @@ impl Stream {
             };
             return Poll::Ready(Err(self.refused.take().map_or(why, LinkError::Refused)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::core::Replica;
+    use crate::{ClusterId, Config, DeviceId, Identity, MemDisk, NodeId, Volume, VolumeId};
+
+    /// Two may be about to read, and the one who reads what is wrong does not stop the other one by that.
+    #[test]
+    fn behind_a_frame_that_is_refused_nothing_is_read_however_often_one_asks() {
+        let identity = Identity {
+            cluster: ClusterId([1; 16]),
+            volume: VolumeId([2; 16]),
+            device: DeviceId([3; 16]),
+            node: NodeId(1),
+        };
+        let (size, config) = (1 << 20, Config::default());
+        let (meta_len, _) = Replica::format(&config, &identity, size).unwrap();
+        let [data, meta] = [size + 4096, meta_len].map(|len| Arc::new(MemDisk::new(len)));
+        Volume::format(&*data, &*meta, &identity, size, &config).unwrap();
+        let volume = Volume::with_disks(data, meta, &identity, config).unwrap();
+        let shared = &volume.owner.shared;
+
+        let mut bytes = BytesMut::new();
+        let write = Message::Write { epoch: 1, seq: 1, stable: 0, offset: 0, data: vec![7; 100_000].into() };
+        write.encode(&mut bytes);
+        *bytes.last_mut().unwrap() ^= 1;
+        write.encode(&mut bytes);
+        let incoming = Incoming::new(shared, LinkId(1), std::io::Cursor::new(bytes.freeze()));
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..5 {
+            assert!(incoming.poll_message(shared, &mut cx).is_ready());
+        }
+        assert_eq!(volume.metrics().received.ops, 0);
+        assert!(matches!(lock(&incoming.turn).ended, Some(LinkError::Wire(_))), "the first reason stays");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -321,10 +322,25 @@ impl Shared {
     /// Reads one message for the link whose turn it is, and says whether there may be more.
     fn read_on(&self) -> bool {
         let next = lock(&self.incoming).pop_front();
-        let more = next.filter(|incoming| incoming.read(self));
+        let more = next.filter(|incoming| {
+            // A stream that panics ends its link, not the thread of the disk.
+            let read = catch_unwind(AssertUnwindSafe(|| incoming.read(self)));
+            read.unwrap_or_else(|_| {
+                self.give_up(incoming);
+                false
+            })
+        });
         let mut waiting = lock(&self.incoming);
         waiting.extend(more);
         !waiting.is_empty()
+    }
+
+    fn give_up(&self, incoming: &Incoming) {
+        let outbox = self.state().links.get(&incoming.link()).cloned();
+        if let Some(outbox) = outbox {
+            outbox.abandon();
+        }
+        incoming.give_up();
     }
 
     /// Bytes of a write, to be kept until they are on all disks.

@@ -52,6 +52,66 @@ impl Drop for Timed {
     }
 }
 
+/// Panics once when a thread of a disk reads it.
+struct Panics(DuplexStream);
+
+impl AsyncRead for Panics {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        assert!(std::thread::current().name() != Some("repl-data"), "a fault of the stream");
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Panics {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_panics_ends_its_link_and_not_the_disk() {
+    let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (a, b) = (create(&dir, 0), create(&dir, 1));
+    a.raise_epoch(1).await.unwrap();
+    let device = a.lead(grant(1, 0, &[0], 1)).await.unwrap();
+    let synced = || a.status().peers.first().is_some_and(|p| p.link == LinkStatus::Synced);
+    for panics in [true, false] {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 16);
+        let accepted = async {
+            let hello = Hello::read(&mut theirs).await.unwrap();
+            match panics {
+                true => b.accept(hello, Panics(theirs)).await.unwrap(),
+                false => b.accept(hello, theirs).await.unwrap(),
+            }
+        };
+        let (dialled, accepted) = tokio::join!(a.attach(b.status().identity.node, ours), accepted);
+        dialled.unwrap();
+        until("sync", synced).await;
+        let device = device.clone();
+        // Long messages are read by the thread of the disk.
+        let write = move || {
+            (0..SIZE >> 20).try_for_each(|n| device.write_at(n << 20, &vec![n as u8 + 1; 1 << 20]))?;
+            device.flush()
+        };
+        let written = tokio::time::timeout(Duration::from_secs(20), spawn_blocking(write)).await;
+        written.expect("it is not stuck").unwrap().unwrap();
+        if panics {
+            let ended = tokio::time::timeout(Duration::from_secs(20), accepted.ended()).await;
+            ended.expect("the link ends");
+            until("the link's end", || !synced()).await;
+        }
+    }
+    assert!(content(&dir, 1) == content(&dir, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_may_use_timers_and_tasks_whoever_reads_and_writes_it() {
     let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
