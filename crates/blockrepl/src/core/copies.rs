@@ -163,7 +163,7 @@ impl Replica {
     fn room_for_copies(&self, link: LinkId, slot: usize) -> u32 {
         let Some(Link { side: Side::Target(t), .. }) = self.links.get(&link) else { return 0 };
         let (window, granule) = (self.window_of(t), self.layout.granule);
-        let room = window.saturating_sub(t.copies.len() as u64);
+        let room = if self.unread.is_full() { 0 } else { window.saturating_sub(t.copies.len() as u64) };
         if t.state == TargetState::Synced {
             return room.min(1) as u32;
         }

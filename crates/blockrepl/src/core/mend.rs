@@ -13,7 +13,7 @@ use super::*;
 use crate::meta::{BLOCK, block_sum};
 
 /// Chunks being judged at once; a peer that names more is healed from the leader's copy as it is.
-const MENDS_MAX: usize = 64;
+pub(super) const MENDS_MAX: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Mend {
@@ -29,6 +29,8 @@ pub(super) struct Mend {
     pub(super) behind: BTreeSet<LinkId>,
     /// An answer came since it was last looked whether they decide.
     news: bool,
+    /// A block that no copy has right so far is one that a copy that has not answered might have.
+    open: bool,
     /// Followers who found it damaged there.
     asked_by: BTreeSet<LinkId>,
     findings: Vec<Finding>,
@@ -75,6 +77,7 @@ impl Mend {
             peers: BTreeMap::new(),
             behind: BTreeSet::new(),
             news: false,
+            open: false,
             asked_by: BTreeSet::new(),
             findings: Vec::new(),
             lost: Vec::new(),
@@ -86,10 +89,9 @@ impl Mend {
         self.peers.iter().filter_map(|(link, copy)| copy.as_ref().map(|copy| (*link, copy)))
     }
 
-    /// Those who have none of the blocks right that nobody has who answered; `None` if there are no such blocks.
-    pub(super) fn lost_for(&self, me: NodeId) -> Option<BTreeSet<LinkId>> {
-        let lost = self.findings.iter().any(|f| f.node == me && f.wrong == Wrong::Both);
-        lost.then(|| self.answers().map(|(link, _)| link).collect())
+    /// Those who have none of the blocks right that nobody has who answered; `None` if no other answer could have counted.
+    pub(super) fn lost_for(&self) -> Option<BTreeSet<LinkId>> {
+        self.open.then(|| self.answers().map(|(link, _)| link).collect())
     }
 
     /// Those that have not.
@@ -182,9 +184,10 @@ impl Replica {
     }
 
     pub(super) fn mend_read(&mut self, chunk: u32, result: Result<Bytes, Arc<str>>) {
-        let (start, len) = (self.layout.chunk_at(chunk), self.layout.chunk_len(chunk));
+        let start = self.layout.chunk_at(chunk);
         let Some(mend) = self.mends.get_mut(&chunk) else { return };
-        let blocks = (len / BLOCK) as usize;
+        // As many as there were when it was asked for: the device may have grown since.
+        let blocks = mend.sums.len();
         let span = |block: usize| block * BLOCK as usize..(block + 1) * BLOCK as usize;
         if let Ok(data) = result {
             mend.local = Local::Known((0..blocks).map(|block| Some(data.slice(span(block)))).collect());
@@ -213,10 +216,11 @@ impl Replica {
         if let Some(t) = self.target(link) {
             t.silent = false;
         }
-        let Some((chunk, mend)) = self.mends.iter_mut().find(|(_, m)| m.id == id) else { return };
-        let len = self.layout.chunk_len(*chunk);
+        let Some(mend) = self.mends.values_mut().find(|m| m.id == id) else { return };
         let (good, void, data) = copy;
-        if !data.is_empty() && data.len() as u64 != len || good & void != 0 {
+        // A larger device has more of what is the last chunk here. What is behind the end counts for nothing.
+        let lens = mend.sums.len() as u64 * BLOCK..=self.layout.chunk();
+        if !data.is_empty() && !lens.contains(&(data.len() as u64)) || good & void != 0 {
             return self.refuse(link, Refusal::Protocol);
         }
         if let Some(answer) = mend.peers.get_mut(&link) {
@@ -268,6 +272,7 @@ impl Replica {
         }
         let Some(mut mend) = self.mends.remove(&chunk) else { return };
         let verdicts = self.verdicts(chunk, &mend);
+        mend.open = verdicts.iter().any(|v| v.open && v.ours == Some(Wrong::Both));
         if mend.silent().next().is_none() || !verdicts.iter().any(|v| v.open) {
             let healed = self.conclude(chunk, &mut mend, verdicts);
             mend.step = healed.map_or(Step::Done, Step::Healing);

@@ -277,10 +277,10 @@ impl Replica {
         if self.failed.is_some() {
             return;
         }
-        self.pump_unread();
         self.pump_damage();
         self.fail_for_redundancy();
-        while self.pump_queue()
+        while self.pump_unread()
+            | self.pump_queue()
             | self.pump_undo()
             | self.pump_copies()
             | self.pump_verify()

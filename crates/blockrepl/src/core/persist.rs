@@ -177,7 +177,7 @@ impl Replica {
         for slot in 0..replica.slots.len() {
             replica.mark_hot(slot);
         }
-        replica.miss_rotten_images();
+        replica.settle_found_images();
         replica
     }
 

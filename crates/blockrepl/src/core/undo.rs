@@ -27,10 +27,12 @@ pub(super) struct Undo {
     /// The number of the next entry.
     pub(super) next: u32,
     lost_commit: u64,
-    /// The metadata commit that holds what is known to be damaged of it.
+    /// The metadata commit that holds what is known to be damaged of it, or makes durable what was found at open.
     noted: u64,
     /// Of those that were found at open, one is missing that was durable.
     rotten: bool,
+    /// They are whole, and nothing was done yet to make them durable and to say so.
+    unmarked: bool,
     /// The metadata commit after which a rollback may begin to put back.
     put_back_after: Option<u64>,
 }
@@ -44,24 +46,39 @@ impl Undo {
     }
 
     /// What a resync that was broken off has left: the entries up to the first one that is not whole. That was not durable, unless
-    /// one behind it says that it was.
+    /// one behind it says that it was, or cannot be read.
     pub(super) fn found(
         layout: &Layout,
         run: u64,
         mut read: impl FnMut(u64, u64) -> Result<Vec<u8>, OpenError>,
     ) -> Result<Self, OpenError> {
+        let mut read = |offset, len| match read(offset, len) {
+            // A bad sector is none of the replica: the way back is given up at most.
+            Err(OpenError::Io { .. }) => Ok(None),
+            other => other.map(Some),
+        };
         let mut undo = Undo::default();
+        // Whether the place of the next entry says that there is none.
+        let mut ended = false;
         for number in 0..layout.undo_slots() {
             let at = layout.undo_at(number);
             let whole = undo.next == number;
-            if !whole {
-                let head = read(at, UNDO_HEAD)?;
-                undo.rotten |= is_undo_end(&head, run, number);
-                if !may_be_undo(&head, run) {
-                    continue;
-                }
+            let Some(head) = read(at, UNDO_HEAD)? else {
+                undo.rotten |= !ended;
+                continue;
+            };
+            if is_undo_end(&head, run, number) {
+                ended |= whole;
+                undo.rotten |= !whole;
+                continue;
             }
-            let bytes = read(at, layout.undo_len())?;
+            if !may_be_undo(&head, run) {
+                continue;
+            }
+            let Some(bytes) = read(at, layout.undo_len())? else {
+                undo.rotten |= !ended;
+                continue;
+            };
             match decode_undo(&bytes, run, number, layout.granules()) {
                 Some(entry) if whole => {
                     undo.saved.insert(entry.granule);
@@ -163,10 +180,12 @@ impl Replica {
             wanted.retain(|g| g % 2 == 0);
             self.undo.saved.extend(lost);
         }
+        // As many as the largest write has.
+        let at_once = (WRITE_MAX as u64 / self.layout.granule).max(1) as u32;
         let mut left = wanted.iter().copied().peekable();
         while let Some(first) = left.next() {
             let mut count = 1;
-            while left.next_if_eq(&(first + count)).is_some() {
+            while count < at_once && left.next_if_eq(&(first + count)).is_some() {
                 count += 1;
             }
             let (offset, len) = self.place_of_run(first, count);
@@ -229,15 +248,27 @@ impl Replica {
         self.event(Event::UndoLost { reason });
     }
 
-    /// At open: half of a way back is none (R9).
-    pub(super) fn miss_rotten_images(&mut self) {
+    /// At open: half of a way back is none (R9). A whole one is made durable, then that it is, before what it speaks of is
+    /// overwritten: a crash may have come before either.
+    pub(super) fn settle_found_images(&mut self) {
         if self.undo.rotten {
             self.lose_undo("a before-image is damaged");
+        } else if self.undo.next > 0 {
+            self.undo.unmarked = true;
+            self.undo.noted = self.touch();
+        }
+    }
+
+    fn mark_found_images(&mut self) {
+        if std::mem::take(&mut self.undo.unmarked) && self.undo_active() {
+            self.disk(OpKind::Meta, DiskOp::MetaFlush);
+            self.write_undo_end();
         }
     }
 
     /// Writes the before-images that were read, and flushes them; those that are read meanwhile come next.
     pub(super) fn pump_undo(&mut self) -> bool {
+        self.mark_found_images();
         if self.undo.read.is_empty() || !self.undo.writing.is_empty() {
             return false;
         }
@@ -264,9 +295,16 @@ impl Replica {
     pub(super) fn undo_flushed(&mut self) {
         let saved = std::mem::take(&mut self.undo.writing);
         self.undo.saved.extend(saved);
-        let (run, next) = (self.sb.undo_run, self.undo.next);
         // If no entry comes that says how many are durable. It is so with the next flush, which nobody waits for.
-        if self.undo.read.is_empty() && self.undo.reading.is_empty() && next < self.layout.undo_slots() {
+        if self.undo.read.is_empty() && self.undo.reading.is_empty() {
+            self.write_undo_end();
+        }
+    }
+
+    /// Says in the place of the next entry, if there is one, that those before it are durable.
+    fn write_undo_end(&mut self) {
+        let (run, next) = (self.sb.undo_run, self.undo.next);
+        if next < self.layout.undo_slots() {
             let (offset, data) = (self.layout.undo_at(next), encode_undo_end(run, next));
             self.disk(OpKind::Meta, DiskOp::MetaWrite { offset, data });
         }

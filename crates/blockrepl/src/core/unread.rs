@@ -7,6 +7,8 @@ use crate::meta::BLOCK;
 
 /// How often a granule is found damaged otherwise than it was judged before it is left out: the disk reads otherwise each time.
 const JUDGED_MAX: u32 = 16;
+/// Granules that wait to be judged, or are, before no more are read that might have to be.
+const JUDGING_MAX: usize = 256;
 
 /// Granules whose copying met an error of the disk here.
 #[derive(Debug, Default)]
@@ -37,10 +39,17 @@ enum Step {
 /// What the judging of a granule came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Judgement {
-    /// Those who were asked for all that nobody had right before, and answered.
+    /// Those who were asked for all that nobody had right before, and answered, if what they have could count.
     asked: BTreeSet<LinkId>,
     /// Blocks that neither they nor the copy here have right, with the checksums that they should have.
     lost: BTreeSet<(u64, u32)>,
+}
+
+impl Granule {
+    /// The chunks of it that are still to be judged.
+    fn left(&self) -> Option<&BTreeSet<u32>> {
+        if let Step::Judging(left, _) = &self.step { Some(left) } else { None }
+    }
 }
 
 impl Judgement {
@@ -76,6 +85,11 @@ impl Unread {
     /// These could be read.
     pub(super) fn read(&mut self, run: Run) {
         self.0.retain(|granule, g| !run.granules().contains(granule) || matches!(g.step, Step::Judging(..)));
+    }
+
+    /// Whether so many are to be judged that the rest has to wait.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() > JUDGING_MAX && self.0.values().filter_map(Granule::left).nth(JUDGING_MAX).is_some()
     }
 
     /// How many are left out.
@@ -210,18 +224,18 @@ impl Replica {
     }
 
     /// Has the chunks judged that are still to be, as far as there is room.
-    pub(super) fn pump_unread(&mut self) {
+    pub(super) fn pump_unread(&mut self) -> bool {
         if self.leading().is_none() {
-            return self.unread.0.clear();
+            self.unread.0.clear();
+            return false;
         }
-        let left = |g: &Granule| match &g.step {
-            Step::Judging(left, _) => left.clone(),
-            _ => BTreeSet::new(),
-        };
-        let chunks: Vec<u32> = self.unread.0.values().flat_map(left).collect();
+        let judging = self.unread.0.values().filter_map(Granule::left);
+        let chunks: Vec<u32> = judging.flatten().copied().take(mend::MENDS_MAX).collect();
+        let before = self.mends.len();
         chunks.into_iter().for_each(|chunk| {
             self.mend(chunk);
         });
+        self.mends.len() > before
     }
 
     /// Whether a granule is judged for the sake of a copy. Whoever has it judged from now on has all targets asked.
@@ -231,13 +245,13 @@ impl Replica {
 
     /// A chunk was judged, whoever had it judged: a granule is with its last one.
     pub(super) fn unread_mended(&mut self, chunk: u32, mend: &mend::Mend) {
-        let (granule, me) = (self.layout.granule_of_chunk(chunk), self.me().node);
+        let granule = self.layout.granule_of_chunk(chunk);
         let Some(Granule { step, .. }) = self.unread.0.get_mut(&granule) else { return };
         let Step::Judging(left, found) = step else { return };
         if !left.remove(&chunk) {
             return;
         }
-        if let Some(asked) = mend.lost_for(me) {
+        if let Some(asked) = mend.lost_for() {
             found.asked.retain(|link| asked.contains(link));
         }
         found.lost.extend(mend.lost.iter().map(|d| (d.block, d.right)));

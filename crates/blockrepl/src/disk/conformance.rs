@@ -108,6 +108,8 @@ fn refuses_what_lies_past_the_end(disk: &dyn Disk) {
         [(SIZE, 1), (SIZE - 1, 2), (SIZE - 4096, 8192), (u64::MAX, 2), (u64::MAX - 4095, 4096)]
     {
         assert!(disk.write_at(offset, &vec![9; len]).is_err(), "a write of {len} at {offset}");
+        let many = disk.write_many(&[(offset, &vec![9; len]), (0, &[])]);
+        assert!(many.is_err(), "a write of {len} at {offset}, and another");
         assert!(disk.read_at(offset, &mut vec![0; len]).is_err(), "a read of {len} at {offset}");
         assert!(!disk.read_cached(offset, &mut vec![0; len]), "a read of {len} at {offset} without waiting");
     }

@@ -194,7 +194,7 @@ impl Disk for FileDisk {
         Ok(())
     }
     fn write_many(&self, writes: &[(u64, &[u8])]) -> io::Result<()> {
-        let follows = |a: &(u64, &[u8]), b: &(u64, &[u8])| a.0 + a.1.len() as u64 == b.0;
+        let follows = |a: &(u64, &[u8]), b: &(u64, &[u8])| a.0.checked_add(a.1.len() as u64) == Some(b.0);
         writes.chunk_by(follows).try_for_each(|run| self.write_run(run))
     }
     fn zero(&self, offset: u64, len: u64, free: bool) -> io::Result<()> {

@@ -215,3 +215,27 @@ fn a_target_that_answers_too_late_each_time_is_asked_again_each_time() {
     assert!(net.synced(0, 1));
     healed(&net, &right);
 }
+
+/// What the checksum here does not vouch for, no target has right: its answer is not waited for, nor asked for again.
+#[test]
+fn what_cannot_be_read_and_has_no_checksum_is_left_out_at_once() {
+    for seed in 0..4 {
+        let mut net = with(2, seed, small());
+        without_the_last(&mut net);
+        net.put(0, AT + 100, &[77; 10]);
+        net.nodes[0].unreadable.push(AT + 5);
+        net.nodes[0].events.clear();
+        net.hung_data = Some(1);
+        net.connect(0, 1);
+        net.settle();
+        let told = |e: &&Event| matches!(e, Event::Unreadable { .. });
+        assert_eq!(net.nodes[0].events.iter().filter(told).count(), 1, "seed {seed}");
+        net.hung_data = None;
+        net.settle();
+        assert!(!net.synced(0, 1) && net.status(0).failed.is_none());
+        net.put(0, AT, &[78; BLOCK]);
+        net.settle();
+        assert!(net.synced(0, 1), "written, it is copied");
+        net.assert_identical(0, 1);
+    }
+}

@@ -166,6 +166,24 @@ fn much_damage_neither_fails_the_disk_nor_holds_up_redundancy() {
     assert_eq!(net.status(1).integrity.damaged_bytes, (places.len() * BLOCK) as u64);
 }
 
+/// More granules than are judged before the others wait.
+#[test]
+fn damage_in_very_many_granules_is_judged_bit_by_bit() {
+    let config = Config { granule_bytes: 4096, unreadable_max: 3, undo_bytes: Some(4 << 20), ..small() };
+    let mut net = with(2, 3, config);
+    without_the_last(&mut net);
+    for n in 0..2 {
+        net.put(0, n << 20, &[9; 1 << 20]);
+    }
+    net.flush(0);
+    net.settle();
+    (0..500).for_each(|block| flip(&mut net, 0, block * BLOCK as u64));
+    come_back(&mut net);
+    assert!(net.synced(0, 1) && net.status(0).failed.is_none());
+    net.assert_identical(0, 1);
+    assert_eq!(net.status(1).integrity.damaged_bytes, 500 * BLOCK as u64);
+}
+
 /// There is room to note 512 blocks. What is more is left out, as what cannot be read is, and told.
 #[test]
 fn damage_beyond_what_can_be_noted_is_left_out_and_told() {

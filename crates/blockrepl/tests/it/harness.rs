@@ -103,6 +103,8 @@ pub struct Node {
     pub no_images: bool,
     /// Reads of the data disk that touch these bytes fail, until they are written.
     pub unreadable: Vec<u64>,
+    /// The metadata has latent errors at these places: reads of them fail when it is opened.
+    pub unreadable_meta: Vec<u64>,
     /// The data disk cannot grow.
     pub no_room: bool,
     /// The data disk answers the next flush with an error.
@@ -232,6 +234,7 @@ impl Net {
             clones: false,
             no_images: false,
             unreadable: Vec::new(),
+            unreadable_meta: Vec::new(),
             no_room: false,
             fail_flush: false,
             die_after_syncs: None,
@@ -263,7 +266,11 @@ impl Net {
     pub fn boot(&mut self, n: usize) {
         let node = &mut self.nodes[n];
         let meta = &node.meta.live;
+        let bad = &node.unreadable_meta;
         let read = |at: u64, buf: &mut [u8]| {
+            if bad.iter().any(|bad| (at..at + buf.len() as u64).contains(bad)) {
+                return Err(std::io::Error::other("latent error"));
+            }
             buf.copy_from_slice(&meta[at as usize..at as usize + buf.len()]);
             Ok(())
         };

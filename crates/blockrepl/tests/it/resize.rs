@@ -193,3 +193,51 @@ fn power_may_be_cut_at_any_sync_of_a_growth() {
         }
     }
 }
+
+/// The last chunk is judged as long as it was when it was asked for.
+#[test]
+fn a_device_grows_while_its_last_chunk_is_judged() {
+    for (seed, unreadable) in (0..16).map(|seed| (seed, seed % 2 == 1)) {
+        let mut net = Net::sized(2, seed, small(), LARGER);
+        net.connect(0, 1);
+        net.lead(0, grant(1, 0, &[0, 1], 1));
+        net.put(0, LARGER - 4096, &[7; 4096]);
+        match unreadable {
+            true => net.nodes[0].unreadable.push(LARGER - 9),
+            false => net.nodes[0].data.rot(LARGER as usize - 9),
+        }
+        // The files have grown, but for the metadata here.
+        net.hung = Some(0);
+        let resize = net.resize(0, LARGER + 8192);
+        net.settle();
+        let read = net.read(0, LARGER - 4096, 4096);
+        assert!(net.step());
+        net.hung = None;
+        net.settle();
+        assert_eq!(net.answers[&resize], Ok(Reply::Resized { size: LARGER + 8192 }));
+        assert!(net.answers[&read] == Ok(Reply::Read(vec![7; 4096].into())), "seed {seed}");
+        net.assert_identical(0, 1);
+    }
+}
+
+/// It has grown, the leader could not: what it has of the last chunk heals all the same.
+#[test]
+fn a_follower_that_is_larger_heals_the_end_of_the_leader() {
+    for seed in 0..4 {
+        let mut net = Net::sized(2, seed, small(), LARGER);
+        net.connect(0, 1);
+        net.lead(0, grant(1, 0, &[0, 1], 1));
+        net.put(0, LARGER - 4096, &[7; 4096]);
+        net.nodes[0].no_room = true;
+        let resize = net.resize(0, LARGER + (1 << 20));
+        net.settle();
+        assert_eq!(net.answers[&resize], Err(Denied::CannotGrow("no room".into())));
+        assert!(net.status(1).size > net.status(0).size);
+        net.nodes[0].data.rot(LARGER as usize - 9);
+        let read = net.read(0, LARGER - 4096, 4096);
+        net.settle();
+        assert!(net.answers[&read] == Ok(Reply::Read(vec![7; 4096].into())), "seed {seed}");
+        assert!(!net.heard(0, |e| matches!(e, Event::Refused { .. })));
+        net.assert_identical(0, 1);
+    }
+}

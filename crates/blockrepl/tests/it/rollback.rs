@@ -140,3 +140,63 @@ fn entries_that_a_power_cut_has_torn_are_not_missed() {
         assert!(net.nodes[1].data.live == before, "seed {seed}");
     }
 }
+
+/// A bad sector in the undo area costs the way back at most, not the replica.
+#[test]
+fn a_bad_sector_in_the_undo_area_does_not_keep_a_replica_from_being_opened() {
+    for seed in 0..12 {
+        let (mut net, before) = half_copied(seed);
+        net.crash(1);
+        let (at, len) = undo_area(&net);
+        let slots = (net.nodes[1].meta.live.len() - at) / len;
+        // In an entry, in its head, and where there is none.
+        let bad = [5000, 0, (slots - 1) * len][seed as usize % 3];
+        // What stands in the place of the next entry says that there is none behind it.
+        let told = seed % 2 == 0;
+        if told {
+            net.boot(1);
+            net.idle();
+            net.crash(1);
+        } else {
+            let end = at + entries(&net).count() * len;
+            net.nodes[1].meta.rot(end);
+        }
+        net.nodes[1].events.clear();
+        net.nodes[1].unreadable_meta = vec![(at + bad) as u64];
+        net.boot(1);
+        net.collect(1);
+        let lost = !told || seed % 3 != 2;
+        assert_eq!(net.heard(1, |e| matches!(e, Event::UndoLost { .. })), lost, "seed {seed}");
+        if !lost {
+            assert_eq!(rolled_back(&mut net), Ok(Reply::RolledBack));
+            assert!(net.nodes[1].data.live == before, "seed {seed}");
+        }
+        net.connect(0, 1);
+        net.settle();
+        assert!(net.status(1).consistent);
+        net.assert_identical(0, 1);
+    }
+}
+
+/// What was found when the replica was opened is overwritten without another entry that says that it is durable.
+#[test]
+fn an_entry_found_at_open_that_rots_once_it_is_needed_is_missed() {
+    for seed in 0..40 {
+        let (mut net, _) = half_copied(seed);
+        net.crash(1);
+        let found = entries(&net).count();
+        net.boot(1);
+        net.connect(0, 1);
+        let written = net.nodes[1].written;
+        while net.nodes[1].written == written {
+            assert!(net.step());
+        }
+        let (at, len) = undo_area(&net);
+        net.nodes[1].meta.rot(at + (found - 1) * len + 5000);
+        net.crash(1);
+        net.nodes[1].events.clear();
+        net.boot(1);
+        net.collect(1);
+        assert!(net.heard(1, |e| matches!(e, Event::UndoLost { .. })), "seed {seed}");
+    }
+}
