@@ -67,15 +67,16 @@ impl Replica {
         optional && !self.writers.reads(member.node)
     }
 
-    /// The set that a peer is told: with itself, if the flushes wait for it.
+    /// The set that a peer is told: with itself, if the flushes wait for it. They do when it is proposed: the quorum may have
+    /// made it a member by then.
     pub(super) fn told_members(&self, link: LinkId) -> MemberSet {
-        let mut set = self.leading().map(|l| l.grant.in_sync.clone()).unwrap_or_default();
-        if let Some(l) = self.links.get(&link)
-            && let Side::Target(t) = &l.side
-            && t.state == TargetState::Synced
-            && !matches!(t.joins, Some(Join::Flushing { .. }))
-            && !self.lags(&l.member())
-        {
+        let Some(leading) = self.leading() else { return MemberSet::new() };
+        let mut set = leading.grant.in_sync.clone();
+        let Some(l) = self.links.get(&link) else { return set };
+        let flushing = |t: &Target| matches!(t.joins, Some(Join::Flushing { .. }));
+        let has_joined = matches!(&l.side, Side::Target(t) if t.state == TargetState::Synced && !flushing(t))
+            && !self.lags(&l.member());
+        if has_joined || leading.pending.as_ref().is_some_and(|p| p.contains(&l.member())) {
             set.insert(l.member());
         }
         set

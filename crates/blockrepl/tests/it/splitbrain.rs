@@ -352,3 +352,34 @@ fn nor_is_one_that_a_later_leader_was_not_in_the_set_of() {
         net.assert_identical(0, 2);
     }
 }
+
+/// The quorum has made node 1 a member, and node 0, which waits for it from before that, has not heard of it when it dies.
+#[test]
+fn a_member_that_its_leader_had_not_heard_of_yet_succeeds_it() {
+    let mut net = Net::new(2, 3);
+    net.connect(0, 1);
+    net.lead(0, grant(1, 0, &[0, 1], 1));
+    net.cut(0, 1);
+    net.set_grant(0, grant(1, 0, &[0], 2)).unwrap();
+    net.put(0, 0, b"while it was away");
+    net.connect(0, 1);
+    net.settle();
+    net.set_pending(0, Some(set(&[0, 1]))).unwrap();
+    // It returns once more, and is told of the set then.
+    net.cut(0, 1);
+    net.settle();
+    net.connect(0, 1);
+    net.settle();
+    net.put(0, 9, b"acknowledged");
+    net.flush(0);
+    net.settle();
+    net.crash(0);
+    net.raise(1, 2).unwrap();
+    net.lead(1, grant(2, 1, &[1], 3));
+    net.boot(0);
+    net.connect(1, 0);
+    net.settle();
+    assert!(!net.heard(1, |e| matches!(e, Event::Diverged { .. })));
+    assert!(net.synced(1, 0));
+    net.assert_identical(0, 1);
+}
