@@ -233,7 +233,7 @@ impl Raw {
                 }
             }
         });
-        Raw { files, second, second_done, echo: echo() }
+        Raw { files, second, second_done, echo: echo::<BLOCK, 16>() }
     }
 
     /// A block on both files at once, then the same block to a neighbour on the loopback and his answer back.
@@ -250,15 +250,15 @@ fn write_sync(file: &File, offset: u64) {
     file.write_all_at(&[7; BLOCK], offset).and_then(|()| file.sync_data()).expect("a write");
 }
 
-/// A neighbour who answers each block with 16 bytes.
-fn echo() -> TcpStream {
+/// A neighbour who answers each message with its first bytes.
+fn echo<const MESSAGE: usize, const ANSWER: usize>() -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("its address");
     thread::spawn(move || {
         let (mut io, _) = listener.accept().expect("a connection");
         io.set_nodelay(true).expect("no delay");
-        let mut block = [0; BLOCK];
-        while io.read_exact(&mut block).is_ok() && io.write_all(&block[..16]).is_ok() {}
+        let mut message = [0; MESSAGE];
+        while io.read_exact(&mut message).is_ok() && io.write_all(&message[..ANSWER]).is_ok() {}
     });
     let io = TcpStream::connect(address).expect("a connection");
     io.set_nodelay(true).expect("no delay");

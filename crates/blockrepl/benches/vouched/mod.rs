@@ -4,11 +4,10 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use posthaste_blockrepl::{BlockDevice, DATA_HEADER_LEN, Grant, Member, NodeId};
@@ -20,7 +19,10 @@ const MESSAGE: usize = 40;
 
 pub(crate) fn vouched(runtime: &tokio::runtime::Runtime, pair: &Pair, dir: &Path, rounds: u64) {
     let second = runtime.block_on(join(pair));
-    let mut bare = Bare { file: File::open(dir.join("1.data")).expect("its file"), echo: echo() };
+    let mut bare = Bare {
+        file: File::open(dir.join("1.data")).expect("its file"),
+        echo: crate::echo::<MESSAGE, MESSAGE>(),
+    };
     let small = compared(&*second, &mut bare, BLOCK, rounds);
     figure("vouched-read-latency", small.ratio, "x", "<=", 3.0);
     println!("vouched read of 4 KiB: ours {:?}, a round trip and a raw read {:?}", small.ours, small.bare);
@@ -82,19 +84,4 @@ impl Bare {
         self.echo.read_exact(&mut message).expect("an answer");
         self.file.read_exact_at(buf, DATA_HEADER_LEN + at).expect("a read");
     }
-}
-
-/// A neighbour who sends back what he hears.
-fn echo() -> TcpStream {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("its address");
-    thread::spawn(move || {
-        let (mut io, _) = listener.accept().expect("a connection");
-        io.set_nodelay(true).expect("no delay");
-        let mut message = [0; MESSAGE];
-        while io.read_exact(&mut message).is_ok() && io.write_all(&message).is_ok() {}
-    });
-    let io = TcpStream::connect(address).expect("a connection");
-    io.set_nodelay(true).expect("no delay");
-    io
 }
